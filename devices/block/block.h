@@ -1,0 +1,64 @@
+/*
+ * Block back ends: asynchronous requests on a disk image. Raw files today; qcow2 comes behind the same interface.
+ *
+ * Requests are submitted on the loop thread; done() is called on the loop thread, never from within block_submit.
+ * Buffers stay the caller's and pinned until done.
+ */
+#ifndef PIPIT_DEVICES_BLOCK_BLOCK_H
+#define PIPIT_DEVICES_BLOCK_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "vmm/base/err.h"
+#include "vmm/core/loop.h"
+
+struct block;
+struct block_engine; /* io_uring, or a thread pool where io_uring is denied */
+
+enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
+
+#define BLOCK_REQ_UNMAP 0x1 /* with BLOCK_WRITE_ZEROES: the range may be deallocated */
+
+struct block_req {
+    enum block_op op;
+    uint32_t flags;
+    uint64_t offset; /* bytes */
+    uint64_t len;    /* bytes; equals the sum of iov for reads and writes */
+    const struct iovec *iov;
+    unsigned niov;
+    /* 0 or a negative errno (-EIO, -ENOSPC, -EROFS ...). */
+    void (*done)(struct block_req *req, int result);
+    void *opaque;
+    uint64_t engine[8]; /* the engine's own */
+};
+
+struct block_options {
+    bool read_only;
+    bool direct;    /* O_DIRECT */
+    bool writeback; /* false: each write is followed by fdatasync (cache=writethrough) */
+    bool ignore_flush; /* cache=unsafe */
+};
+
+/* Chooses io_uring (ring created disabled, restricted, then enabled) or, where that is refused, a pool of threads.
+ * `force_threads` is for tests and for --block-engine threads. */
+int block_engine_create(struct block_engine **out, struct loop *l, bool force_threads, struct err *e);
+const char *block_engine_name(const struct block_engine *en); /* "io_uring" or "threads" */
+void block_engine_destroy(struct block_engine *en);
+
+/* Opens a raw image (regular file or block device) with O_CLOEXEC; locks as QEMU does so that two writers are refused.
+ * The format is what the caller says: it is never guessed from the content. */
+int block_open_raw(struct block **out, struct block_engine *en, const char *path, const struct block_options *o,
+                   struct err *e);
+/* Waits for requests in flight, then closes. */
+void block_close(struct block *b);
+
+uint64_t block_size(const struct block *b); /* bytes */
+bool block_read_only(const struct block *b);
+bool block_can_discard(const struct block *b);
+void block_submit(struct block *b, struct block_req *req);
+/* Waits until nothing is in flight (reset, pause); done() callbacks run inside. */
+void block_drain(struct block *b);
+
+#endif

@@ -1,0 +1,77 @@
+/*
+ * Loaders: kernels, initrds and the device tree into guest RAM. All input is hostile: sizes are bounded, every header
+ * field is checked before use, and failures are one sentence that names the file.
+ */
+#ifndef PIPIT_LOADER_LOADER_H
+#define PIPIT_LOADER_LOADER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/base/err.h"
+#include "vmm/core/mem.h"
+
+/* A whole file in memory. */
+struct loader_file {
+    uint8_t *data;
+    uint64_t size;
+    uint64_t map_size; /* 0: malloc'ed */
+};
+int loader_file_open(struct loader_file *f, const char *path, uint64_t max_size, struct err *e);
+void loader_file_close(struct loader_file *f);
+
+enum loader_format {
+    LOADER_ARM64_IMAGE, /* Documentation/arch/arm64/booting: raw Image */
+    LOADER_ELF,         /* AArch64 ELF, loaded at its physical addresses */
+    LOADER_FLAT,        /* anything else is refused unless asked for: bytes at RAM base */
+};
+
+struct loader_kernel {
+    enum loader_format format;
+    uint64_t entry; /* guest-physical */
+    uint64_t low, high; /* guest-physical range occupied, [low, high), bss included */
+};
+
+/*
+ * Loads the kernel at `path` into the RAM region at ram_base. Recognised by content: Image, Image.gz, EFI zboot with
+ * gzip or zstd inside, ELF64 AArch64. `flat` loads any file as a flat binary at ram_base. A kernel of another architecture is refused by name.
+ */
+int loader_kernel_load(struct loader_kernel *out, struct mem *m, const char *path, gpa_t ram_base, uint64_t ram_size,
+                       bool flat, struct err *e);
+
+/* Loads the file at the highest page-aligned address that fits in [low, high); *addr and *size get the place. */
+int loader_initrd_load(struct mem *m, const char *path, gpa_t low, gpa_t high, uint64_t *addr, uint64_t *size,
+                       struct err *e);
+
+/* What the arm64 virt board's device tree says. Written once by the machine, in address order. */
+struct loader_fdt_mmio {
+    const char *compatible; /* NUL-separated list as in struct device_desc */
+    uint64_t base, size;
+    unsigned spi; /* level high unless edge */
+    bool edge;
+};
+
+struct loader_fdt_config {
+    unsigned ncpus;
+    const uint64_t *mpidr; /* one a vCPU */
+    const char *cpu_compatible; /* "arm,cortex-a72", or "arm,armv8" */
+    uint64_t ram_base, ram_size;
+    const char *cmdline;
+    uint64_t initrd_addr, initrd_size; /* size 0: none */
+    unsigned gic_version;
+    uint64_t gic_dist_base, gic_dist_size, gic_redist_base, gic_redist_size; /* v2: CPU interface in redist */
+    uint64_t uart_base; /* PL011 */
+    unsigned uart_spi;
+    uint64_t rtc_base; /* PL031 */
+    unsigned rtc_spi;
+    bool psci_smc; /* method: hvc unless set */
+    const struct loader_fdt_mmio *virtio;
+    unsigned nvirtio;
+    uint64_t rng_seed[8]; /* fresh randomness for /chosen/rng-seed and kaslr-seed */
+    const char *stdout_path; /* NULL: the PL011 */
+};
+
+/* Builds a flattened tree with libfdt; *blob is malloc'ed, *size its total size. -ENOSPC, -EINVAL. */
+int loader_fdt_build(const struct loader_fdt_config *cfg, void **blob, uint64_t *size, struct err *e);
+
+#endif

@@ -1,0 +1,90 @@
+/*
+ * Guest-physical memory: RAM regions and the only accessors to them.
+ *
+ * RAM is anonymous, lazily populated. Each 4 KiB page of RAM has one byte of flags. Every write that is not the
+ * guest's own (device DMA, loaders, debugger) goes through mem_write/mem_write_begin..end, which mark pages dirty and
+ * drop translations made from them before the write is announced to the guest.
+ *
+ * Regions are added before the first vCPU runs and never change afterwards, so look-ups take no lock.
+ */
+#ifndef PIPIT_CORE_MEM_H
+#define PIPIT_CORE_MEM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/base/err.h"
+
+/* A guest-physical address. A type of its own, so that it cannot be mixed with a host pointer or a guest VA. */
+typedef struct {
+    uint64_t v;
+} gpa_t;
+#define GPA(x) ((gpa_t){(x)})
+
+#define MEM_PAGE_BITS 12
+#define MEM_PAGE_SIZE (UINT64_C(1) << MEM_PAGE_BITS)
+
+/* Page flags. */
+#define MEM_PAGE_CODE 0x01    /* translations were made from this page: writes must take the slow path */
+#define MEM_PAGE_WRITABLE 0x02 /* some vCPU may hold a fast write mapping of this page */
+#define MEM_PAGE_DIRTY 0x04   /* written since the dirty log was last read */
+
+struct mem_region {
+    gpa_t base;
+    uint64_t size; /* bytes, a multiple of MEM_PAGE_SIZE */
+    uint8_t *host;
+    atomic_uchar *flags; /* one byte a page */
+};
+
+#define MEM_MAX_REGIONS 8
+
+struct mem {
+    unsigned nregions;
+    struct mem_region region[MEM_MAX_REGIONS];
+    /* Drops translations from [a, a+len); called only for pages with MEM_PAGE_CODE. NULL when there is no JIT. */
+    void (*invalidate)(void *opaque, gpa_t a, uint64_t len);
+    void *invalidate_opaque;
+};
+
+struct mem_options {
+    bool huge_pages; /* madvise(MADV_HUGEPAGE) */
+    bool shared;     /* memfd instead of anonymous memory */
+};
+
+int mem_create(struct mem **out);
+void mem_destroy(struct mem *m);
+/* Adds RAM at `base`; both multiples of MEM_PAGE_SIZE. -ENOMEM when the host cannot reserve it, -EEXIST on overlap. */
+int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_options *opt, struct err *e);
+
+/* The region that holds all of [a, a+len), or NULL. */
+static inline const struct mem_region *mem_find(const struct mem *m, gpa_t a, uint64_t len)
+{
+    for (unsigned i = 0; i < m->nregions; i++) {
+        const struct mem_region *r = &m->region[i];
+        uint64_t off = a.v - r->base.v;
+        if (a.v >= r->base.v && off < r->size && len <= r->size - off)
+            return r;
+    }
+    return NULL;
+}
+
+/* Host address of [a, a+len) for reading, or NULL where that is not all RAM of one region. The guest may change the
+ * bytes at any time: copy first, then validate the copy. */
+const void *mem_read_ptr(const struct mem *m, gpa_t a, uint64_t len);
+/* Copies out of or into guest RAM; -EFAULT where the range is not all RAM of one region (nothing is copied then). */
+int mem_read(const struct mem *m, gpa_t a, void *dst, uint64_t len);
+int mem_write(struct mem *m, gpa_t a, const void *src, uint64_t len);
+
+/*
+ * Host address of [a, a+len) for a write by a device, or NULL. mem_write_end must follow when the bytes are there and
+ * before the guest is told (used index, interrupt). len may be 0 bytes shorter at the end than at the beginning.
+ */
+void *mem_write_begin(struct mem *m, gpa_t a, uint64_t len);
+void mem_write_end(struct mem *m, gpa_t a, uint64_t len);
+
+/* Bytes of RAM in all regions. */
+uint64_t mem_ram_size(const struct mem *m);
+
+#endif
