@@ -1,5 +1,6 @@
 /*
- * The JIT's face to its users: a machine (vmm/machine/accel_jit.c) or user mode. Guest code is AArch64, the host x86-64.
+ * The JIT's face to its users: a machine (vmm/machine/accel_jit.c) or user mode. Guest code is AArch64, the host
+ * x86-64.
  */
 #ifndef PIPIT_JIT_JIT_H
 #define PIPIT_JIT_JIT_H

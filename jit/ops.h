@@ -18,17 +18,28 @@
 #define A64_MEM_ALIGNED 0x2 /* must be naturally aligned, whatever SCTLR.A says (exclusives, LSE, acquire/release) */
 #define A64_MEM_ACQUIRE 0x4
 #define A64_MEM_RELEASE 0x8
-#define A64_MEM_PAIR 0x10   /* 16-byte access made of two 8-byte (or 8 of two 4-byte) elements: alignment is the element's */
+#define A64_MEM_PAIR                                                                                                   \
+    0x10 /* 16-byte access made of two 8-byte (or 8 of two 4-byte) elements: alignment is the element's */
 
-enum a64_rmw { A64_RMW_SWP, A64_RMW_ADD, A64_RMW_CLR, A64_RMW_EOR, A64_RMW_SET, A64_RMW_SMAX, A64_RMW_SMIN,
-               A64_RMW_UMAX, A64_RMW_UMIN };
+enum a64_rmw {
+    A64_RMW_SWP,
+    A64_RMW_ADD,
+    A64_RMW_CLR,
+    A64_RMW_EOR,
+    A64_RMW_SET,
+    A64_RMW_SMAX,
+    A64_RMW_SMIN,
+    A64_RMW_UMAX,
+    A64_RMW_UMIN
+};
 
 enum a64_barrier { A64_DMB, A64_DMB_LD, A64_DMB_ST, A64_DSB, A64_ISB, A64_SB };
 enum a64_hint { A64_HINT_YIELD, A64_HINT_WFE, A64_HINT_WFI, A64_HINT_SEV, A64_HINT_SEVL };
 enum a64_call { A64_CALL_SVC, A64_CALL_HVC, A64_CALL_SMC, A64_CALL_BRK, A64_CALL_HLT };
 
 struct a64_ops {
-    /* Data accesses of 1, 2, 4, 8 or 16 bytes. Little-endian. SP alignment (SCTLR.SA) is the instruction's own check. */
+    /* Data accesses of 1, 2, 4, 8 or 16 bytes. Little-endian. SP alignment (SCTLR.SA) is the instruction's own check.
+     */
     int (*load)(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags);
     int (*store)(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, unsigned flags);
     /* Atomic read-modify-write of 1, 2, 4 or 8 bytes; *old gets the zero-extended former value. */
@@ -38,7 +49,8 @@ struct a64_ops {
     int (*cas)(struct arm64_cpu *c, uint64_t va, unsigned size, void *expected, const void *desired, unsigned flags);
     /* Exclusives of 1..16 bytes; *status: 0 stored, 1 not. */
     int (*load_excl)(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags);
-    int (*store_excl)(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, uint32_t *status, unsigned flags);
+    int (*store_excl)(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, uint32_t *status,
+                      unsigned flags);
     void (*clear_excl)(struct arm64_cpu *c);
     /* DC ZVA: zeroes the block (DCZID_EL0) that holds va. */
     int (*zero_block)(struct arm64_cpu *c, uint64_t va);
@@ -55,7 +67,8 @@ struct a64_ops {
      * valid for aborts and alignment faults. These always trap. */
     void (*undef)(struct arm64_cpu *c);
     void (*exception)(struct arm64_cpu *c, uint32_t ec, uint32_t iss, uint64_t far);
-    int (*call)(struct arm64_cpu *c, enum a64_call kind, uint32_t imm16); /* 0: served (PSCI), execution goes on at pc+4 */
+    int (*call)(struct arm64_cpu *c, enum a64_call kind,
+                uint32_t imm16); /* 0: served (PSCI), execution goes on at pc+4 */
     void (*eret)(struct arm64_cpu *c);
     int (*hint)(struct arm64_cpu *c, enum a64_hint h);
     /* FP/SIMD access check (CPACR_EL1.FPEN); called by the interpreter before each FP or SIMD instruction. */

@@ -28,13 +28,14 @@ enum loader_format {
 
 struct loader_kernel {
     enum loader_format format;
-    uint64_t entry; /* guest-physical */
+    uint64_t entry;     /* guest-physical */
     uint64_t low, high; /* guest-physical range occupied, [low, high), bss included */
 };
 
 /*
  * Loads the kernel at `path` into the RAM region at ram_base. Recognised by content: Image, Image.gz, EFI zboot with
- * gzip or zstd inside, ELF64 AArch64. `flat` loads any file as a flat binary at ram_base. A kernel of another architecture is refused by name.
+ * gzip or zstd inside, ELF64 AArch64. `flat` loads any file as a flat binary at ram_base. A kernel of another
+ * architecture is refused by name.
  */
 int loader_kernel_load(struct loader_kernel *out, struct mem *m, const char *path, gpa_t ram_base, uint64_t ram_size,
                        bool flat, struct err *e);
@@ -53,21 +54,21 @@ struct loader_fdt_mmio {
 
 struct loader_fdt_config {
     unsigned ncpus;
-    const uint64_t *mpidr; /* one a vCPU */
+    const uint64_t *mpidr;      /* one a vCPU */
     const char *cpu_compatible; /* "arm,cortex-a72", or "arm,armv8" */
     uint64_t ram_base, ram_size;
     const char *cmdline;
     uint64_t initrd_addr, initrd_size; /* size 0: none */
     unsigned gic_version;
     uint64_t gic_dist_base, gic_dist_size, gic_redist_base, gic_redist_size; /* v2: CPU interface in redist */
-    uint64_t uart_base; /* PL011 */
+    uint64_t uart_base;                                                      /* PL011 */
     unsigned uart_spi;
     uint64_t rtc_base; /* PL031 */
     unsigned rtc_spi;
     bool psci_smc; /* method: hvc unless set */
     const struct loader_fdt_mmio *virtio;
     unsigned nvirtio;
-    uint64_t rng_seed[8]; /* fresh randomness for /chosen/rng-seed and kaslr-seed */
+    uint64_t rng_seed[8];    /* fresh randomness for /chosen/rng-seed and kaslr-seed */
     const char *stdout_path; /* NULL: the PL011 */
 };
 

@@ -19,7 +19,8 @@ const struct arm64_model *arm64_model_find(const char *name); /* NULL: unknown *
 const char *arm64_model_name(unsigned i);
 
 /* ---- reset and state (cpu.c) ---- */
-/* Zeroes and sets model, index, MPIDR (Aff0 = index % 16, Aff1 = index / 16); then resets. Hooks, gic, timer, psci are set after. */
+/* Zeroes and sets model, index, MPIDR (Aff0 = index % 16, Aff1 = index / 16); then resets. Hooks, gic, timer, psci are
+ * set after. */
 void arm64_cpu_init(struct arm64_cpu *c, const struct arm64_model *m, unsigned index);
 /* Warm reset: EL1h, DAIF masked, MMU off, pc 0; keeps model, ops, links. */
 void arm64_cpu_reset(struct arm64_cpu *c);

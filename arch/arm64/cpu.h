@@ -119,7 +119,7 @@ struct arm64_sysregs {
 
 /* Identification, set once from the CPU model. */
 struct arm64_model {
-    const char *name; /* "cortex-a72" ... */
+    const char *name;  /* "cortex-a72" ... */
     uint64_t features; /* BIT64(enum arm64_feature) */
     uint64_t midr, revidr, ctr, dczid, clidr, aidr;
     uint64_t ccsidr[8]; /* by CSSELR.Level:InD */
@@ -131,15 +131,15 @@ struct arm64_cpu {
     /* X0..X30; x[31] is the stack pointer in use (never XZR). */
     uint64_t x[32];
     uint64_t pc;
-    uint16_t flags; /* see ARM64_FLAG_* */
-    uint8_t el;     /* 0 or 1 */
-    uint8_t spsel;  /* PSTATE.SP */
-    uint32_t daif;  /* PSTATE_D|A|I|F bits in place */
+    uint16_t flags;       /* see ARM64_FLAG_* */
+    uint8_t el;           /* 0 or 1 */
+    uint8_t spsel;        /* PSTATE.SP */
+    uint32_t daif;        /* PSTATE_D|A|I|F bits in place */
     uint32_t pstate_misc; /* PAN, UAO, DIT, SSBS, BTYPE, SS, IL bits in place */
     _Atomic uint32_t exit_request;
     _Atomic uint32_t irq_lines;
     uint32_t fpcr;
-    uint32_t fpsr; /* cumulative flags may still be in the host's MXCSR while translated code runs */
+    uint32_t fpsr;  /* cumulative flags may still be in the host's MXCSR while translated code runs */
     uint32_t index; /* vCPU number */
     arm64_vreg v[32];
 
@@ -161,8 +161,8 @@ struct arm64_cpu {
 static inline uint32_t arm64_nzcv(const struct arm64_cpu *c)
 {
     uint32_t f = c->flags;
-    return (f & ARM64_FLAG_N ? PSTATE_N : 0) | (f & ARM64_FLAG_Z ? PSTATE_Z : 0) | (f & ARM64_FLAG_NOTC ? 0 : PSTATE_C) |
-           (f & ARM64_FLAG_V ? PSTATE_V : 0);
+    return (f & ARM64_FLAG_N ? PSTATE_N : 0) | (f & ARM64_FLAG_Z ? PSTATE_Z : 0) |
+           (f & ARM64_FLAG_NOTC ? 0 : PSTATE_C) | (f & ARM64_FLAG_V ? PSTATE_V : 0);
 }
 
 static inline void arm64_set_nzcv(struct arm64_cpu *c, uint32_t pstate)

@@ -1,6 +1,6 @@
 /*
- * Generic interrupt controllers, v2 and v3 (GICv3 with system-register CPU interface, one redistributor a vCPU, no LPIs).
- * SPIs are driven by struct irq_line with num = INTID; PPIs by gic_ppi_line. The GIC tells a vCPU by setting
+ * Generic interrupt controllers, v2 and v3 (GICv3 with system-register CPU interface, one redistributor a vCPU, no
+ * LPIs). SPIs are driven by struct irq_line with num = INTID; PPIs by gic_ppi_line. The GIC tells a vCPU by setting
  * irq_lines/exit_request and calling the kick function. It is a leaf in the lock order.
  */
 #ifndef PIPIT_ARM64_GIC_H

@@ -36,8 +36,8 @@ struct block_req {
 
 struct block_options {
     bool read_only;
-    bool direct;    /* O_DIRECT */
-    bool writeback; /* false: each write is followed by fdatasync (cache=writethrough) */
+    bool direct;       /* O_DIRECT */
+    bool writeback;    /* false: each write is followed by fdatasync (cache=writethrough) */
     bool ignore_flush; /* cache=unsafe */
 };
 

@@ -35,8 +35,8 @@ struct a64_row_info {
     const char *bits;   /* 32 characters, bit 31 first */
     const char *syntax; /* disassembler template */
     uint32_t mask, value;
-    uint8_t feature;     /* enum arm64_feature */
-    bool simd;           /* from insn_simd.def: needs the FP access check */
+    uint8_t feature;              /* enum arm64_feature */
+    bool simd;                    /* from insn_simd.def: needs the FP access check */
     bool (*valid)(uint32_t insn); /* NULL: the bits say all */
 };
 

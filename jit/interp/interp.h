@@ -11,7 +11,8 @@
 enum a64_next {
     A64_NEXT,  /* go on at pc + 4 (pc itself is not advanced by the row) */
     A64_JUMP,  /* pc was set: branch taken, exception taken, ERET */
-    A64_LEAVE, /* pc was set or advanced; the run loop should look at exit_request before going on (WFI, MSR DAIF ...) */
+    A64_LEAVE, /* pc was set or advanced; the run loop should look at exit_request before going on (WFI, MSR DAIF ...)
+                */
 };
 
 /* One function a row; prototypes are made from the table. */

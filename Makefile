@@ -1,0 +1,2 @@
+# pipit: built by GNU make. `make help` lists the targets.
+include tools/build.mk
