@@ -1,15 +1,154 @@
-# First cut: every .c outside tools/ and tests/ goes into libpipit.a; tools/NAME.c with a main links to bin NAME.
+# How pipit is compiled.
+#
+# Every .c outside tools/ and tests/ goes into $(B)/libpipit.a; tools/NAME.c is a program NAME, tests/*/NAME_test.c a
+# test program, tests/fuzz/NAME_fuzz.c a libFuzzer target (MODE=fuzz, clang). All objects, whatever the mode, compiler
+# or library selection, live below build/ in a folder that carries that choice's name, so that modes stand side by side.
+#
+#   MODE=release|debug|asan|tsan|fuzz    asan is address and undefined behaviour together
+#   CC=gcc|clang                         CROSS=aarch64-linux-gnu- for another target
+#   WITHOUT="slirp zlib zstd"            optional libraries to leave out although they are there
+#   V=1                                  show the commands
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+VERSION := 0.1.0
 MODE ?= release
-B := build/$(MODE)
-SRC := $(shell find vmm devices virtio jit loader arch -name '*.c' | sort)
-CFLAGS ?= -O2 -g
-CPPFLAGS += -I. -D_GNU_SOURCE
-CFLAGS += -std=gnu11 -Wall -Wextra -Werror -pthread -MMD -MP
+CROSS ?=
+WITHOUT ?=
+
+ifneq ($(filter default undefined,$(origin CC)),)
+CC := $(if $(filter fuzz,$(MODE)),clang,gcc)
+endif
+AR := ar
+PKG_CONFIG ?= $(CROSS)pkg-config
+ifneq ($(CROSS),)
+ifneq ($(findstring clang,$(CC)),)
+override CC := $(CC) --target=$(patsubst %-,%,$(CROSS))
+else
+override CC := $(CROSS)$(CC)
+endif
+AR := $(CROSS)ar
+endif
+
+empty :=
+space := $(empty) $(empty)
+cc_name := $(notdir $(firstword $(CC:$(CROSS)%=%)))
+default_cc := $(if $(filter fuzz,$(MODE)),clang,gcc)
+B := build/$(subst $(space),-,$(strip $(MODE) $(filter-out $(default_cc),$(cc_name)) $(CROSS:%-=%) \
+     $(if $(strip $(WITHOUT)),without $(WITHOUT))))
+
+# The JIT emits x86-64 code, and is part of the build only where that can run.
+TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
+rooms := vmm devices virtio loader arch
+ifneq ($(filter x86_64-%,$(TARGET)),)
+rooms += jit
+HAVE_JIT := 1
+endif
+
+# --- libraries ------------------------------------------------------------------------------------------------------
+# The core's three are required; each other one serves one room and defines HAVE_NAME. pkg-config is asked first; a
+# library whose package has no .pc file, or one that names packages which only its own build needs (libfdt and slirp in
+# Debian 12), is taken where its header is found.
+required := fdt seccomp uring
+optional := slirp zlib zstd
+pc_fdt := libfdt
+pc_seccomp := libseccomp
+pc_uring := liburing
+pc_slirp := slirp
+pc_zlib := zlib
+pc_zstd := libzstd
+header_fdt := libfdt.h
+header_seccomp := seccomp.h
+header_uring := liburing.h
+header_slirp := slirp/libslirp.h
+header_zlib := zlib.h
+header_zstd := zstd.h
+link_zlib := -lz
+
+by_pc = $(shell $(PKG_CONFIG) --exists $(pc_$(1)) 2>/dev/null && echo yes)
+by_header = $(shell $(CC) -E -include $(header_$(1)) -x c /dev/null >/dev/null 2>&1 && echo yes)
+has = $(if $(call by_pc,$(1)),$(1),$(if $(call by_header,$(1)),$(1)))
+lib_cflags = $(if $(call by_pc,$(1)),$(shell $(PKG_CONFIG) --cflags-only-I $(pc_$(1)) | sed 's/-I */-isystem /g'))
+lib_link = $(if $(call by_pc,$(1)),$(shell $(PKG_CONFIG) --libs $(pc_$(1))),$(or $(link_$(1)),-l$(1)))
+
+unknown := $(filter-out $(optional),$(WITHOUT))
+ifneq ($(unknown),)
+$(error WITHOUT takes $(optional), not $(unknown))
+endif
+missing := $(if $(shell command -v $(firstword $(CC))),,$(firstword $(CC))) \
+           $(foreach l,$(required),$(if $(call has,$(l)),,lib$(l)))
+found := $(foreach l,$(filter-out $(WITHOUT),$(optional)),$(call has,$(l)))
+libs := $(required) $(found)
+have := $(foreach l,$(found),-DHAVE_$(shell echo $(l) | tr a-z A-Z)=1) $(if $(HAVE_JIT),-DHAVE_JIT=1)
+
+# --- flags ----------------------------------------------------------------------------------------------------------
+WARN := -Wall -Wextra -Werror
+HARDEN := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+# gcc's flow warnings see paths through sanitizer checks that no program takes.
+SAN_WARN := $(if $(findstring gcc,$(cc_name)),-Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds)
+MODE_release := -O2 -g $(HARDEN)
+MODE_debug := -O0 -g3 -fstack-protector-strong
+MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(SAN_WARN)
+MODE_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer $(SAN_WARN)
+MODE_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+ifeq ($(MODE_$(MODE)),)
+$(error MODE=$(MODE) is none of release, debug, asan, tsan and fuzz)
+endif
+sanitize := $(filter -fsanitize=%,$(MODE_$(MODE)))
+
+ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DPIPIT_VERSION='"$(VERSION)"' $(have) \
+                $(foreach l,$(libs),$(call lib_cflags,$(l))) $(CPPFLAGS)
+ALL_CFLAGS := -std=gnu11 $(WARN) $(MODE_$(MODE)) -fPIE -pthread $(CFLAGS)
+ALL_LDFLAGS := -pie -pthread -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(sanitize) $(LDFLAGS)
+LIBS := $(foreach l,$(libs),$(call lib_link,$(l))) -lm
+
+# --- what there is --------------------------------------------------------------------------------------------------
+SRC := $(sort $(shell find $(rooms) -name '*.c' 2>/dev/null))
 OBJ := $(SRC:%.c=$(B)/%.o)
-all: $(B)/libpipit.a
-$(B)/libpipit.a: $(OBJ)
-	rm -f $@; ar rcs $@ $^
-$(B)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
--include $(OBJ:.o=.d)
+PROG_SRC := $(sort $(wildcard tools/*.c))
+PROGS := $(PROG_SRC:tools/%.c=$(B)/%)
+TEST_LIB_SRC := $(sort $(wildcard tests/lib/*.c))
+TEST_SRC := $(sort $(wildcard tests/*/*_test.c))
+TESTS := $(TEST_SRC:%.c=$(B)/%)
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/*_fuzz.c))
+FUZZERS := $(FUZZ_SRC:%.c=$(B)/%)
+every_src := $(SRC) $(PROG_SRC) $(TEST_LIB_SRC) $(TEST_SRC) $(FUZZ_SRC)
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+
+# The command line that made the objects, and the list of sources: written anew only when changed, so that a changed
+# flag rebuilds everything and a removed source leaves the archive.
+stamp = mkdir -p $(dir $(1)) && { [ "$$(cat $(1) 2>/dev/null)" = $(2) ] || printf '%s\n' $(2) >$(1); }
+sq := '
+quote = $(sq)$(subst $(sq),$(sq)\$(sq)$(sq),$(1))$(sq)
+.PHONY: FORCE
+FORCE:
+$(B)/.flags: FORCE
+	@$(if $(strip $(missing)),echo 'pipit cannot be built without: $(strip $(missing)). `make deps` installs them.' >&2; exit 1)
+	@$(call stamp,$@,$(call quote,$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS)))
+$(B)/.sources: FORCE
+	@$(call stamp,$@,$(call quote,$(SRC)))
+
+$(B)/libpipit.a: $(OBJ) $(B)/.sources
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(OBJ)
+$(B)/libtests.a: $(TEST_LIB_SRC:%.c=$(B)/%.o)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/%.o: %.c $(B)/.flags
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(PROGS): $(B)/%: $(B)/tools/%.o $(B)/libpipit.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(TESTS): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libpipit.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libpipit.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+.SECONDARY:
+-include $(every_src:%.c=$(B)/%.d)

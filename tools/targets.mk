@@ -1,0 +1,51 @@
+# What can be asked of make. The work of the larger targets is in scripts of the same name beside this file.
+
+.DEFAULT_GOAL := all
+.PHONY: all tests fuzz-build deps run test check bench soak install clean help compile-commands
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+all: $(B)/libpipit.a $(PROGS)
+tests: all $(TESTS)
+fuzz-build: $(FUZZERS)
+
+deps:
+	@tools/deps.sh build
+run:
+	@tools/deps.sh run
+	@tools/run.sh
+test:
+	@tools/deps.sh test
+	@tests/run.sh
+check:
+	@tools/deps.sh check
+	@tools/check/run.sh
+bench:
+	@tools/deps.sh bench
+	@tools/bench.sh
+soak:
+	@tools/deps.sh test
+	@tests/soak.sh
+
+install: all
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -m 755 $(PROGS) '$(DESTDIR)$(PREFIX)/bin/'
+	install -m 644 $(wildcard tools/*.1) '$(DESTDIR)$(PREFIX)/share/man/man1/'
+	ln -f '$(DESTDIR)$(PREFIX)/bin/pipit' '$(DESTDIR)$(PREFIX)/bin/qemu-system-aarch64'
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make           build pipit into build/release/'
+	@echo 'make run       boot Debian arm64: a shell on a terminal, a self-check without one'
+	@echo 'make test      every test; installs the packages it needs'
+	@echo 'make check     formatting, include rules, static analysis'
+	@echo 'make bench     boot and program times beside qemu-system-aarch64'
+	@echo 'make soak      the long tests: boots in a row, an hour of fuzzing for each target; resumes where it stopped'
+	@echo 'make install   PREFIX=$(PREFIX), DESTDIR=; pipit, its man page, and its name qemu-system-aarch64'
+	@echo 'make deps      install the Debian packages that a build needs'
+	@echo 'make clean     remove build/ (what was fetched stays in .cache/)'
+	@echo
+	@echo 'MODE=release|debug|asan|tsan  CC=gcc|clang  WITHOUT="slirp zlib zstd"  CROSS=aarch64-linux-gnu-  V=1'
