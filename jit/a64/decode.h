@@ -9,6 +9,23 @@
  * overlap, unless the more specific one carries more fixed bits (it then wins); a test checks this.
  *
  * The same rows drive the interpreter (a64_exec_NAME), the translator, the disassembler and the random tests.
+ *
+ * The template is the assembly text, with directives in angle brackets. Its first space becomes a tab.
+ *   alt|alt        alternatives; the first one whose condition holds is used (aliases go first)
+ *   ?c&c:text      the condition of an alternative: F=9 or F!=9 (number), F=G or F!=G (fields), @name (a predicate
+ *                  of disasm*.c). F is one or more field letters of the row; several are concatenated, high first.
+ *   <kF>           the value of field F, printed as kind k says:
+ *                    x w  general register, 31 is the zero register     X W  31 is the stack pointer
+ *                    r R  x or w (X or W) by field z                    l    x if field S is 3, else w
+ *                    b h s d q v  SIMD register (v takes what follows as arrangement: <vd>.16b)
+ *                    u  decimal    #  "#" and decimal    -  "#" and signed decimal (F sign-extended)
+ *                    0  "#" and hexadecimal    c  condition    C  inverted condition
+ *                    p  F sign-extended, times 4, plus pc, in hexadecimal
+ *                  F may be followed by operations, applied in order: *N, +N, /N, ^G (shift left by field G) and
+ *                  ~N (N minus the value).
+ *   <,kF>          the same after ", ", but nothing at all if the value is 0
+ *   <?F:a,b,c>     the item of the list that the value of F selects; items are plain text and may be empty
+ *   <$name>        printed by the function `name` of disasm*.c
  */
 #ifndef PIPIT_JIT_A64_DECODE_H
 #define PIPIT_JIT_A64_DECODE_H
