@@ -16,7 +16,7 @@ struct err {
  */
 __attribute__((format(printf, 3, 4))) int err_set(struct err *e, int code, const char *fmt, ...);
 
-/* Puts "prefix: " in front of what is recorded; returns -e->code. */
+/* Puts "prefix: " in front of what is recorded; returns -e->code (0 for a NULL `e`: pass the code on yourself then). */
 __attribute__((format(printf, 2, 3))) int err_prefix(struct err *e, const char *fmt, ...);
 
 #endif

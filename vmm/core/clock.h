@@ -17,7 +17,8 @@ void clock_pause(struct clock *c);
 void clock_resume(struct clock *c);
 /* Sets virtual time (snapshot load). */
 void clock_set(struct clock *c, uint64_t now_ns);
-/* CLOCK_MONOTONIC nanoseconds at which virtual time reaches `virt_ns`. */
+/* CLOCK_MONOTONIC nanoseconds at which virtual time reaches `virt_ns`: now where it has passed, UINT64_MAX (never)
+ * while paused. */
 uint64_t clock_to_host(const struct clock *c, uint64_t virt_ns);
 
 #endif

@@ -1,0 +1,199 @@
+/*
+ * Guest RAM: anonymous mappings with a guard on either side, and one byte of flags a page beside them.
+ *
+ * The race between a device that writes a page and a vCPU that translates code from it: the translator sets
+ * MEM_PAGE_CODE and then reads the instructions; the device writes the bytes and then reads the flags. Both put a full
+ * barrier between their two steps, so at least one sees the other: either the translator read the new bytes, or
+ * mem_write_end sees the flag and drops the translation.
+ */
+#include "vmm/core/mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vmm/base/util.h"
+
+#define MEM_GUARD KIB(64)
+#define MEM_HUGE_ALIGN MIB(2)
+
+int mem_create(struct mem **out)
+{
+    struct mem *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return -ENOMEM;
+    *out = m;
+    return 0;
+}
+
+static uint64_t mem_flags_size(uint64_t ram_size)
+{
+    return align_up(ram_size >> MEM_PAGE_BITS, MEM_PAGE_SIZE);
+}
+
+void mem_destroy(struct mem *m)
+{
+    if (!m)
+        return;
+    for (unsigned i = 0; i < m->nregions; i++) {
+        struct mem_region *r = &m->region[i];
+
+        munmap(r->host - MEM_GUARD, r->size + 2 * MEM_GUARD);
+        munmap(r->flags, mem_flags_size(r->size));
+    }
+    free(m);
+}
+
+/* Reserves size bytes between two guards, aligned for huge pages; nothing is accessible yet. */
+static uint8_t *mem_reserve(uint64_t size)
+{
+    uint64_t total = size + 2 * MEM_GUARD + MEM_HUGE_ALIGN;
+    uint64_t start, host, end;
+    void *p;
+
+    if (total < size)
+        return NULL;
+    p = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    start = (uint64_t)(uintptr_t)p;
+    host = align_up(start + MEM_GUARD, MEM_HUGE_ALIGN);
+    end = host + size + MEM_GUARD;
+    if (host - MEM_GUARD > start)
+        munmap(p, host - MEM_GUARD - start);
+    if (start + total > end)
+        munmap((void *)(uintptr_t)end, start + total - end);
+    return (uint8_t *)(uintptr_t)host;
+}
+
+/* Makes the reserved range RAM. */
+static int mem_back(uint8_t *host, uint64_t size, bool shared)
+{
+    int fd, r = 0;
+
+    if (!shared)
+        return mprotect(host, size, PROT_READ | PROT_WRITE) < 0 ? -errno : 0;
+    fd = memfd_create("pipit-ram", MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, (off_t)size) < 0 ||
+        mmap(host, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED)
+        r = -errno;
+    close(fd);
+    return r;
+}
+
+int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_options *opt, struct err *e)
+{
+    struct mem_region *r = &m->region[m->nregions];
+    void *flags;
+    int ret;
+
+    if (size == 0 || size % MEM_PAGE_SIZE || base.v % MEM_PAGE_SIZE || base.v + (size - 1) < base.v)
+        return err_set(e, EINVAL, "RAM of %llu bytes at 0x%llx is not made of whole pages", (unsigned long long)size,
+                       (unsigned long long)base.v);
+    if (m->nregions == MEM_MAX_REGIONS)
+        return err_set(e, ENOSPC, "more than %d RAM regions", MEM_MAX_REGIONS);
+    for (unsigned i = 0; i < m->nregions; i++) {
+        const struct mem_region *o = &m->region[i];
+
+        if (base.v - o->base.v < o->size || o->base.v - base.v < size)
+            return err_set(e, EEXIST, "RAM at 0x%llx overlaps RAM at 0x%llx", (unsigned long long)base.v,
+                           (unsigned long long)o->base.v);
+    }
+
+    r->host = mem_reserve(size);
+    if (!r->host)
+        goto no_memory;
+    ret = mem_back(r->host, size, opt && opt->shared);
+    if (ret < 0)
+        goto unmap_host;
+    flags =
+        mmap(NULL, mem_flags_size(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (flags == MAP_FAILED)
+        goto unmap_host;
+    /* A hint: hosts without transparent huge pages refuse it. */
+    if (opt && opt->huge_pages)
+        madvise(r->host, size, MADV_HUGEPAGE);
+    r->flags = flags;
+    r->base = base;
+    r->size = size;
+    m->nregions++;
+    return 0;
+
+unmap_host:
+    munmap(r->host - MEM_GUARD, size + 2 * MEM_GUARD);
+no_memory:
+    *r = (struct mem_region){0};
+    return err_set(e, ENOMEM, "the host cannot give %llu MiB of guest RAM", (unsigned long long)(size >> 20));
+}
+
+const void *mem_read_ptr(const struct mem *m, gpa_t a, uint64_t len)
+{
+    const struct mem_region *r = mem_find(m, a, len);
+
+    return r ? r->host + (a.v - r->base.v) : NULL;
+}
+
+int mem_read(const struct mem *m, gpa_t a, void *dst, uint64_t len)
+{
+    const void *p = mem_read_ptr(m, a, len);
+
+    if (!p)
+        return -EFAULT;
+    memcpy(dst, p, len);
+    return 0;
+}
+
+void *mem_write_begin(struct mem *m, gpa_t a, uint64_t len)
+{
+    const struct mem_region *r = mem_find(m, a, len);
+
+    return r ? r->host + (a.v - r->base.v) : NULL;
+}
+
+void mem_write_end(struct mem *m, gpa_t a, uint64_t len)
+{
+    const struct mem_region *r = mem_find(m, a, len);
+    uint64_t page, last;
+    bool code = false;
+
+    if (!r || len == 0)
+        return;
+    /* See the head of this file: the bytes are visible before the flags are read. */
+    atomic_thread_fence(memory_order_seq_cst);
+    page = (a.v - r->base.v) >> MEM_PAGE_BITS;
+    last = (a.v - r->base.v + len - 1) >> MEM_PAGE_BITS;
+    for (; page <= last; page++) {
+        unsigned char f = atomic_load_explicit(&r->flags[page], memory_order_relaxed);
+
+        if (!(f & MEM_PAGE_DIRTY))
+            f = atomic_fetch_or_explicit(&r->flags[page], MEM_PAGE_DIRTY, memory_order_relaxed);
+        code |= f & MEM_PAGE_CODE;
+    }
+    if (code && m->invalidate)
+        m->invalidate(m->invalidate_opaque, a, len);
+}
+
+int mem_write(struct mem *m, gpa_t a, const void *src, uint64_t len)
+{
+    void *p = mem_write_begin(m, a, len);
+
+    if (!p)
+        return -EFAULT;
+    memcpy(p, src, len);
+    mem_write_end(m, a, len);
+    return 0;
+}
+
+uint64_t mem_ram_size(const struct mem *m)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < m->nregions; i++)
+        n += m->region[i].size;
+    return n;
+}
