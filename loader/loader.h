@@ -11,20 +11,25 @@
 #include "vmm/base/err.h"
 #include "vmm/core/mem.h"
 
-/* A whole file in memory. */
+/* A whole file in memory. It is read, not mapped: a mapped file that another process truncates would end us by SIGBUS.
+ */
 struct loader_file {
-    uint8_t *data;
+    uint8_t *data; /* malloc'ed */
     uint64_t size;
-    uint64_t map_size; /* 0: malloc'ed */
 };
+/* Reads a regular file, block device or pipe of 1 to max_size bytes. -ENOENT, -EACCES, -EISDIR, -EFBIG, -EINVAL (empty,
+ * or a character device or socket). */
 int loader_file_open(struct loader_file *f, const char *path, uint64_t max_size, struct err *e);
 void loader_file_close(struct loader_file *f);
 
 enum loader_format {
     LOADER_ARM64_IMAGE, /* Documentation/arch/arm64/booting: raw Image */
     LOADER_ELF,         /* AArch64 ELF, loaded at its physical addresses */
-    LOADER_FLAT,        /* anything else is refused unless asked for: bytes at RAM base */
+    LOADER_FLAT,        /* anything else is refused unless asked for: bytes at LOADER_FLAT_OFFSET into RAM */
 };
+
+/* Where a flat binary goes, from the base of RAM: where QEMU's virt board puts one, so that the same file runs. */
+#define LOADER_FLAT_OFFSET UINT64_C(0x80000)
 
 struct loader_kernel {
     enum loader_format format;
@@ -34,8 +39,9 @@ struct loader_kernel {
 
 /*
  * Loads the kernel at `path` into the RAM region at ram_base. Recognised by content: Image, Image.gz, EFI zboot with
- * gzip or zstd inside, ELF64 AArch64. `flat` loads any file as a flat binary at ram_base. A kernel of another
- * architecture is refused by name.
+ * gzip or zstd inside, ELF64 AArch64. `flat` loads any file as it is, LOADER_FLAT_OFFSET into RAM. A kernel of another
+ * architecture is refused by name. ram_base is a multiple of 2 MiB. What does not fit in RAM is refused (-EFBIG), also
+ * while it is being decompressed.
  */
 int loader_kernel_load(struct loader_kernel *out, struct mem *m, const char *path, gpa_t ram_base, uint64_t ram_size,
                        bool flat, struct err *e);
@@ -46,7 +52,7 @@ int loader_initrd_load(struct mem *m, const char *path, gpa_t low, gpa_t high, u
 
 /* What the arm64 virt board's device tree says. Written once by the machine, in address order. */
 struct loader_fdt_mmio {
-    const char *compatible; /* NUL-separated list as in struct device_desc */
+    const char *compatible; /* one name */
     uint64_t base, size;
     unsigned spi; /* level high unless edge */
     bool edge;
@@ -68,7 +74,7 @@ struct loader_fdt_config {
     bool psci_smc; /* method: hvc unless set */
     const struct loader_fdt_mmio *virtio;
     unsigned nvirtio;
-    uint64_t rng_seed[8];    /* fresh randomness for /chosen/rng-seed and kaslr-seed */
+    uint64_t rng_seed[8];    /* fresh randomness: [0..6] rng-seed, [7] kaslr-seed; what is all zero is left out */
     const char *stdout_path; /* NULL: the PL011 */
 };
 
