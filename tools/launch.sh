@@ -8,7 +8,7 @@ vm_command() {
     local kernel=$1 initrd=$2 cmdline=$3 disk=$4 cpus=$5 memory=$6
     case ${PIPIT##*/} in
     qemu-system-*)
-        vm=("$PIPIT" -M virt -cpu max -smp "$cpus" -m "$memory" -kernel "$kernel" -initrd "$initrd" -append "$cmdline"
+        vm=("$PIPIT" -M virt -cpu cortex-a76 -smp "$cpus" -m "$memory" -kernel "$kernel" -initrd "$initrd" -append "$cmdline"
             -nodefaults -nographic -serial mon:stdio -no-reboot -netdev user,id=net0 -device virtio-net-device,netdev=net0
             -device virtio-rng-device)
         [ -z "$disk" ] || vm+=(-drive "file=$disk,if=none,id=disk0,format=raw" -device virtio-blk-device,drive=disk0)
