@@ -35,6 +35,11 @@ struct jit_mem_ops {
     /* 0, or A64_TRAPPED after an external abort was raised. */
     int (*mmio_read)(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t *val);
     int (*mmio_write)(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t val);
+    /* Raise an external abort: a fetch from device memory; an atomic or exclusive access to device memory. */
+    void (*fetch_abort)(struct arm64_cpu *c, uint64_t va);
+    void (*atomic_fault)(struct arm64_cpu *c, uint64_t va);
+    /* PC alignment fault for c->pc. */
+    void (*pc_align_fault)(struct arm64_cpu *c);
     /* Takes a deliverable interrupt, if any. */
     bool (*take_interrupt)(struct arm64_cpu *c);
     /* Parks the vCPU in WFI until an interrupt line or exit_request is set. */
@@ -50,7 +55,36 @@ struct jit_config {
     const struct jit_mem_ops *mem;
 };
 
+/* What TLB maintenance drops; pages are 4 KiB from va. */
+enum jit_flush { JIT_FLUSH_ALL, JIT_FLUSH_ASID, JIT_FLUSH_VA, JIT_FLUSH_VAA };
+struct jit_tlbi_request {
+    uint8_t kind; /* enum jit_flush */
+    uint16_t asid;
+    uint64_t va, pages;
+};
+
 int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e);
 void jit_destroy(struct jit *j);
+
+/* The vCPU's state; owned by the JIT. -ENOMEM. The caller initialises it and binds c->ops before the first run. */
+int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out);
+void jit_vcpu_destroy(struct arm64_cpu *c);
+
+/* Runs until exit_request has ARM64_EXIT_KICK, which is consumed. On the vCPU's thread. */
+void jit_run(struct arm64_cpu *c);
+
+/* The memory half of struct a64_ops for machines, and barriers, exclusives and hints. */
+void jit_fill_ops(struct a64_ops *ops);
+/* WFI and WFE: the vCPU waits when it next leaves generated code. */
+int jit_hint(struct arm64_cpu *c, enum a64_hint h);
+
+/* For arch/arm64's hooks, on the vCPU's thread. */
+void jit_context_changed(struct arm64_cpu *c);
+void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadcast);
+void jit_fpsr_sync(struct arm64_cpu *c);
+void jit_fpcr_changed(struct arm64_cpu *c);
+
+/* Guest RAM at [host, host+len) was or will be changed by somebody else; from any thread. */
+void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len);
 
 #endif

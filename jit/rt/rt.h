@@ -1,0 +1,300 @@
+/*
+ * The JIT runtime's own structures: a vCPU with its soft TLB and jump cache, translated blocks, the code cache.
+ *
+ * Generated code addresses struct jit_vcpu through RBP, which points at cpu.x[16]; RSP and RBP never hold guest
+ * addresses. Eleven guest registers live in host registers (JIT_PIN), all others in memory. RAX, RCX and RDX are
+ * scratch. At every exit and in every helper that may trap, all state is in struct arm64_cpu.
+ *
+ * Code is written through one view of the cache and executed through another: no page is writable and executable.
+ */
+#ifndef PIPIT_JIT_RT_H
+#define PIPIT_JIT_RT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "jit/a64/decode.h"
+#include "jit/jit.h"
+#include "jit/x64/emit.h"
+
+/* ---- soft TLB ---- */
+
+/* Which rights a data access is checked with. Unprivileged accesses (LDTR) at EL1 use VIEW_EL0. */
+enum jit_view { JIT_VIEW_EL0, JIT_VIEW_EL1, JIT_VIEW_EL1_PAN, JIT_VIEWS };
+
+#define JIT_TLB_BITS 10
+#define JIT_TLB_SIZE (1u << JIT_TLB_BITS)
+#define JIT_TLB_NONE 1 /* a tag that no page address equals */
+
+/*
+ * One 4 KiB page of guest-virtual space. A tag is the page's address where that kind of access may go straight to
+ * RAM, JIT_TLB_NONE otherwise. w is withheld from pages with translations; other vCPUs withdraw it (atomically).
+ */
+struct jit_tlb_entry {
+    uint64_t r;
+    _Atomic uint64_t w;
+    uint64_t x;
+    _Atomic uint64_t addend; /* host address minus guest-virtual address */
+};
+
+static inline unsigned jit_tlb_index(uint64_t va)
+{
+    return va >> 12 & (JIT_TLB_SIZE - 1);
+}
+
+/* ---- jump cache: guest pc to code, probed inline ---- */
+
+#define JIT_JC_BITS 12
+#define JIT_JC_SIZE (1u << JIT_JC_BITS)
+
+struct jit_jc_entry {
+    uint64_t tag; /* pc ^ salt of the address space and context */
+    const uint8_t *code;
+};
+
+static inline unsigned jit_jc_index(uint64_t pc)
+{
+    return pc >> 2 & (JIT_JC_SIZE - 1);
+}
+
+/*
+ * A salt stands for what a pc means: address space (ASID), EL and context key. It sits in bits 62..48 of the tag,
+ * which a canonical pc leaves uniform, so dropping an address space costs no sweep: its salt is never used again.
+ */
+#define JIT_SALTS 256 /* remembered (ASID, context) pairs a vCPU */
+#define JIT_SALT_MAX 0x7fff
+
+struct jit_salt {
+    uint32_t ctx;
+    uint16_t asid;
+    uint16_t id; /* 0: free */
+};
+
+/* ---- blocks ---- */
+
+/* What code is specialised on, beside its address. */
+#define JIT_CTX_EL1 0x1
+#define JIT_CTX_SPSEL 0x2
+#define JIT_CTX_PAN 0x4
+#define JIT_CTX_FP 0x8      /* FP and SIMD are not trapped */
+#define JIT_CTX_FPFAST 0x10 /* FPCR: no FZ, DN, AH, FZ16, traps; rounding mode is in MXCSR */
+#define JIT_CTX_SPALIGN 0x20 /* SP alignment is checked */
+#define JIT_CTX_UAO 0x40
+
+#define JIT_BLOCK_MAX_INSNS 64
+#define JIT_BLOCK_MAX_EXITS 12
+
+/* Relocations: what in the code depends on where guest and host put things. */
+enum jit_reloc_kind {
+    JIT_RELOC_GUEST_PC, /* 8-byte constant: a guest address that moves with the block's pc */
+    JIT_RELOC_JC,       /* 4-byte displacement of a jump cache entry, by guest address */
+    JIT_RELOC_THUNK,    /* 4-byte displacement to a thunk at the start of the cache */
+};
+
+struct jit_reloc {
+    uint16_t offset; /* of the field, from the block's entry */
+    uint8_t kind;
+    uint8_t spare;
+};
+
+struct jit_exit {
+    uint16_t patch; /* offset of the jump's displacement from the entry */
+    int16_t target; /* instructions from the block's first one; always the same page */
+};
+
+struct jit_block {
+    uint64_t pc;
+    const uint8_t *host; /* guest code in RAM */
+    uint32_t ctx;
+    uint32_t code;      /* entry, offset in the cache */
+    uint32_t code_size; /* bytes */
+    uint16_t ninsns;
+    uint8_t nexits;
+    bool dead;
+    uint32_t hash_next, page_next; /* block numbers, 0: none */
+    struct jit_exit exit[JIT_BLOCK_MAX_EXITS];
+};
+
+/* In front of each entry: */
+struct jit_block_header {
+    uint64_t pc;
+    uint32_t block;
+    uint32_t magic;
+};
+#define JIT_ENTRY_ALIGN 16
+#define JIT_ENTRY_NOP 5 /* bytes at the entry that a dead block's jump replaces */
+
+/* Guest code pages, by host address. */
+struct jit_page {
+    const uint8_t *host; /* NULL: free */
+    uint32_t blocks;     /* first of page_next */
+    atomic_uchar *flags;
+};
+
+/* ---- vCPU ---- */
+
+enum jit_exit_reason { JIT_EXIT_LOOKUP, JIT_EXIT_LINK, JIT_EXIT_POLL, JIT_EXIT_TRAP };
+
+/* Thunk addresses in the executable view. */
+struct jit_thunks {
+    const uint8_t *enter;  /* int enter(struct jit_vcpu *, const uint8_t *code) */
+    const uint8_t *lookup; /* rax: guest pc */
+    const uint8_t *link;   /* eax: exit number, rcx: block entry */
+    const uint8_t *poll;   /* rax: pc offset from the block, rcx: block entry */
+    const uint8_t *pollpc; /* rax: guest pc */
+    const uint8_t *dead;   /* rcx: block entry */
+    const uint8_t *mem;    /* rax: va, edx: info, rcx: entry; value through slow[] */
+    const uint8_t *interp; /* edx: instruction, eax: pc offset, rcx: entry */
+    const uint8_t *helper; /* like interp without trap: rax = function number; see thunk.c */
+};
+
+#define JIT_MAX_HELPERS 64
+
+#define JIT_TLBI_QUEUE 64
+
+struct jit_vcpu {
+    struct arm64_cpu cpu; /* first: RBP is inside */
+
+    uint64_t salt[2]; /* by EL, in tag position */
+    uint32_t mxcsr;   /* of generated code */
+    uint32_t host_mxcsr;
+    uint32_t link_exit;
+    uint32_t spare;
+    const uint8_t *link_entry;
+    uint8_t slow[32] __attribute__((aligned(16))); /* values to and from slow paths */
+    void *helper[JIT_MAX_HELPERS];
+    struct jit_tlb_entry tlb[JIT_VIEWS][JIT_TLB_SIZE];
+    struct jit_jc_entry jc[2][JIT_JC_SIZE];
+
+    /* Not addressed by generated code. */
+    struct jit *jit;
+    uint32_t ctx;
+    enum jit_view view;
+    uint16_t asid; /* the one that the TLB's non-global entries belong to */
+    uint64_t ttbr1;
+    uint64_t sctlr, tcr, mair; /* what the TLB was filled under */
+    bool has_ng;               /* some entry is not global */
+    bool strict_align;         /* SCTLR.A: all accesses take the slow path */
+    bool tbi[2];               /* top byte ignored, by VA bit 55 */
+    /* Bloom bitmaps of 2 MiB and 1 GiB regions with entries that came from block mappings: a TLBI by address that
+     * lands there drops every entry of the region. */
+    uint8_t large_2m[1024], large_1g[128];
+    bool waiting; /* WFI or WFE was executed */
+    bool event_wait;
+    bool in_region;   /* an exclusive region: other vCPUs are stopped */
+    bool excl_valid;  /* local monitor */
+    uint8_t excl_size;
+    uint64_t excl_addr;
+    struct jit_salt salts[JIT_SALTS];
+    uint32_t salt_next;
+    uint8_t exec_pages[8192]; /* Bloom bitmap of pages with jump cache entries, by page number */
+
+    _Atomic uint32_t in_guest; /* may touch guest memory and code */
+    pthread_mutex_t tlbi_lock;
+    unsigned tlbi_count; /* JIT_TLBI_QUEUE + 1: everything */
+    struct jit_tlbi_request tlbi[JIT_TLBI_QUEUE];
+    _Atomic uint32_t tlbi_pending;
+};
+
+#define JIT_RBP_BIAS 128 /* offsetof(struct jit_vcpu, cpu.x[16]) */
+
+/* ---- JIT ---- */
+
+#define JIT_HASH_BITS 16
+#define JIT_PAGE_BITS 16
+
+struct jit {
+    enum jit_tier tier;
+    unsigned ncpus;
+    const struct jit_mem_ops *mem;
+    struct jit_vcpu **vcpu;
+
+    pthread_mutex_t lock; /* blocks, hash, pages, cache allocation, patches */
+    uint8_t *rw, *rx;     /* two views of the cache */
+    size_t size;
+    uint32_t code_start, code_next;
+    struct jit_thunks thunk;
+    struct jit_block *block;
+    uint32_t nblocks, max_blocks; /* block 0 is unused */
+    uint32_t *hash;
+    struct jit_page *page; /* open addressing */
+    uint32_t npages;
+
+    /* Exclusive regions: one vCPU runs, all others are outside. */
+    pthread_mutex_t region_lock;
+    pthread_cond_t region_cond;
+    _Atomic uint32_t region; /* somebody wants or has it */
+    uint64_t flushes;
+};
+
+/* ---- between the runtime's files ---- */
+
+/* tlb.c */
+void jit_tlb_flush_all(struct jit_vcpu *v);
+void jit_context_update(struct jit_vcpu *v); /* recomputes ctx, view, salts after system state changed */
+void jit_tlbi_apply(struct jit_vcpu *v);     /* queued requests of this vCPU */
+void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code);
+/* Host address of the instruction at pc for the current context; NULL when an abort was raised. */
+const uint8_t *jit_fetch_ptr(struct jit_vcpu *v, uint64_t pc);
+int jit_load(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags);
+int jit_store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, unsigned flags);
+/* Host pointer for an atomic access with write permission: 0, or A64_TRAPPED. Where *pflags is not NULL and has
+ * MEM_PAGE_CODE, jit_written must follow the write. */
+int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host,
+                   atomic_uchar **pflags);
+void jit_written(struct jit_vcpu *v, uint8_t *host, unsigned size);
+void jit_tlbi_wait(struct jit_vcpu *v);
+/* Withdraws fast write access to a page of RAM from all vCPUs. */
+void jit_tlb_protect(struct jit *j, const uint8_t *host_page);
+
+/* cache.c */
+int jit_cache_init(struct jit *j, size_t size, struct err *e);
+void jit_cache_free(struct jit *j);
+/* Finds or translates the block at v->cpu.pc; NULL when an exception was taken instead (call again). */
+const uint8_t *jit_find(struct jit_vcpu *v);
+/* Serves a JIT_EXIT_LINK: patches the jump and returns the code to go on with, or NULL as jit_find. */
+const uint8_t *jit_link(struct jit_vcpu *v);
+/* Drops translations from len bytes of RAM at host. */
+void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len);
+
+/* thunk.c */
+void jit_thunks_emit(struct jit *j);
+
+/* helper.c */
+uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info);
+uint32_t jit_helper_interp(struct jit_vcpu *v, uint32_t insn);
+void jit_helpers_init(struct jit_vcpu *v);
+
+/* run.c */
+/* Stops all other vCPUs outside of guest code; nests not. */
+void jit_region_begin(struct jit_vcpu *v);
+void jit_region_end(struct jit_vcpu *v);
+/* Calls cond(opaque) until it is true, with this vCPU counted as outside of guest code. */
+void jit_wait_outside(struct jit_vcpu *v, bool (*cond)(void *opaque), void *opaque);
+
+/* info word of jit_helper_mem */
+#define JIT_MEM_SIZE 0x7        /* log2 of bytes, 0..4; with PAIR: of each element */
+#define JIT_MEM_STORE 0x8
+#define JIT_MEM_SIGN 0x10       /* sign-extend */
+#define JIT_MEM_SIGN32 0x20     /* ... to 32 bits */
+#define JIT_MEM_UNPRIV 0x40
+#define JIT_MEM_ALIGNED 0x80
+#define JIT_MEM_PAIR 0x100
+#define JIT_MEM_PC_SHIFT 16     /* instruction number in the block */
+
+/* The host registers that hold guest registers. */
+extern const int8_t jit_pin[32]; /* host register by guest register, -1: in memory; [31] is SP */
+
+static inline int32_t jit_off_x(unsigned r)
+{
+    return (int32_t)(r * 8) - JIT_RBP_BIAS;
+}
+
+#define JIT_OFF(field) ((int32_t)offsetof(struct jit_vcpu, field) - JIT_RBP_BIAS)
+
+static inline struct jit_vcpu *jit_vcpu_of(struct arm64_cpu *c)
+{
+    return container_of(c, struct jit_vcpu, cpu);
+}
+
+#endif

@@ -1,0 +1,571 @@
+/*
+ * The soft TLB and the jump cache of a vCPU, and the slow paths of data accesses.
+ *
+ * An entry maps one 4 KiB page of guest-virtual space to RAM. Generated code compares a tag and adds the addend;
+ * whatever does not match comes here: misses, page crossings, device memory, tagged addresses, pages with
+ * translations. Entries belong to the current ASID or are global; a change of ASID drops the non-global ones.
+ *
+ * Threads: only the vCPU's own thread fills and drops entries; other threads only withdraw write tags.
+ */
+#include "jit/rt/rt.h"
+
+#include "vmm/core/mem.h"
+
+#define JIT_SCTLR_M BIT64(0)
+#define JIT_SCTLR_A BIT64(1)
+#define JIT_SCTLR_SA BIT64(3)
+#define JIT_SCTLR_SA0 BIT64(4)
+#define JIT_FPCR_RMODE (BIT32(22) | BIT32(23))
+
+static void jit_entry_drop(struct jit_tlb_entry *e)
+{
+    e->r = JIT_TLB_NONE;
+    e->x = JIT_TLB_NONE;
+    atomic_store_explicit(&e->w, JIT_TLB_NONE, memory_order_relaxed);
+}
+
+static void jit_view_flush(struct jit_vcpu *v, unsigned view)
+{
+    for (unsigned i = 0; i < JIT_TLB_SIZE; i++)
+        jit_entry_drop(&v->tlb[view][i]);
+}
+
+static void jit_tlb_drop_entries(struct jit_vcpu *v)
+{
+    for (unsigned i = 0; i < JIT_VIEWS; i++)
+        jit_view_flush(v, i);
+    v->has_ng = false;
+    memset(v->large_2m, 0, sizeof(v->large_2m));
+    memset(v->large_1g, 0, sizeof(v->large_1g));
+}
+
+/* ---- salts ---- */
+
+static void jit_jc_clear(struct jit_vcpu *v)
+{
+    memset(v->jc, 0xff, sizeof(v->jc)); /* tag 0xff..ff is no pc: instructions are aligned */
+    memset(v->salts, 0, sizeof(v->salts));
+    memset(v->exec_pages, 0, sizeof(v->exec_pages));
+    v->salt_next = 1;
+}
+
+static void jit_salts_drop(struct jit_vcpu *v, bool el1, bool any_asid, uint16_t asid)
+{
+    for (unsigned i = 0; i < JIT_SALTS; i++) {
+        struct jit_salt *s = &v->salts[i];
+        if (s->id && (bool)(s->ctx & JIT_CTX_EL1) == el1 && (any_asid || s->asid == asid))
+            s->id = 0;
+    }
+}
+
+static void jit_salt_select(struct jit_vcpu *v)
+{
+    bool el1 = v->ctx & JIT_CTX_EL1;
+    uint16_t asid = el1 ? 0 : v->asid;
+    struct jit_salt *s = &v->salts[(asid * 31u ^ v->ctx * 7u) % JIT_SALTS];
+
+    if (!s->id || s->ctx != v->ctx || s->asid != asid) {
+        if (v->salt_next > JIT_SALT_MAX)
+            jit_jc_clear(v);
+        *s = (struct jit_salt){.ctx = v->ctx, .asid = asid, .id = (uint16_t)v->salt_next++};
+    }
+    v->salt[el1] = (uint64_t)s->id << 48;
+}
+
+void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
+{
+    bool el1 = v->ctx & JIT_CTX_EL1;
+    uint64_t page = pc >> 12;
+
+    /* The kernel's salt does not know ASIDs, so it serves only the half that is global in practice; a change of
+     * TTBR1's tables drops it. */
+    if (el1 && !(pc >> 63))
+        return;
+    v->jc[el1][jit_jc_index(pc)] = (struct jit_jc_entry){.tag = pc ^ v->salt[el1], .code = code};
+    v->exec_pages[page >> 3 & (sizeof(v->exec_pages) - 1)] |= (uint8_t)(1u << (page & 7));
+}
+
+void jit_tlb_flush_all(struct jit_vcpu *v)
+{
+    jit_tlb_drop_entries(v);
+    jit_jc_clear(v);
+    jit_salt_select(v);
+}
+
+/* ---- context ---- */
+
+static uint32_t jit_context(const struct arm64_cpu *c)
+{
+    unsigned fpen = c->sys.cpacr_el1 >> 20 & 3;
+    uint32_t ctx = 0;
+
+    if (c->el) {
+        ctx |= JIT_CTX_EL1;
+        if (c->pstate_misc & PSTATE_PAN)
+            ctx |= JIT_CTX_PAN;
+        if (c->pstate_misc & PSTATE_UAO)
+            ctx |= JIT_CTX_UAO;
+        if (c->spsel)
+            ctx |= JIT_CTX_SPSEL;
+        if (fpen & 1)
+            ctx |= JIT_CTX_FP;
+    } else if (fpen == 3) {
+        ctx |= JIT_CTX_FP;
+    }
+    if (c->sys.sctlr_el1 & (c->el ? JIT_SCTLR_SA : JIT_SCTLR_SA0))
+        ctx |= JIT_CTX_SPALIGN;
+    if (!(c->fpcr & ~JIT_FPCR_RMODE))
+        ctx |= JIT_CTX_FPFAST;
+    return ctx;
+}
+
+void jit_context_update(struct jit_vcpu *v)
+{
+    struct arm64_cpu *c = &v->cpu;
+    bool a1 = c->sys.tcr_el1 & BIT64(22);
+    uint16_t asid = (uint16_t)((a1 ? c->sys.ttbr1_el1 : c->sys.ttbr0_el1) >> 48);
+    uint64_t ttbr1 = c->sys.ttbr1_el1 & (BIT64(48) - 1);
+
+    v->ctx = jit_context(c);
+    v->view = !c->el ? JIT_VIEW_EL0 : v->ctx & JIT_CTX_PAN ? JIT_VIEW_EL1_PAN : JIT_VIEW_EL1;
+    if (unlikely(c->sys.sctlr_el1 != v->sctlr || c->sys.tcr_el1 != v->tcr || c->sys.mair_el1 != v->mair)) {
+        v->sctlr = c->sys.sctlr_el1;
+        v->tcr = c->sys.tcr_el1;
+        v->mair = c->sys.mair_el1;
+        v->strict_align = v->sctlr & JIT_SCTLR_A;
+        v->tbi[0] = (v->sctlr & JIT_SCTLR_M) && (v->tcr & BIT64(37));
+        v->tbi[1] = (v->sctlr & JIT_SCTLR_M) && (v->tcr & BIT64(38));
+        v->asid = asid;
+        v->ttbr1 = ttbr1;
+        jit_tlb_flush_all(v);
+        return;
+    }
+    if (unlikely(asid != v->asid)) {
+        v->asid = asid;
+        if (v->has_ng)
+            jit_tlb_drop_entries(v);
+    }
+    if (unlikely(ttbr1 != v->ttbr1)) {
+        v->ttbr1 = ttbr1;
+        jit_salts_drop(v, true, true, 0);
+    }
+    jit_salt_select(v);
+}
+
+/* ---- TLB maintenance ---- */
+
+static void jit_tlb_drop_page(struct jit_vcpu *v, uint64_t va)
+{
+    uint64_t m2 = va >> 21, g1 = va >> 30;
+
+    if (v->large_2m[m2 >> 3 & (sizeof(v->large_2m) - 1)] & 1u << (m2 & 7) ||
+        v->large_1g[g1 >> 3 & (sizeof(v->large_1g) - 1)] & 1u << (g1 & 7)) {
+        jit_tlb_drop_entries(v);
+        return;
+    }
+    for (unsigned i = 0; i < JIT_VIEWS; i++)
+        jit_entry_drop(&v->tlb[i][jit_tlb_index(va)]);
+}
+
+static void jit_flush_pages(struct jit_vcpu *v, const struct jit_tlbi_request *r)
+{
+    bool exec = false;
+
+    if (r->pages > 512) {
+        jit_tlb_flush_all(v);
+        return;
+    }
+    for (uint64_t i = 0; i < r->pages; i++) {
+        uint64_t va = r->va + (i << 12), page = va >> 12;
+        jit_tlb_drop_page(v, va);
+        exec |= v->exec_pages[page >> 3 & (sizeof(v->exec_pages) - 1)] >> (page & 7) & 1;
+    }
+    if (exec) {
+        jit_salts_drop(v, true, true, 0);
+        jit_salts_drop(v, false, r->kind == JIT_FLUSH_VAA, r->asid);
+        /* A global page may be mapped for EL0 in every address space. */
+        if (r->va >> 63)
+            jit_salts_drop(v, false, true, 0);
+    }
+}
+
+static void jit_flush_one(struct jit_vcpu *v, const struct jit_tlbi_request *r)
+{
+    switch (r->kind) {
+    case JIT_FLUSH_ASID:
+        if (r->asid == v->asid && v->has_ng)
+            jit_tlb_drop_entries(v);
+        jit_salts_drop(v, false, false, r->asid);
+        break;
+    case JIT_FLUSH_VA:
+    case JIT_FLUSH_VAA: jit_flush_pages(v, r); break;
+    default: jit_tlb_flush_all(v); break;
+    }
+}
+
+/* Takes over what other vCPUs posted; on the vCPU's own thread, outside of generated code. */
+void jit_tlbi_apply(struct jit_vcpu *v)
+{
+    struct jit_tlbi_request q[JIT_TLBI_QUEUE];
+    unsigned n;
+
+    pthread_mutex_lock(&v->tlbi_lock);
+    n = v->tlbi_count;
+    if (n <= JIT_TLBI_QUEUE)
+        memcpy(q, v->tlbi, n * sizeof(q[0]));
+    v->tlbi_count = 0;
+    if (n > JIT_TLBI_QUEUE) {
+        jit_tlb_flush_all(v);
+    } else {
+        for (unsigned i = 0; i < n; i++)
+            jit_flush_one(v, &q[i]);
+        if (n)
+            jit_salt_select(v);
+    }
+    /* Released only when done: whoever waits in a DSB looks at this without the lock. */
+    atomic_store_explicit(&v->tlbi_pending, 0, memory_order_release);
+    pthread_mutex_unlock(&v->tlbi_lock);
+}
+
+/* Queues a request for another vCPU and makes it leave generated code. */
+static void jit_tlbi_queue(struct jit_vcpu *o, const struct jit_tlbi_request *r)
+{
+    pthread_mutex_lock(&o->tlbi_lock);
+    if (o->tlbi_count < JIT_TLBI_QUEUE)
+        o->tlbi[o->tlbi_count++] = *r;
+    else
+        o->tlbi_count = JIT_TLBI_QUEUE + 1;
+    atomic_store_explicit(&o->tlbi_pending, 1, memory_order_seq_cst);
+    pthread_mutex_unlock(&o->tlbi_lock);
+    atomic_fetch_or(&o->cpu.exit_request, ARM64_EXIT_SYNC);
+}
+
+void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadcast)
+{
+    struct jit_vcpu *v = jit_vcpu_of(c);
+
+    jit_flush_one(v, r);
+    jit_salt_select(v);
+    for (unsigned i = 0; broadcast && i < v->jit->ncpus; i++)
+        if (v->jit->vcpu[i] && v->jit->vcpu[i] != v)
+            jit_tlbi_queue(v->jit->vcpu[i], r);
+}
+
+static bool jit_tlbi_done(void *opaque)
+{
+    struct jit *j = opaque;
+
+    for (unsigned i = 0; i < j->ncpus; i++) {
+        struct jit_vcpu *o = j->vcpu[i];
+        /* A vCPU that is outside applies its queue before it goes in. */
+        if (o && atomic_load_explicit(&o->tlbi_pending, memory_order_seq_cst) &&
+            atomic_load_explicit(&o->in_guest, memory_order_seq_cst))
+            return false;
+    }
+    return true;
+}
+
+/* DSB: completes when every vCPU has done what TLBI asked of it. */
+void jit_tlbi_wait(struct jit_vcpu *v)
+{
+    if (v->jit->ncpus > 1 && !v->in_region)
+        jit_wait_outside(v, jit_tlbi_done, v->jit);
+}
+
+void jit_tlb_protect(struct jit *j, const uint8_t *host_page)
+{
+    for (unsigned i = 0; i < j->ncpus; i++) {
+        struct jit_vcpu *v = j->vcpu[i];
+        for (unsigned k = 0; v && k < JIT_VIEWS * JIT_TLB_SIZE; k++) {
+            struct jit_tlb_entry *e = &v->tlb[0][0] + k;
+            uint64_t w = atomic_load_explicit(&e->w, memory_order_acquire);
+            if (w != JIT_TLB_NONE &&
+                w + atomic_load_explicit(&e->addend, memory_order_relaxed) == (uint64_t)(uintptr_t)host_page)
+                atomic_store_explicit(&e->w, JIT_TLB_NONE, memory_order_seq_cst);
+        }
+    }
+}
+
+/* ---- filling ---- */
+
+static uint64_t jit_untag(const struct jit_vcpu *v, uint64_t va)
+{
+    bool high = va >> 55 & 1;
+    return v->tbi[high] ? (uint64_t)sext64(va, 56) : va;
+}
+
+/* One resolved page: host is NULL for device memory. */
+struct jit_place {
+    uint8_t *host; /* of va */
+    atomic_uchar *flags;
+    uint64_t pa;
+    bool device; /* Device type: alignment matters */
+};
+
+static const uint8_t jit_perm[3][2] = {
+    {ARM64_PERM_R0, ARM64_PERM_R1}, {ARM64_PERM_W0, ARM64_PERM_W1}, {ARM64_PERM_X0, ARM64_PERM_X1}};
+
+static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, const struct jit_xlat *x,
+                         const struct jit_place *p)
+{
+    struct jit_tlb_entry *e = &v->tlb[view][jit_tlb_index(va)];
+    uint64_t page = va & ~UINT64_C(0xfff);
+    unsigned el = view != JIT_VIEW_EL0;
+    /* PAN takes data access at EL1 away from pages that EL0 can reach. */
+    bool pan = view == JIT_VIEW_EL1_PAN && (x->perm & (ARM64_PERM_R0 | ARM64_PERM_W0));
+    bool data = !x->device && !v->strict_align && !pan;
+
+    jit_entry_drop(e);
+    atomic_store_explicit(&e->addend, (uint64_t)(uintptr_t)p->host - va, memory_order_relaxed);
+    if (x->perm & jit_perm[2][el])
+        e->x = page;
+    if (data && (x->perm & jit_perm[0][el]))
+        e->r = page;
+    if (data && (x->perm & jit_perm[1][el])) {
+        unsigned char f = atomic_load_explicit(p->flags, memory_order_relaxed);
+        if ((f & (MEM_PAGE_WRITABLE | MEM_PAGE_DIRTY)) != (MEM_PAGE_WRITABLE | MEM_PAGE_DIRTY))
+            atomic_fetch_or(p->flags, MEM_PAGE_WRITABLE | MEM_PAGE_DIRTY);
+        atomic_store_explicit(&e->w, page, memory_order_seq_cst);
+        /* jit_tlb_protect sets the flag first and sweeps afterwards: one of us sees the other. */
+        if (atomic_load_explicit(p->flags, memory_order_seq_cst) & MEM_PAGE_CODE)
+            atomic_store_explicit(&e->w, JIT_TLB_NONE, memory_order_seq_cst);
+    }
+    if (x->ng)
+        v->has_ng = true;
+    if (x->page_bits > 12) {
+        uint64_t m2 = va >> 21, g1 = va >> 30;
+        if (x->page_bits <= 21)
+            v->large_2m[m2 >> 3 & (sizeof(v->large_2m) - 1)] |= (uint8_t)(1u << (m2 & 7));
+        else
+            v->large_1g[g1 >> 3 & (sizeof(v->large_1g) - 1)] |= (uint8_t)(1u << (g1 & 7));
+    }
+}
+
+/* Resolves va for one kind of access (0 read, 1 write, 2 fetch), filling the TLB; A64_TRAPPED after an abort. */
+static int jit_resolve(struct jit_vcpu *v, uint64_t va, unsigned acc, enum jit_view view, struct jit_place *p)
+{
+    const struct jit_mem_ops *ops = v->jit->mem;
+    struct jit_xlat x;
+    uint8_t *page;
+
+    if (ops->translate(&v->cpu, va, acc, view != JIT_VIEW_EL0, &x))
+        return A64_TRAPPED;
+    page = ops->ram_page(ops->opaque, x.pa & ~UINT64_C(0xfff), &p->flags);
+    p->pa = x.pa;
+    p->device = x.device;
+    p->host = page ? page + (x.pa & 0xfff) : NULL;
+    if (page)
+        jit_tlb_fill(v, view, jit_untag(v, va), &x, p);
+    return 0;
+}
+
+static enum jit_view jit_access_view(const struct jit_vcpu *v, unsigned flags)
+{
+    if ((flags & A64_MEM_UNPRIV) && v->cpu.el && !(v->cpu.pstate_misc & PSTATE_UAO))
+        return JIT_VIEW_EL0;
+    return v->view;
+}
+
+/* A data access within one page. The hit path serves the interpreter and tagged addresses. */
+static int jit_place_of(struct jit_vcpu *v, uint64_t va, unsigned acc, enum jit_view view, struct jit_place *p)
+{
+    uint64_t u = jit_untag(v, va);
+    struct jit_tlb_entry *e = &v->tlb[view][jit_tlb_index(u)];
+    uint64_t tag = acc ? atomic_load_explicit(&e->w, memory_order_relaxed) : e->r;
+
+    if (likely(tag == (u & ~UINT64_C(0xfff)))) {
+        p->host = (uint8_t *)(uintptr_t)(u + atomic_load_explicit(&e->addend, memory_order_relaxed));
+        p->flags = NULL; /* nothing to look after: write tags are withheld from pages with translations */
+        p->device = false;
+        return 0;
+    }
+    return jit_resolve(v, va, acc, view, p);
+}
+
+const uint8_t *jit_fetch_ptr(struct jit_vcpu *v, uint64_t pc)
+{
+    struct jit_tlb_entry *e = &v->tlb[v->view][jit_tlb_index(pc)];
+    struct jit_place p;
+
+    if (likely(e->x == (pc & ~UINT64_C(0xfff))))
+        return (const uint8_t *)(uintptr_t)(pc + atomic_load_explicit(&e->addend, memory_order_relaxed));
+    if (jit_resolve(v, pc, 2, v->view, &p))
+        return NULL;
+    if (!p.host) {
+        /* Instruction fetch from device memory: let the bus refuse it as an external abort. */
+        v->jit->mem->fetch_abort(&v->cpu, pc);
+        return NULL;
+    }
+    return p.host;
+}
+
+/* ---- accesses ---- */
+
+static void jit_copy(void *dst, const void *src, unsigned size)
+{
+    switch (size) {
+    case 1: *(uint8_t *)dst = *(const volatile uint8_t *)src; break;
+    case 2: {
+        uint16_t t;
+        memcpy(&t, src, 2);
+        memcpy(dst, &t, 2);
+        break;
+    }
+    case 4: {
+        uint32_t t;
+        memcpy(&t, src, 4);
+        memcpy(dst, &t, 4);
+        break;
+    }
+    case 8: {
+        uint64_t t;
+        memcpy(&t, src, 8);
+        memcpy(dst, &t, 8);
+        break;
+    }
+    default: memcpy(dst, src, size); break;
+    }
+}
+
+void jit_written(struct jit_vcpu *v, uint8_t *host, unsigned size)
+{
+    jit_invalidate_host(v->jit, host, size);
+}
+
+/* Alignment rules (Arm ARM B2.8): a64 data accesses may be unaligned in Normal memory unless SCTLR.A. */
+static bool jit_misaligned(const struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, bool device)
+{
+    unsigned unit = flags & A64_MEM_PAIR ? size / 2 : size;
+
+    if (flags & A64_MEM_ALIGNED)
+        return va & (size - 1);
+    return (v->strict_align || device) && (va & (unit - 1));
+}
+
+static int jit_align_fault(struct jit_vcpu *v, uint64_t va, bool write)
+{
+    v->jit->mem->align_fault(&v->cpu, va, write);
+    return A64_TRAPPED;
+}
+
+/* Device memory in pieces of at most 8 bytes; size is 1, 2, 4, 8 or 16 (or what a page crossing left over). */
+static int jit_mmio(struct jit_vcpu *v, uint64_t va, uint64_t pa, unsigned size, uint8_t *buf, bool write)
+{
+    for (unsigned done = 0; done < size;) {
+        unsigned n = MIN(size - done, 8u);
+        uint64_t val = 0;
+
+        while (!is_pow2(n) || ((pa + done) & (n - 1)))
+            n = n > 4 ? 4 : n > 2 ? 2 : 1;
+        if (write) {
+            memcpy(&val, buf + done, n);
+            if (v->jit->mem->mmio_write(&v->cpu, va + done, pa + done, n, val))
+                return A64_TRAPPED;
+        } else {
+            if (v->jit->mem->mmio_read(&v->cpu, va + done, pa + done, n, &val))
+                return A64_TRAPPED;
+            memcpy(buf + done, &val, n);
+        }
+        done += n;
+    }
+    return 0;
+}
+
+/* An access that crosses a page: both pages are resolved before anything is read or written. */
+static int jit_access_split(struct jit_vcpu *v, uint64_t va, unsigned size, uint8_t *buf, bool write, enum jit_view view)
+{
+    unsigned first = 4096 - (unsigned)(va & 0xfff);
+    struct jit_place p[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t a = i ? va + first : va;
+        if (jit_place_of(v, a, write, view, &p[i]))
+            return A64_TRAPPED;
+        if (p[i].device)
+            return jit_align_fault(v, a, write);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t *part = i ? buf + first : buf;
+        unsigned n = i ? size - first : first;
+        if (!p[i].host) {
+            if (jit_mmio(v, i ? va + first : va, p[i].pa, n, part, write))
+                return A64_TRAPPED;
+        } else if (write) {
+            memcpy(p[i].host, part, n);
+            if (p[i].flags && (atomic_load(p[i].flags) & MEM_PAGE_CODE))
+                jit_written(v, p[i].host, n);
+        } else {
+            memcpy(part, p[i].host, n);
+        }
+    }
+    return 0;
+}
+
+int jit_load(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags)
+{
+    struct jit_vcpu *v = jit_vcpu_of(c);
+    enum jit_view view = jit_access_view(v, flags);
+    struct jit_place p;
+
+    if (unlikely(jit_misaligned(v, va, size, flags, false)))
+        return jit_align_fault(v, va, false);
+    if (unlikely((va & 0xfff) + size > 4096))
+        return jit_access_split(v, va, size, dst, false, view);
+    if (jit_place_of(v, va, 0, view, &p))
+        return A64_TRAPPED;
+    if (unlikely(p.device) && jit_misaligned(v, va, size, flags, true))
+        return jit_align_fault(v, va, false);
+    if (unlikely(!p.host))
+        return jit_mmio(v, va, p.pa, size, dst, false);
+    jit_copy(dst, p.host, size);
+    return 0;
+}
+
+int jit_store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, unsigned flags)
+{
+    struct jit_vcpu *v = jit_vcpu_of(c);
+    enum jit_view view = jit_access_view(v, flags);
+    struct jit_place p;
+    uint8_t buf[16];
+
+    if (unlikely(jit_misaligned(v, va, size, flags, false)))
+        return jit_align_fault(v, va, true);
+    if (unlikely((va & 0xfff) + size > 4096)) {
+        memcpy(buf, src, size);
+        return jit_access_split(v, va, size, buf, true, view);
+    }
+    if (jit_place_of(v, va, 1, view, &p))
+        return A64_TRAPPED;
+    if (unlikely(p.device) && jit_misaligned(v, va, size, flags, true))
+        return jit_align_fault(v, va, true);
+    if (unlikely(!p.host)) {
+        memcpy(buf, src, size);
+        return jit_mmio(v, va, p.pa, size, buf, true);
+    }
+    /* Store-release and plain stores alike: x86 keeps stores in order; STLR's later loads wait in the caller. */
+    jit_copy(p.host, src, size);
+    if (unlikely(p.flags) && (atomic_load_explicit(p.flags, memory_order_relaxed) & MEM_PAGE_CODE))
+        jit_written(v, p.host, size);
+    if (flags & A64_MEM_RELEASE)
+        atomic_thread_fence(memory_order_seq_cst);
+    return 0;
+}
+
+int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host, atomic_uchar **pflags)
+{
+    enum jit_view view = jit_access_view(v, flags);
+    struct jit_place p;
+
+    if (va & (size - 1))
+        return jit_align_fault(v, va, true);
+    if (jit_place_of(v, va, 1, view, &p))
+        return A64_TRAPPED;
+    if (!p.host) {
+        /* Atomics are for memory (Arm ARM B2.2): an unsupported exclusive or atomic on a device. */
+        v->jit->mem->atomic_fault(&v->cpu, va);
+        return A64_TRAPPED;
+    }
+    *host = p.host;
+    *pflags = p.flags;
+    return 0;
+}
