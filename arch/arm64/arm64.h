@@ -65,13 +65,6 @@ int arm64_pstate_write(struct arm64_cpu *c, unsigned op1, unsigned crm, unsigned
 /* ---- translation (mmu.c), Arm ARM D8 ---- */
 enum arm64_access { ARM64_READ, ARM64_WRITE, ARM64_FETCH };
 
-#define ARM64_PERM_R1 0x01 /* EL1 may read ... (PAN not applied: see below) */
-#define ARM64_PERM_W1 0x02
-#define ARM64_PERM_X1 0x04
-#define ARM64_PERM_R0 0x08 /* EL0 may read ... */
-#define ARM64_PERM_W0 0x10
-#define ARM64_PERM_X0 0x20
-
 struct arm64_xlat {
     uint64_t pa;       /* of va itself */
     uint8_t page_bits; /* log2 of the mapping: 12, 21, 30 */

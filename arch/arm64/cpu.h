@@ -67,6 +67,14 @@ typedef union {
 #define ARM64_LINE_IRQ 0x1
 #define ARM64_LINE_FIQ 0x2
 
+/* What a translation permits, at EL1 and at EL0; PAN is applied on top. */
+#define ARM64_PERM_R1 0x01 /* EL1 may read ... (PAN not applied: see below) */
+#define ARM64_PERM_W1 0x02
+#define ARM64_PERM_X1 0x04
+#define ARM64_PERM_R0 0x08 /* EL0 may read ... */
+#define ARM64_PERM_W0 0x10
+#define ARM64_PERM_X0 0x20
+
 /* Instruction-set features that rows of the decode table and ID registers are gated by. */
 enum arm64_feature {
     ARM64_FEAT_BASE,

@@ -9,7 +9,7 @@
  */
 #include "jit/rt/rt.h"
 
-#include "vmm/core/mem.h"
+#include "vmm/core/page.h"
 
 #define JIT_SCTLR_M BIT64(0)
 #define JIT_SCTLR_A BIT64(1)

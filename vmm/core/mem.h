@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "vmm/base/err.h"
+#include "vmm/core/page.h"
 
 /* A guest-physical address. A type of its own, so that it cannot be mixed with a host pointer or a guest VA. */
 typedef struct {
@@ -25,11 +26,6 @@ typedef struct {
 
 #define MEM_PAGE_BITS 12
 #define MEM_PAGE_SIZE (UINT64_C(1) << MEM_PAGE_BITS)
-
-/* Page flags. */
-#define MEM_PAGE_CODE 0x01     /* translations were made from this page: writes must take the slow path */
-#define MEM_PAGE_WRITABLE 0x02 /* some vCPU may hold a fast write mapping of this page */
-#define MEM_PAGE_DIRTY 0x04    /* written since the dirty log was last read */
 
 struct mem_region {
     gpa_t base;
