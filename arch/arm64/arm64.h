@@ -61,6 +61,8 @@ void arm64_eret(struct arm64_cpu *c); /* with the illegal-return rules */
 int arm64_call(struct arm64_cpu *c, unsigned kind /* enum a64_call */, uint32_t imm16);
 int arm64_fp_access(struct arm64_cpu *c);
 int arm64_pstate_write(struct arm64_cpu *c, unsigned op1, unsigned crm, unsigned op2);
+/* WFE or WFI at EL0 where SCTLR_EL1.nTWE or nTWI forbids it: raises the trap and returns A64_TRAPPED; else 0. */
+int arm64_wfx_trap(struct arm64_cpu *c, bool wfe);
 
 /* ---- translation (mmu.c), Arm ARM D8 ---- */
 enum arm64_access { ARM64_READ, ARM64_WRITE, ARM64_FETCH };
@@ -137,6 +139,15 @@ int arm64_timer_create(struct arm64_timer **out, struct arm64_cpu *c, struct clo
 void arm64_timer_destroy(struct arm64_timer *t);
 void arm64_timer_reset(struct arm64_timer *t);
 uint64_t arm64_timer_count(struct arm64_timer *t); /* CNTVCT_EL0 (CNTVOFF is 0) */
+/* After the clock was resumed or set: looks at both timers again and arms them anew. */
+void arm64_timer_resync(struct arm64_timer *t);
+/* TVAL, CTL and CVAL of one of the two timers (op2 of their encodings: 0, 1, 2), for sysreg.c. */
+enum arm64_timer_which { ARM64_TIMER_VIRT, ARM64_TIMER_PHYS, ARM64_TIMER_COUNT };
+uint64_t arm64_timer_read(struct arm64_timer *t, enum arm64_timer_which w, unsigned op2);
+void arm64_timer_write(struct arm64_timer *t, enum arm64_timer_which w, unsigned op2, uint64_t val);
+/* Part of arm64_cpu_save and arm64_cpu_load, inside their section. */
+void arm64_timer_save(struct arm64_timer *t, struct state_writer *w);
+void arm64_timer_load(struct arm64_timer *t, struct state_reader *r);
 
 /* ---- PSCI 1.1 (psci.c), Arm DEN0022 ---- */
 struct psci;
@@ -153,6 +164,9 @@ void psci_destroy(struct psci *p);
 /* HVC/SMC #0 by `c`: reads x0..x3, writes x0. Unknown functions give NOT_SUPPORTED. */
 void psci_call(struct psci *p, struct arm64_cpu *c);
 bool psci_cpu_is_on(struct psci *p, unsigned index);
+/* The thread of a vCPU that is not on says that it has parked and touches its state no more: only then may CPU_ON
+ * reset it. Until then AFFINITY_INFO still says ON. */
+void psci_cpu_parked(struct psci *p, unsigned index);
 void psci_reset(struct psci *p); /* CPU 0 on, others off */
 
 #endif

@@ -122,6 +122,7 @@ struct arm64_sysregs {
     uint64_t contextidr_el1, tpidr_el0, tpidrro_el0, tpidr_el1;
     uint64_t sp_el0, sp_el1; /* the one not selected; the selected one is x[31] (see arm64_cpu.x) */
     uint64_t csselr_el1, cntkctl_el1, mdscr_el1, osdlr_el1, oslsr_el1;
+    uint64_t cntfrq_el0, scxtnum_el0, scxtnum_el1, mdccint_el1, oseccr_el1, dbgclaim;
     uint64_t dbgbvr[16], dbgbcr[16], dbgwvr[16], dbgwcr[16];
 };
 
@@ -161,6 +162,7 @@ struct arm64_cpu {
     void *timer;   /* struct arm64_timer */
     void *psci;    /* struct psci */
     void *machine; /* the accelerator's vCPU (struct vcpu) */
+    void *mem;     /* struct mem: what AT instructions walk; NULL: none */
 
     bool event; /* the event register (WFE, SEV) */
 };

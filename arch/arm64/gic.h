@@ -26,6 +26,8 @@ void gic_destroy(struct gic *g);
 int gic_attach(struct gic *g, struct bus *b, gpa_t dist, gpa_t redist_or_cpuif);
 struct irq_line gic_spi_line(struct gic *g, unsigned spi); /* spi 0 is INTID 32 */
 struct irq_line gic_ppi_line(struct gic *g, unsigned cpu, unsigned intid);
+/* 2 or 3; 0 where `c` has no GIC. */
+unsigned gic_version(const struct arm64_cpu *c);
 void gic_reset(struct gic *g);
 void gic_save(struct gic *g, struct state_writer *w);
 int gic_load(struct gic *g, struct state_reader *r);
