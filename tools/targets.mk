@@ -1,7 +1,7 @@
 # What can be asked of make. The work of the larger targets is in scripts of the same name beside this file.
 
 .DEFAULT_GOAL := all
-.PHONY: all tests fuzz-build deps run test check bench soak install clean help compile-commands
+.PHONY: all tests fuzz-build deps run test check bench soak install clean help
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -49,3 +49,10 @@ help:
 	@echo 'make clean     remove build/ (what was fetched stays in .cache/)'
 	@echo
 	@echo 'MODE=release|debug|asan|tsan  CC=gcc|clang  WITHOUT="slirp zlib zstd"  CROSS=aarch64-linux-gnu-  V=1'
+
+# For the scripts: how a file is compiled, and which files are.
+.PHONY: print-cflags list-sources
+print-cflags:
+	@echo $(call quote,$(filter-out -Werror,$(ALL_CPPFLAGS) $(ALL_CFLAGS)))
+list-sources:
+	@echo $(every_src)
