@@ -1,6 +1,7 @@
 #!/bin/bash
 # clang-tidy (.clang-tidy) over every C file, on all cores. A file that passed is remembered by the hash of its
-# preprocessed text, the checks and the tool's version, and not read again until one of them changes.
+# preprocessed text, the checks and the tool's version, and not read again until one of them changes. V=1 shows how
+# the analyzer came to what it says.
 set -euo pipefail
 cache=${PIPIT_CACHE:-$PWD/.cache}/tidy
 mkdir -p "$cache"
@@ -16,7 +17,7 @@ if [ "${1:-}" = one ]; then
         : >"$cache/$key"
         exit 0
     fi
-    printf '%s\n' "$out"
+    if [ -n "${V:-}" ]; then printf '%s\n' "$out"; else grep -E '(warning|error):' <<<"$out"; fi
     exit 1
 fi
 # Passes that nothing has asked for in a month are forgotten.
