@@ -193,7 +193,7 @@ static void fill_lists(struct bucket *to, const uint16_t *rows, unsigned count, 
     }
 }
 
-#ifdef PIPIT_DEBUG
+#ifndef __OPTIMIZE__ /* debug builds */
 /* Rows of equally many fixed bits must not match the same word, unless a predicate tells them apart. */
 static void check_overlaps(void)
 {
@@ -215,7 +215,7 @@ void a64_decode_init(void)
 
     if (pool_used)
         return;
-#ifdef PIPIT_DEBUG
+#ifndef __OPTIMIZE__ /* debug builds */
     check_overlaps();
 #endif
     for (unsigned r = 1; r < A64_ROW_COUNT; r++)
