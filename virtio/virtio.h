@@ -22,7 +22,8 @@ int virtio_rng_create(struct virtio_device **out);
 
 /*
  * A virtio-mmio (version 2) slot around `vdev`, which it owns from here; NULL makes an empty slot (device ID 0).
- * Queue notifications are handed to the loop thread through an eventfd.
+ * Queue notifications are handed to the loop thread through an eventfd. A driver's reset waits for the loop thread:
+ * the loop runs as long as vCPUs do. On an error `vdev` stays the caller's.
  */
 int virtio_mmio_create(struct device **out, struct virtio_device *vdev, struct mem *m, struct loop *l);
 

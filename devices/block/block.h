@@ -46,6 +46,8 @@ struct block_options {
 int block_engine_create(struct block_engine **out, struct loop *l, bool force_threads, struct err *e);
 const char *block_engine_name(const struct block_engine *en); /* "io_uring" or "threads" */
 void block_engine_destroy(struct block_engine *en);
+/* What each thread of a pool calls first (its seccomp filter); set before block_engine_create. */
+void block_engine_set_thread_init(void (*fn)(void));
 
 /* Opens a raw image (regular file or block device) with O_CLOEXEC; locks as QEMU does so that two writers are refused.
  * The format is what the caller says: it is never guessed from the content. */
@@ -58,6 +60,9 @@ uint64_t block_size(const struct block *b); /* bytes */
 bool block_read_only(const struct block *b);
 bool block_can_discard(const struct block *b);
 void block_submit(struct block *b, struct block_req *req);
+/* Between plug and unplug (loop thread, they nest) requests gather, to be started with one system call. */
+void block_plug(struct block *b);
+void block_unplug(struct block *b);
 /* Waits until nothing is in flight (reset, pause); done() callbacks run inside. */
 void block_drain(struct block *b);
 

@@ -1,0 +1,447 @@
+/*
+ * Raw images: regular files and block devices, byte for byte.
+ *
+ * A request is a small state machine whose phase says what its current operation was for. The plain case is one
+ * operation straight on the caller's buffers. The rare ones (a short transfer, a buffer that O_DIRECT refuses, zeroes
+ * that the file system cannot make by itself) use a raw_slow, allocated when first needed and of fixed size.
+ *
+ * Locks are open-file-description locks on single bytes, at the places and with the meaning that QEMU's file driver
+ * gives them, so that the two programs see each other: byte 100+n is held while permission n is in use, byte 200+n
+ * while others are denied permission n.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "devices/block/engine.h"
+#include "vmm/base/log.h"
+
+#define SECTOR 512
+#define ZERO_CHUNK KIB(64)
+#define ZERO_CHUNKS 16
+#define BOUNCE_SIZE MIB(1)
+#define BOUNCE_ALIGN 4096
+#define SLOW_IOVS 128
+
+#define LOCK_IN_USE 100
+#define LOCK_DENIED 200
+#define PERM_CONSISTENT_READ 0
+#define PERM_WRITE 1
+#define PERM_RESIZE 3
+
+enum raw_phase {
+    PHASE_DATA,   /* on the caller's buffers, or what is left of them */
+    PHASE_BOUNCE, /* through slow->bounce */
+    PHASE_SYNC,   /* the last fdatasync */
+    PHASE_DISCARD,
+    PHASE_ZERO_PUNCH, /* the file system deallocates */
+    PHASE_ZERO_RANGE, /* the file system zeroes */
+    PHASE_ZERO_WRITE, /* we do */
+};
+
+struct raw_slow {
+    uint8_t *bounce; /* BOUNCE_SIZE bytes, or NULL */
+    struct iovec iov[SLOW_IOVS];
+};
+
+struct raw {
+    struct block b;
+    bool direct, writeback, ignore_flush;
+    char *path;
+};
+
+static const uint8_t zeroes[ZERO_CHUNK] __attribute__((aligned(4096)));
+
+static struct raw *raw_of(struct block *b)
+{
+    return container_of(b, struct raw, b);
+}
+
+static void raw_finish(struct block_req *r, int result)
+{
+    struct engine_io *io = engine_io(r);
+
+    if (io->slow) {
+        free(io->slow->bounce);
+        free(io->slow);
+        io->slow = NULL;
+    }
+    block_finish(r, result);
+}
+
+static void raw_op(struct raw *w, struct block_req *r, enum raw_phase phase, enum engine_op op)
+{
+    struct engine_io *io = engine_io(r);
+    io->phase = (uint8_t)phase;
+    io->op = (uint8_t)op;
+    w->b.engine->ops->start(w->b.engine, r);
+}
+
+static bool raw_need_slow(struct block_req *r)
+{
+    struct engine_io *io = engine_io(r);
+    if (!io->slow)
+        io->slow = calloc(1, sizeof(*io->slow));
+    return io->slow;
+}
+
+/* Data is where it belongs; in write-through mode it must be durable too. */
+static void raw_written(struct raw *w, struct block_req *r)
+{
+    if (r->op == BLOCK_READ || w->writeback)
+        raw_finish(r, 0);
+    else
+        raw_op(w, r, PHASE_SYNC, ENGINE_FDATASYNC);
+}
+
+/* Bytes finished of a request that goes through its range from front to back. */
+static uint64_t raw_progress(struct block_req *r)
+{
+    return engine_io(r)->offset - r->offset;
+}
+
+/* Copies between the bounce buffer and `len` bytes of the caller's buffers from byte `at` on. */
+static void raw_bounce_copy(struct block_req *r, uint64_t at, size_t len)
+{
+    uint8_t *p = engine_io(r)->slow->bounce;
+
+    for (unsigned i = 0; i < r->niov && len; i++) {
+        if (at >= r->iov[i].iov_len) {
+            at -= r->iov[i].iov_len;
+            continue;
+        }
+        uint8_t *q = (uint8_t *)r->iov[i].iov_base + at;
+        size_t n = MIN(r->iov[i].iov_len - at, len);
+        if (r->op == BLOCK_READ)
+            memcpy(q, p, n);
+        else
+            memcpy(p, q, n);
+        p += n;
+        len -= n;
+        at = 0;
+    }
+}
+
+/* What a truncated file no longer holds reads as zeroes. */
+static void raw_zero_fill(struct block_req *r)
+{
+    uint64_t at = raw_progress(r);
+
+    for (unsigned i = 0; i < r->niov; i++) {
+        if (at >= r->iov[i].iov_len) {
+            at -= r->iov[i].iov_len;
+            continue;
+        }
+        memset((uint8_t *)r->iov[i].iov_base + at, 0, r->iov[i].iov_len - at);
+        at = 0;
+    }
+}
+
+/* The next stretch through the bounce buffer. */
+static void raw_bounce_next(struct raw *w, struct block_req *r)
+{
+    struct engine_io *io = engine_io(r);
+    size_t n = MIN(r->len - raw_progress(r), BOUNCE_SIZE);
+
+    if (!raw_need_slow(r)) {
+        raw_finish(r, -ENOMEM);
+        return;
+    }
+    if (!io->slow->bounce)
+        io->slow->bounce = aligned_alloc(BOUNCE_ALIGN, BOUNCE_SIZE);
+    if (!io->slow->bounce) {
+        raw_finish(r, -ENOMEM);
+        return;
+    }
+    if (r->op == BLOCK_WRITE)
+        raw_bounce_copy(r, raw_progress(r), n);
+    io->slow->iov[0] = (struct iovec){.iov_base = io->slow->bounce, .iov_len = n};
+    io->iov = io->slow->iov;
+    io->niov = 1;
+    raw_op(w, r, PHASE_BOUNCE, r->op == BLOCK_READ ? ENGINE_READV : ENGINE_WRITEV);
+}
+
+/* The rest of the caller's buffers after a short transfer; as many of them as slow->iov holds. */
+static void raw_data_rest(struct raw *w, struct block_req *r)
+{
+    struct engine_io *io = engine_io(r);
+    uint64_t at = raw_progress(r);
+
+    if (!raw_need_slow(r)) {
+        raw_finish(r, -ENOMEM);
+        return;
+    }
+    io->iov = io->slow->iov;
+    io->niov = 0;
+    for (unsigned i = 0; i < r->niov && io->niov < SLOW_IOVS; i++) {
+        if (at >= r->iov[i].iov_len) {
+            at -= r->iov[i].iov_len;
+            continue;
+        }
+        io->slow->iov[io->niov++] = (struct iovec){
+            .iov_base = (uint8_t *)r->iov[i].iov_base + at,
+            .iov_len = r->iov[i].iov_len - at,
+        };
+        at = 0;
+    }
+    raw_op(w, r, PHASE_DATA, r->op == BLOCK_READ ? ENGINE_READV : ENGINE_WRITEV);
+}
+
+static void raw_step_data(struct raw *w, struct block_req *r, int result)
+{
+    struct engine_io *io = engine_io(r);
+    bool bounce = io->phase == PHASE_BOUNCE;
+
+    if (result == -EINVAL && w->direct && !bounce) {
+        raw_bounce_next(w, r);
+        return;
+    }
+    if (result < 0) {
+        raw_finish(r, result);
+        return;
+    }
+    if (result == 0) {
+        if (r->op == BLOCK_READ)
+            raw_zero_fill(r);
+        raw_finish(r, r->op == BLOCK_READ ? 0 : -EIO);
+        return;
+    }
+    if (bounce && r->op == BLOCK_READ)
+        raw_bounce_copy(r, raw_progress(r), (size_t)result);
+    io->offset += (unsigned)result;
+    if (raw_progress(r) == r->len)
+        raw_written(w, r);
+    else if (bounce)
+        raw_bounce_next(w, r);
+    else
+        raw_data_rest(w, r);
+}
+
+static void raw_zero_write(struct raw *w, struct block_req *r)
+{
+    struct engine_io *io = engine_io(r);
+    uint64_t left = r->len - raw_progress(r);
+
+    if (!raw_need_slow(r)) {
+        raw_finish(r, -ENOMEM);
+        return;
+    }
+    io->iov = io->slow->iov;
+    for (io->niov = 0; io->niov < ZERO_CHUNKS && left; io->niov++) {
+        size_t n = MIN(left, ZERO_CHUNK);
+        io->slow->iov[io->niov] = (struct iovec){.iov_base = (void *)zeroes, .iov_len = n};
+        left -= n;
+    }
+    raw_op(w, r, PHASE_ZERO_WRITE, ENGINE_WRITEV);
+}
+
+static void raw_step_zero_write(struct raw *w, struct block_req *r, int result)
+{
+    if (result <= 0) {
+        raw_finish(r, result < 0 ? result : -EIO);
+        return;
+    }
+    engine_io(r)->offset += (unsigned)result;
+    if (raw_progress(r) == r->len)
+        raw_written(w, r);
+    else
+        raw_zero_write(w, r);
+}
+
+static void raw_fallocate(struct raw *w, struct block_req *r, enum raw_phase phase, int mode)
+{
+    struct engine_io *io = engine_io(r);
+    io->mode = mode | FALLOC_FL_KEEP_SIZE;
+    io->len = r->len;
+    raw_op(w, r, phase, ENGINE_FALLOCATE);
+}
+
+static void raw_step(struct block *b, struct block_req *r, int result)
+{
+    struct raw *w = raw_of(b);
+    struct engine_io *io = engine_io(r);
+
+    if (result == -EINTR || result == -EAGAIN) {
+        b->engine->ops->start(b->engine, r);
+        if (!b->engine->plugged)
+            b->engine->ops->flush(b->engine);
+        return;
+    }
+    b->engine->plugged++;
+    switch ((enum raw_phase)io->phase) {
+    case PHASE_DATA:
+    case PHASE_BOUNCE: raw_step_data(w, r, result); break;
+    case PHASE_SYNC: raw_finish(r, result); break;
+    /* A discard is a hint. */
+    case PHASE_DISCARD: raw_finish(r, result == -EOPNOTSUPP ? 0 : result); break;
+    case PHASE_ZERO_PUNCH:
+    case PHASE_ZERO_RANGE:
+        if (result == -EOPNOTSUPP || result == -EINVAL)
+            raw_zero_write(w, r);
+        else if (result < 0)
+            raw_finish(r, result);
+        else
+            raw_written(w, r);
+        break;
+    case PHASE_ZERO_WRITE: raw_step_zero_write(w, r, result); break;
+    }
+    if (--b->engine->plugged == 0)
+        b->engine->ops->flush(b->engine);
+}
+
+static void raw_start(struct block *b, struct block_req *r)
+{
+    struct raw *w = raw_of(b);
+    struct engine_io *io = engine_io(r);
+
+    io->offset = r->offset;
+    switch (r->op) {
+    case BLOCK_READ:
+    case BLOCK_WRITE:
+        io->iov = r->iov;
+        io->niov = r->niov;
+        raw_op(w, r, PHASE_DATA, r->op == BLOCK_READ ? ENGINE_READV : ENGINE_WRITEV);
+        break;
+    case BLOCK_FLUSH:
+        if (w->ignore_flush || b->read_only)
+            block_finish_later(r, 0);
+        else
+            raw_op(w, r, PHASE_SYNC, ENGINE_FDATASYNC);
+        break;
+    case BLOCK_DISCARD: raw_fallocate(w, r, PHASE_DISCARD, FALLOC_FL_PUNCH_HOLE); break;
+    case BLOCK_WRITE_ZEROES:
+        if (r->flags & BLOCK_REQ_UNMAP && b->can_discard)
+            raw_fallocate(w, r, PHASE_ZERO_PUNCH, FALLOC_FL_PUNCH_HOLE);
+        else
+            raw_fallocate(w, r, PHASE_ZERO_RANGE, FALLOC_FL_ZERO_RANGE);
+        break;
+    default: block_finish_later(r, -EOPNOTSUPP); break;
+    }
+}
+
+static void raw_close(struct block *b)
+{
+    struct raw *w = raw_of(b);
+
+    b->engine->ops->remove_file(b->engine, b->slot);
+    close(b->fd);
+    free(w->path);
+    free(w);
+}
+
+static const struct block_ops raw_ops = {.start = raw_start, .step = raw_step, .close = raw_close};
+
+static int lock_byte(int fd, int cmd, short type, off_t at)
+{
+    struct flock fl = {.l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+    if (fcntl(fd, cmd, &fl) < 0)
+        return -errno;
+    return cmd == F_OFD_GETLK && fl.l_type != F_UNLCK ? -EBUSY : 0;
+}
+
+/* First takes what we need, then looks for others: of two that start together, at most one wins. */
+static int raw_lock(int fd, const char *path, bool read_only, struct err *e)
+{
+    static const int denied[] = {PERM_WRITE, PERM_RESIZE};
+    int used[] = {PERM_CONSISTENT_READ, PERM_WRITE};
+    unsigned nused = read_only ? 1 : 2;
+    int rc = 0;
+
+    for (unsigned i = 0; i < nused && !rc; i++)
+        rc = lock_byte(fd, F_OFD_SETLK, F_RDLCK, LOCK_IN_USE + used[i]);
+    for (unsigned i = 0; i < ARRAY_SIZE(denied) && !rc; i++)
+        rc = lock_byte(fd, F_OFD_SETLK, F_RDLCK, LOCK_DENIED + denied[i]);
+    for (unsigned i = 0; i < nused && !rc; i++)
+        rc = lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_DENIED + used[i]);
+    for (unsigned i = 0; i < ARRAY_SIZE(denied) && !rc; i++)
+        rc = lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_IN_USE + denied[i]);
+    if (rc == -EBUSY || rc == -EAGAIN || rc == -EACCES)
+        return err_set(e, EBUSY, "disk %s is in use by another process", path);
+    if (rc)
+        log_warn(path, "this file system has no locks (%s): another process may write to the disk", strerror(-rc));
+    return 0;
+}
+
+static int raw_open_file(const char *path, const struct block_options *o, struct err *e)
+{
+    /* O_NONBLOCK keeps the open of a FIFO from hanging. */
+    int flags = (o->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | (o->direct ? O_DIRECT : 0);
+    int fd = open(path, flags);
+
+    if (fd < 0 && errno == EINVAL && o->direct)
+        return err_set(e, EINVAL, "disk %s: its file system does not support direct I/O", path);
+    if (fd < 0)
+        return err_set(e, errno, "cannot open disk %s%s: %s", path, o->read_only ? "" : " for writing",
+                       strerror(errno));
+    return fd;
+}
+
+/* Regular files and block devices only; the size in bytes goes to *size, rounded down to whole sectors. */
+static int raw_probe(int fd, const char *path, uint64_t *size, bool *regular, struct err *e)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return err_set(e, errno, "cannot examine disk %s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return err_set(e, EINVAL, "disk %s is neither a regular file nor a block device", path);
+    off_t end = lseek(fd, 0, SEEK_END);
+    if (end < 0)
+        return err_set(e, errno, "cannot tell the size of disk %s: %s", path, strerror(errno));
+    if (end % SECTOR)
+        log_warn(path, "its size is not a multiple of %d, the last %d bytes are left out", SECTOR, (int)(end % SECTOR));
+    *size = align_down((uint64_t)end, SECTOR);
+    *regular = S_ISREG(st.st_mode);
+    /* io_uring would fail with EAGAIN instead of waiting. */
+    int fl = fcntl(fd, F_GETFL);
+    if (fl < 0 || fcntl(fd, F_SETFL, fl & ~O_NONBLOCK) < 0)
+        return err_set(e, errno, "cannot set up disk %s: %s", path, strerror(errno));
+    return 0;
+}
+
+int block_open_raw(struct block **out, struct block_engine *en, const char *path, const struct block_options *o,
+                   struct err *e)
+{
+    struct raw *w = calloc(1, sizeof(*w));
+    bool regular = false;
+    int rc;
+
+    if (!w || !(w->path = strdup(path))) {
+        rc = err_set(e, ENOMEM, "no memory for disk %s", path);
+        goto free_raw;
+    }
+    w->direct = o->direct;
+    w->writeback = o->writeback;
+    w->ignore_flush = o->ignore_flush;
+    rc = raw_open_file(path, o, e);
+    if (rc < 0)
+        goto free_raw;
+    w->b = (struct block){.ops = &raw_ops, .engine = en, .fd = rc, .read_only = o->read_only};
+    rc = raw_probe(w->b.fd, path, &w->b.size, &regular, e);
+    if (rc < 0)
+        goto close_file;
+    rc = raw_lock(w->b.fd, path, o->read_only, e);
+    if (rc < 0)
+        goto close_file;
+    /* Punching behind the end changes nothing and tells whether the file system can. */
+    if (!o->read_only)
+        w->b.can_discard = !regular || fallocate(w->b.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                                 (off_t)align_up(w->b.size, MIB(1)), BOUNCE_ALIGN) == 0;
+    rc = en->ops->add_file(en, w->b.fd, &w->b.slot);
+    if (rc < 0) {
+        err_set(e, -rc, "cannot hand disk %s to the block engine: %s", path, strerror(-rc));
+        goto close_file;
+    }
+    *out = &w->b;
+    return 0;
+
+close_file:
+    close(w->b.fd);
+free_raw:
+    if (w)
+        free(w->path);
+    free(w);
+    return rc;
+}
