@@ -38,7 +38,8 @@ struct net_backend {
     struct net_frontend frontend;
 };
 
-/* One published port. Addresses are text, empty for the default (host: 127.0.0.1; guest: the DHCP address). */
+/* One published port. Addresses are text, empty for the default (host: 127.0.0.1; guest: the DHCP address). Both are of
+ * one family: a port on an IPv6 address of the host leads to an IPv6 address of the guest, which must be given. */
 struct net_hostfwd {
     bool udp;
     char host_addr[46];
@@ -50,16 +51,24 @@ struct net_hostfwd {
 struct net_user_config {
     const struct net_hostfwd *fwd;
     unsigned nfwd;
-    bool restricted;      /* no traffic beyond DHCP, DNS and hostfwd */
+    bool restricted;      /* no traffic beyond DHCP and hostfwd; the gateway answers ARP and ping */
     bool ipv6;            /* on by default in both command lines */
     const char *hostname; /* DHCP host name for the guest, or NULL */
-    const char *dns;      /* name server to forward to; NULL: the host's resolv.conf */
+    /* Name server that DHCP gives to the guest. NULL, or an address in 10.0.2.0/24: a virtual one, which forwards to
+     * the first server in the host's resolv.conf. Otherwise the guest asks that server itself. */
+    const char *dns;
+    /* Called in the child when its sockets are bound, to install its seccomp filter (sandbox_enter(SANDBOX_NET)). Must
+     * not be NULL: libslirp never runs unconfined. */
+    int (*confine)(struct err *e);
 };
 
 /*
  * The user network: libslirp in a process of its own, frames over shared rings. Must be called before any thread is
- * started (it forks). The child has no more than its rings, its sockets and a seccomp filter, and dies with its
- * parent. Ports are bound before this returns: a port in use is an error that names it.
+ * started (it forks). The child has no more than its rings, its sockets, read access to resolv.conf and a seccomp
+ * filter, and dies with its parent. Ports are bound before this returns: a port in use is an error that names it.
+ * Without libslirp: -ENOTSUP.
+ *
+ * When the child ends, the back end says so once, and takes and gives no more frames; the machine goes on.
  */
 int net_user_prepare(struct net_backend **out, const struct net_user_config *cfg, struct err *e);
 /* Attaches a prepared back end to the loop. */
