@@ -22,7 +22,8 @@ struct gic_config {
 
 int gic_create(struct gic **out, const struct gic_config *cfg);
 void gic_destroy(struct gic *g);
-/* Attaches the distributor, and the redistributors (v3) or the CPU interface (v2), to the bus; the GIC outlives it. */
+/* Attaches the distributor (whose reset is gic_reset), and the redistributors (v3) or the CPU interface (v2), to the
+ * bus; the GIC outlives it. */
 int gic_attach(struct gic *g, struct bus *b, gpa_t dist, gpa_t redist_or_cpuif);
 struct irq_line gic_spi_line(struct gic *g, unsigned spi); /* spi 0 is INTID 32 */
 struct irq_line gic_ppi_line(struct gic *g, unsigned cpu, unsigned intid);
