@@ -34,8 +34,11 @@ uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info)
         }
         return 0;
     }
-    if (info & JIT_MEM_STORE)
-        return (uint32_t)jit_store(&v->cpu, va, total, v->slow, flags);
+    if (info & JIT_MEM_STORE) {
+        /* Aligned stores are releases: STLR. */
+        return (uint32_t)jit_store(&v->cpu, va, total, v->slow,
+                                   info & JIT_MEM_ALIGNED ? flags | A64_MEM_RELEASE : flags);
+    }
     memset(v->slow, 0, 16);
     if (jit_load(&v->cpu, va, total, v->slow, flags))
         return 1;

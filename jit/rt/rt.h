@@ -76,8 +76,8 @@ struct jit_salt {
 #define JIT_CTX_EL1 0x1
 #define JIT_CTX_SPSEL 0x2
 #define JIT_CTX_PAN 0x4
-#define JIT_CTX_FP 0x8      /* FP and SIMD are not trapped */
-#define JIT_CTX_FPFAST 0x10 /* FPCR: no FZ, DN, AH, FZ16, traps; rounding mode is in MXCSR */
+#define JIT_CTX_FP 0x8       /* FP and SIMD are not trapped */
+#define JIT_CTX_FPFAST 0x10  /* FPCR: no FZ, DN, AH, FZ16, traps; rounding mode is in MXCSR */
 #define JIT_CTX_SPALIGN 0x20 /* SP alignment is checked */
 #define JIT_CTX_UAO 0x40
 
@@ -111,7 +111,7 @@ struct jit_block {
     uint16_t ninsns;
     uint8_t nexits;
     bool dead;
-    uint16_t dead_tail; /* offset from the entry of the code that leaves for the dispatcher */
+    uint16_t dead_tail;            /* offset from the entry of the code that leaves for the dispatcher */
     uint32_t hash_next, page_next; /* block numbers, 0: none */
     struct jit_exit exit[JIT_BLOCK_MAX_EXITS];
 };
@@ -182,7 +182,7 @@ struct jit_vcpu {
     uint8_t large_2m[1024], large_1g[128];
     uint32_t attention; /* JIT_ATTN_*: what the run loop must do before guest code goes on */
     bool in_region;     /* an exclusive region: other vCPUs are stopped */
-    bool excl_valid;  /* local monitor */
+    bool excl_valid;    /* local monitor */
     uint8_t excl_size;
     uint64_t excl_addr;
     struct jit_salt salts[JIT_SALTS];
@@ -284,14 +284,14 @@ void jit_region_begin(struct jit_vcpu *v);
 void jit_region_end(struct jit_vcpu *v);
 
 /* info word of jit_helper_mem */
-#define JIT_MEM_SIZE 0x7        /* log2 of bytes, 0..4; with PAIR: of each element */
+#define JIT_MEM_SIZE 0x7 /* log2 of bytes, 0..4; with PAIR: of each element */
 #define JIT_MEM_STORE 0x8
-#define JIT_MEM_SIGN 0x10       /* sign-extend */
-#define JIT_MEM_SIGN32 0x20     /* ... to 32 bits */
+#define JIT_MEM_SIGN 0x10   /* sign-extend */
+#define JIT_MEM_SIGN32 0x20 /* ... to 32 bits */
 #define JIT_MEM_UNPRIV 0x40
 #define JIT_MEM_ALIGNED 0x80
 #define JIT_MEM_PAIR 0x100
-#define JIT_MEM_PC_SHIFT 16     /* instruction number in the block */
+#define JIT_MEM_PC_SHIFT 16 /* instruction number in the block */
 
 /* The host registers that hold guest registers. */
 extern const int8_t jit_pin[32]; /* host register by guest register, -1: in memory; [31] is SP */

@@ -473,7 +473,8 @@ static int jit_mmio(struct jit_vcpu *v, uint64_t va, uint64_t pa, unsigned size,
 }
 
 /* An access that crosses a page: both pages are resolved before anything is read or written. */
-static int jit_access_split(struct jit_vcpu *v, uint64_t va, unsigned size, uint8_t *buf, bool write, enum jit_view view)
+static int jit_access_split(struct jit_vcpu *v, uint64_t va, unsigned size, uint8_t *buf, bool write,
+                            enum jit_view view)
 {
     unsigned first = 4096 - (unsigned)(va & 0xfff);
     struct jit_place p[2];
@@ -552,7 +553,8 @@ int jit_store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, 
     return 0;
 }
 
-int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host, atomic_uchar **pflags)
+int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host,
+                   atomic_uchar **pflags)
 {
     enum jit_view view = jit_access_view(v, flags);
     struct jit_place p;

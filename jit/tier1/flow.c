@@ -13,8 +13,8 @@ void t1_save_flags(struct t1 *t)
 
 enum x64_cc t1_cond(struct t1 *t, unsigned cond)
 {
-    static const uint8_t cc[14] = {CC_E, CC_NE, CC_AE, CC_B,  CC_S, CC_NS, CC_O,
-                                   CC_NO, CC_A, CC_BE, CC_GE, CC_L, CC_G,  CC_LE};
+    static const uint8_t cc[14] = {CC_E,  CC_NE, CC_AE, CC_B,  CC_S, CC_NS, CC_O,
+                                   CC_NO, CC_A,  CC_BE, CC_GE, CC_L, CC_G,  CC_LE};
 
     if (!t->host_flags) {
         x64_rm(t->e, false, X64_MOVZX16, RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
@@ -77,8 +77,8 @@ static void t1_poll(struct t1 *t, uint64_t target)
 static void t1_exit_cross(struct t1 *t, uint64_t target)
 {
     bool el1 = t->b->ctx & JIT_CTX_EL1;
-    int32_t jc = JIT_OFF(jc) + (int32_t)(el1 * sizeof(t->v->jc[0]) +
-                                         jit_jc_index(target) * sizeof(struct jit_jc_entry));
+    int32_t jc =
+        JIT_OFF(jc) + (int32_t)(el1 * sizeof(t->v->jc[0]) + jit_jc_index(target) * sizeof(struct jit_jc_entry));
 
     x64_mov_imm64(t->e, RAX, target);
     if (target <= t1_pc(t)) {
@@ -237,7 +237,9 @@ static bool t1_nop(struct t1 *t, uint32_t insn)
 /* Loads are in order with loads and stores with stores on x86; only a full barrier keeps stores before loads. */
 static bool t1_dmb(struct t1 *t, uint32_t insn)
 {
-    if ((bits32(insn, 11, 8) & 3) == 3) {
+    unsigned types = bits32(insn, 9, 8);
+
+    if (types != 1 && types != 2) {
         x64_u8(t->e, 0xf0); /* lock or dword [rsp - 8], 0: cheaper than MFENCE */
         x64_alu_mi(t->e, false, ALU_OR, x64_m(RSP, -8), 0);
     } else {

@@ -84,7 +84,7 @@ static bool t1_movk(struct t1 *t, uint32_t insn)
     if (h == RAX)
         t1_copy(t, true, d, RAX);
     if (sh < 32 && !w) {
-        x64_alu_ri(t->e, false, ALU_AND, h, (int32_t)~(0xffffu << sh));
+        x64_alu_ri(t->e, false, ALU_AND, h, (int32_t) ~(0xffffu << sh));
         x64_alu_ri(t->e, false, ALU_OR, h, (int32_t)(imm << sh));
     } else {
         x64_mov_imm(t->e, RCX, ~(UINT64_C(0xffff) << sh));
@@ -713,8 +713,8 @@ static bool t1_ccmp(struct t1 *t, uint32_t insn)
     bool w = t1_sf(insn), sub = insn >> 30 & 1, imm = insn >> 11 & 1;
     unsigned n = t1_zr(a64_rn(insn)), m = a64_rm(insn), cond = bits32(insn, 15, 12), nzcv = insn & 15;
     uint8_t *skip = NULL, *done = NULL;
-    uint32_t image = (nzcv & 8 ? ARM64_FLAG_N : 0) | (nzcv & 4 ? ARM64_FLAG_Z : 0) |
-                     (nzcv & 2 ? 0 : ARM64_FLAG_NOTC) | (nzcv & 1 ? ARM64_FLAG_V : 0);
+    uint32_t image = (nzcv & 8 ? ARM64_FLAG_N : 0) | (nzcv & 4 ? ARM64_FLAG_Z : 0) | (nzcv & 2 ? 0 : ARM64_FLAG_NOTC) |
+                     (nzcv & 1 ? ARM64_FLAG_V : 0);
 
     if (cond < 14) {
         enum x64_cc cc = t1_cond(t, cond);

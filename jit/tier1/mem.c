@@ -9,9 +9,8 @@
 struct t1_stub *t1_probe(struct t1 *t, unsigned bytes, bool write, uint32_t info, enum t1_stub_kind kind)
 {
     struct x64_emit *e = t->e;
-    enum jit_view view = info & JIT_MEM_UNPRIV && (t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_UAO)
-                             ? JIT_VIEW_EL0
-                             : t->v->view;
+    enum jit_view view =
+        info & JIT_MEM_UNPRIV && (t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_UAO) ? JIT_VIEW_EL0 : t->v->view;
     int32_t tlb = JIT_OFF(tlb) + (int32_t)(view * sizeof(t->v->tlb[0]));
     uint8_t *misaligned = NULL;
     struct t1_stub *s;
@@ -436,8 +435,10 @@ void t1_init_mem(void)
     t1_table[A64_ldr_uimm] = t1_ldr_uimm;
     t1_table[A64_str_uimm] = t1_str_uimm;
     t1_table[A64_ldrs_uimm] = t1_table[A64_ldrsw_uimm] = t1_ldrs_uimm;
-    t1_table[A64_ldr_unscaled] = t1_table[A64_ldr_post] = t1_table[A64_ldr_pre] = t1_table[A64_ldr_unpriv] = t1_ldr_imm9;
-    t1_table[A64_str_unscaled] = t1_table[A64_str_post] = t1_table[A64_str_pre] = t1_table[A64_str_unpriv] = t1_str_imm9;
+    t1_table[A64_ldr_unscaled] = t1_table[A64_ldr_post] = t1_table[A64_ldr_pre] = t1_table[A64_ldr_unpriv] =
+        t1_ldr_imm9;
+    t1_table[A64_str_unscaled] = t1_table[A64_str_post] = t1_table[A64_str_pre] = t1_table[A64_str_unpriv] =
+        t1_str_imm9;
     t1_table[A64_ldrs_unscaled] = t1_table[A64_ldrs_post] = t1_table[A64_ldrs_pre] = t1_ldrs_imm9;
     t1_table[A64_ldrs_unpriv] = t1_table[A64_ldrsw_unpriv] = t1_ldrs_imm9;
     t1_table[A64_ldrsw_unscaled] = t1_table[A64_ldrsw_post] = t1_table[A64_ldrsw_pre] = t1_ldrs_imm9;

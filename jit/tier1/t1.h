@@ -28,15 +28,15 @@ enum t1_stub_kind {
     T1_STUB_CROSS,  /* direct exit to another page */
     T1_STUB_VLOAD,  /* slow vector load: 1 or 2 V registers */
     T1_STUB_VSTORE,
-    T1_STUB_CALL,   /* call of an out-of-line helper, then on */
+    T1_STUB_CALL, /* call of an out-of-line helper, then on */
 };
 
 struct t1_stub {
     enum t1_stub_kind kind;
     uint8_t *from; /* behind the jump's displacement; NULL: none */
     uint8_t *from2;
-    uint8_t *back; /* where the fast path goes on; filled for those that return */
-    uint32_t info; /* JIT_MEM_* or exit number */
+    uint8_t *back;  /* where the fast path goes on; filled for those that return */
+    uint32_t info;  /* JIT_MEM_* or exit number */
     int16_t r1, r2; /* host registers (loads), guest registers (stores), V registers */
     int64_t target; /* exits: guest address */
     uint16_t index; /* instruction number */
@@ -49,8 +49,8 @@ struct t1 {
     struct x64_emit *e;
     uint32_t insn[JIT_BLOCK_MAX_INSNS];
     uint16_t row[JIT_BLOCK_MAX_INSNS];
-    unsigned n; /* instructions */
-    unsigned i; /* the current one */
+    unsigned n;      /* instructions */
+    unsigned i;      /* the current one */
     bool host_flags; /* host flags are the guest's */
     bool keep_flags; /* the current translator left them so */
     bool sp_aligned; /* SP is known to be aligned */

@@ -44,7 +44,7 @@ static void t1_decode(struct t1 *t)
         uint32_t insn = le32_get(p + t->n * 4);
         unsigned row = a64_decode(insn);
 
-        if (row != A64_UNALLOCATED && !(t->v->cpu.model->features & BIT64(a64_rows[row].feature)))
+        if (a64_rows[row].feature != ARM64_FEAT_BASE && !(t->v->cpu.model->features & BIT64(a64_rows[row].feature)))
             row = A64_UNALLOCATED;
         t->insn[t->n] = insn;
         t->row[t->n++] = (uint16_t)row;
