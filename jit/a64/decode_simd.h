@@ -54,8 +54,7 @@ static bool if_lane(uint32_t insn)
     switch (insn >> 14 & 3) {
     case 0: return true;
     case 1: return !(low & 1);
-    case 2: return low == 0 || (low == 1 && !(insn & BIT32(12)));
-    default: return false;
+    default: return low == 0 || (low == 1 && !(insn & BIT32(12)));
     }
 }
 

@@ -1,0 +1,134 @@
+/* What the command lines say about themselves. */
+#include <stdio.h>
+
+#include "arch/arm64/arm64.h"
+#include "vmm/machine/args.h"
+
+#ifdef HAVE_SLIRP
+#define FEATURE_SLIRP "+user-network"
+#else
+#define FEATURE_SLIRP "-user-network (libslirp)"
+#endif
+#ifdef HAVE_ZLIB
+#define FEATURE_ZLIB "+gzip-kernels"
+#else
+#define FEATURE_ZLIB "-gzip-kernels (zlib)"
+#endif
+#ifdef HAVE_ZSTD
+#define FEATURE_ZSTD "+zstd-kernels"
+#else
+#define FEATURE_ZSTD "-zstd-kernels (libzstd)"
+#endif
+#ifdef HAVE_JIT
+#define FEATURE_JIT "+jit"
+#else
+#define FEATURE_JIT "-jit (needs an x86-64 host)"
+#endif
+
+void args_print_version(void)
+{
+    puts("pipit " PIPIT_VERSION);
+    puts("features: " FEATURE_JIT " -kvm " FEATURE_SLIRP " " FEATURE_ZLIB " " FEATURE_ZSTD);
+}
+
+void args_print_help(void)
+{
+    puts("pipit runs virtual machines: stock arm64 Linux, on an x86-64 host.\n"
+         "\n"
+         "  pipit run [OPTION...]    start a machine              (pipit help run)\n"
+         "  pipit qemu [OPTION...]   the same, in QEMU's options  (pipit help qemu)\n"
+         "  pipit help [COMMAND]     explain a command\n"
+         "  pipit --version          version, and what is built in\n"
+         "\n"
+         "Under the name qemu-system-aarch64 the program takes QEMU's options at once.\n"
+         "\n"
+         "  pipit run --kernel vmlinuz --initrd initrd.img --disk debian.img --memory 2G --cpus 2");
+}
+
+void args_print_help_run(void)
+{
+    puts("pipit run [OPTION...]: starts a machine and stays with it until it powers off.\n"
+         "Values follow as the next word or behind '=': --memory 2G, --memory=2G.\n"
+         "\n"
+         "What to boot\n"
+         "  --kernel FILE            Image, Image.gz, EFI zboot (gzip, zstd) or ELF\n"
+         "  --kernel-format FORMAT   auto (by content), or flat: any file, as it is, 512 KiB into memory\n"
+         "  --initrd FILE            initial RAM disk\n"
+         "  --cmdline TEXT           kernel command line; console= is added where it has none\n"
+         "\n"
+         "The machine\n"
+         "  -m, --memory SIZE        512M, 2G; a bare number is MiB (default 1G, at least 64M)\n"
+         "  -c, --cpus N             1 to 8 (default 1)\n"
+         "  --cpu NAME               CPU model (default max); --cpu help lists them\n"
+         "  --gic 2|3                interrupt controller version (default 3)\n"
+         "  --accel NAME             auto, jit or kvm (default auto)\n"
+         "  --jit TIER               tier1, or interp: the interpreter alone, slow (default tier1)\n"
+         "  --name TEXT              name of the machine in messages\n"
+         "\n"
+         "Disks and network\n"
+         "  -d, --disk FILE[,OPTION...]\n"
+         "                           raw image or block device; may be given again: vda, vdb...\n"
+         "                           ro              read-only\n"
+         "                           serial=TEXT     serial number, 20 characters at most\n"
+         "                           cache=MODE      writeback, writethrough, none, directsync, unsafe\n"
+         "                           format=raw      use it whatever its first bytes look like\n"
+         "                           a comma in FILE is written twice\n"
+         "  --block-engine NAME      auto, io_uring or threads (default auto)\n"
+         "  --net user|none          user network with DHCP, DNS and NAT, without root (default user)\n"
+         "  --mac ADDRESS            MAC address of the network device\n"
+         "  -p, --publish [ADDR:]HOST:GUEST[/udp]\n"
+         "                           a port of the host leads to a port of the guest; ADDR defaults to\n"
+         "                           127.0.0.1, 0.0.0.0 lets other machines in\n"
+         "\n"
+         "Console\n"
+         "  --console NAME           pl011 (ttyAMA0) or virtio (hvc0); auto is pl011\n"
+         "                           Ctrl-A x ends the machine, Ctrl-A h helps\n"
+         "\n"
+         "Running\n"
+         "  --no-reboot              end with status 3 when the guest resets\n"
+         "  --dump-dtb FILE          write the device tree and end\n"
+         "  --sandbox on|off         system-call filters (default on; off is for debugging)\n"
+         "  --log FILE               messages go there instead of standard error\n"
+         "  --pidfile FILE           holds the process's number while the machine runs\n"
+         "  -v, --verbose            more messages\n"
+         "  -q, --quiet              warnings and errors only\n"
+         "  -h, --help               this text\n"
+         "\n"
+         "Exit status: 0 the guest powered off, or Ctrl-A x; 1 failure of the host; 2 wrong usage; 3 reset with\n"
+         "--no-reboot; 128+N ended by signal N.\n"
+         "\n"
+         "Examples\n"
+         "  pipit run --kernel vmlinuz --initrd initrd.img\n"
+         "  pipit run --kernel vmlinuz --initrd initrd.img --cmdline 'root=/dev/vda1' \\\n"
+         "            --disk debian.img -m 2G -c 2 -p 2222:22\n"
+         "  pipit run --kernel vmlinuz --disk data.img,ro,serial=DATA --net none --console virtio");
+}
+
+void args_print_help_qemu(void)
+{
+    puts("QEMU's headless options, as far as this program has what they ask for. Anything else is refused by name.\n"
+         "\n"
+         "  -M, -machine virt[,gic-version=2|3|max][,accel=A:B][,dumpdtb=FILE]\n"
+         "  -cpu MODEL | help           -smp N | cpus=N          -m SIZE (MiB, or with a unit)\n"
+         "  -accel tcg | help           -kernel FILE             -initrd FILE         -append TEXT\n"
+         "  -drive file=FILE[,if=virtio|none][,format=raw][,id=ID][,readonly=on][,cache=MODE][,aio=threads|io_uring]\n"
+         "  -hda FILE\n"
+         "  -device virtio-{blk,net,rng,serial}-{pci,device}, virtconsole, with drive=, netdev=, mac=, serial=,\n"
+         "          chardev=, rng=, id=  (pci names mean virtio on this board's mmio transport)\n"
+         "  -netdev user,id=ID[,hostfwd=tcp|udp:[ADDR]:PORT-[ADDR]:PORT][,restrict=on][,hostname=H][,dns=ADDR]\n"
+         "  -nic user[,...] | none      -net nic | user | none\n"
+         "  -chardev stdio|null|file,id=ID[,path=FILE]\n"
+         "  -serial mon:stdio | stdio | file:FILE | null | none | chardev:ID\n"
+         "  -nographic  -display none  -monitor none  -vga none  -parallel none  -nodefaults  -no-user-config\n"
+         "  -object rng-random,id=ID  -rtc base=utc  -sandbox on|off  -name NAME  -pidfile FILE  -D FILE\n"
+         "  -no-reboot  -version  -h\n"
+         "\n"
+         "Exit status: 0 the guest powered off, reset with -no-reboot, or a signal; 1 otherwise.");
+}
+
+void args_print_cpus(void)
+{
+    puts("Available CPUs:");
+    for (unsigned i = 0; arm64_model_name(i); i++)
+        printf("  %s\n", arm64_model_name(i));
+}

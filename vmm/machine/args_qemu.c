@@ -1,0 +1,636 @@
+/*
+ * QEMU's command line: the headless subset that tools around QEMU use. Options come in any order, so everything is
+ * read in two passes: the first takes settings and named back ends, the second makes devices from them, in the order
+ * of the command line. What is not understood is refused by its name; nothing is accepted and then left undone, except
+ * options that ask for what is so anyway.
+ */
+#include "vmm/machine/args_qemu.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+
+#define QEMU_VERSION "10.0.0" /* the release whose options these are */
+
+int qemu_options_done(struct options *o, const char *what, struct err *e)
+{
+    const char *key = options_unused(o);
+
+    return key ? err_set(e, EINVAL, "%s: \"%s\" is not supported", what, key) : 0;
+}
+
+/* ---- machine ---- */
+
+static bool is_virt(const char *type)
+{
+    if (!strcmp(type, "virt"))
+        return true;
+    if (strncmp(type, "virt-", 5) != 0 || !isdigit((unsigned char)type[5]))
+        return false;
+    return strspn(type + 5, "0123456789.") == strlen(type + 5);
+}
+
+/* A machine property that can be asked for only in the state that this machine is in. */
+struct fixed_property {
+    const char *key;
+    bool value;
+};
+
+static int check_fixed(struct options *o, const char *what, const struct fixed_property *p, unsigned n, struct err *e)
+{
+    for (unsigned i = 0; i < n; i++) {
+        bool v = p[i].value;
+        int r = options_get_bool(o, what, p[i].key, &v, e);
+
+        if (r < 0)
+            return r;
+        if (v != p[i].value)
+            return err_set(e, EINVAL, "%s: %s=%s is not supported", what, p[i].key, v ? "on" : "off");
+    }
+    return 0;
+}
+
+static int add_accels(struct qemu_args *a, const char *list, const char *what, struct err *e)
+{
+    struct vm_config *c = a->c;
+
+    for (const char *p = list; *p;) {
+        size_t n = strcspn(p, ":");
+        bool kvm = n == 3 && !strncmp(p, "kvm", 3);
+
+        if (!kvm && !(n == 3 && !strncmp(p, "tcg", 3)) && !(n == 3 && !strncmp(p, "jit", 3)))
+            return err_set(e, EINVAL, "%s: accelerator \"%.*s\" is not there; tcg is (pipit's own JIT)", what, (int)n,
+                           p);
+        if (c->naccel == ARRAY_SIZE(c->accel_order))
+            return err_set(e, EINVAL, "%s: more than %zu accelerators", what, ARRAY_SIZE(c->accel_order));
+        c->accel_order[c->naccel++] = kvm ? VM_ACCEL_KVM : VM_ACCEL_JIT;
+        p += n + (p[n] == ':');
+    }
+    return 0;
+}
+
+static int machine_gic(struct qemu_args *a, const char *v, struct err *e)
+{
+    if (!strcmp(v, "2"))
+        a->c->gic_version = 2;
+    else if (!strcmp(v, "3") || !strcmp(v, "max"))
+        a->c->gic_version = 3;
+    else if (!strcmp(v, "host"))
+        return err_set(e, EINVAL, "-machine gic-version=host: only KVM has the host's");
+    else
+        return err_set(e, EINVAL, "-machine gic-version=%s is not supported; 2, 3 and max are", v);
+    return 0;
+}
+
+static int set_machine_options(struct qemu_args *a, struct options *o, struct err *e)
+{
+    static const struct fixed_property fixed[] = {
+        {"virtualization", false}, {"secure", false},      {"its", false},         {"mte", false},
+        {"acpi", false},           {"ras", false},         {"usb", false},         {"graphics", false},
+        {"highmem", true},         {"highmem-ecam", true}, {"highmem-mmio", true}, {"highmem-redists", true},
+    };
+    const char *s = options_get(o, "type");
+    int r;
+
+    if (s && !strcmp(s, "none"))
+        a->machine_none = true;
+    else if (s && !is_virt(s))
+        return err_set(e, EINVAL, "machine %s is not supported; virt is (-M help)", s);
+    else if (s)
+        a->machine_none = false;
+    s = options_get(o, "accel");
+    if (s) {
+        a->c->naccel = 0;
+        r = add_accels(a, s, "-machine accel", e);
+        if (r < 0)
+            return r;
+    }
+    s = options_get(o, "gic-version");
+    if (s && (r = machine_gic(a, s, e)) < 0)
+        return r;
+    s = options_get(o, "dumpdtb");
+    if (s)
+        a->c->dump_dtb = config_str(a->c, s);
+    s = options_get(o, "iommu");
+    if (s && strcmp(s, "none") != 0)
+        return err_set(e, EINVAL, "-machine iommu=%s is not supported", s);
+    if ((r = options_get_bool(o, "-machine", "dtb-randomness", &a->c->dtb_randomness, e)) < 0)
+        return r;
+    r = check_fixed(o, "-machine", fixed, ARRAY_SIZE(fixed), e);
+    return r < 0 ? r : qemu_options_done(o, "-machine", e);
+}
+
+static int set_machine(struct qemu_args *a, const char *v, struct err *e)
+{
+    struct options o;
+    int r;
+
+    if (!strcmp(v, "help") || !strcmp(v, "?")) {
+        puts("Supported machines are:\n"
+             "none                 empty machine (for -accel help and the like)\n"
+             "virt                 ARM virtual machine (alias of virt-10.0)\n"
+             "virt-10.0            ARM virtual machine");
+        a->done = true;
+        return 0;
+    }
+    r = options_parse(&o, v, "type", e);
+    if (r < 0)
+        return r;
+    r = set_machine_options(a, &o, e);
+    options_free(&o);
+    return r;
+}
+
+static int set_accel(struct qemu_args *a, const char *v, struct err *e)
+{
+    struct options o;
+    const char *s;
+    int r;
+
+    if (!strcmp(v, "help") || !strcmp(v, "?")) {
+        puts("Accelerators supported in QEMU binary:\ntcg");
+        a->done = true;
+        return 0;
+    }
+    r = options_parse(&o, v, "accel", e);
+    if (r < 0)
+        return r;
+    s = options_get(&o, "thread");
+    if (s && strcmp(s, "multi") != 0)
+        r = err_set(e, EINVAL, "-accel thread=%s is not supported: each vCPU has a thread of its own", s);
+    s = options_get(&o, "accel");
+    if (r == 0)
+        r = s ? add_accels(a, s, "-accel", e) : err_set(e, EINVAL, "-accel names no accelerator");
+    if (r == 0)
+        r = qemu_options_done(&o, "-accel", e);
+    options_free(&o);
+    return r;
+}
+
+static int set_enable_kvm(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    return add_accels(a, "kvm", "-enable-kvm", e);
+}
+
+/* ---- processors and memory ---- */
+
+/* "sve", "sve128"... and others that no model here has: they may be switched off. */
+static bool feature_is_absent(const char *name)
+{
+    static const char *const absent[] = {"pauth", "pauth-impdef", "pauth-qarma3", "pauth-qarma5", "lpa2", "pmu", "rme"};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(absent); i++)
+        if (!strcmp(name, absent[i]))
+            return true;
+    return !strncmp(name, "sve", 3) || !strncmp(name, "sme", 3);
+}
+
+static int check_cpu_feature(const char *item, struct err *e)
+{
+    char name[64];
+    size_t n = strcspn(item, "=");
+    bool on = item[0] == '+';
+
+    if (item[0] == '+' || item[0] == '-')
+        snprintf(name, sizeof(name), "%s", item + 1);
+    else if (!item[n] || text_to_bool(item + n + 1, &on) < 0)
+        return err_set(e, EINVAL, "-cpu: \"%s\" is not a feature with =on or =off", item);
+    else
+        snprintf(name, sizeof(name), "%.*s", (int)MIN(n, sizeof(name) - 1), item);
+    if (!strcmp(name, "aarch64"))
+        return on ? 0 : err_set(e, EINVAL, "-cpu: aarch64=off is not supported: guests are 64-bit");
+    if (!feature_is_absent(name))
+        return err_set(e, EINVAL, "-cpu: feature %s is not known", name);
+    return on ? err_set(e, EINVAL, "-cpu: feature %s is not there, it can only be off", name) : 0;
+}
+
+static int set_cpu(struct qemu_args *a, const char *v, struct err *e)
+{
+    char *copy = config_str(a->c, v), *save = NULL, *item;
+
+    if (!strcmp(v, "help") || !strcmp(v, "?")) {
+        args_print_cpus();
+        a->done = true;
+        return 0;
+    }
+    item = strtok_r(copy, ",", &save);
+    if (!item)
+        return err_set(e, EINVAL, "-cpu names no model");
+    a->c->cpu = item;
+    while ((item = strtok_r(NULL, ",", &save))) {
+        int r = check_cpu_feature(item, e);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* One number of -smp; absent ones stay as they are. */
+static int smp_number(struct options *o, const char *key, uint64_t *out, struct err *e)
+{
+    const char *s = options_get(o, key);
+
+    if (!s)
+        return 0;
+    if (text_to_u64(s, out) < 0 || *out < 1 || *out > 1024)
+        return err_set(e, EINVAL, "-smp %s=%s is not a number of CPUs", key, s);
+    return 0;
+}
+
+static int set_smp(struct qemu_args *a, const char *v, struct err *e)
+{
+    static const char *const levels[] = {"sockets", "clusters", "cores", "threads"};
+    uint64_t cpus = 0, product = 1, max = 0;
+    struct options o;
+    int r = options_parse(&o, v, "cpus", e);
+
+    if (r < 0)
+        return r;
+    if ((r = smp_number(&o, "cpus", &cpus, e)) < 0 || (r = smp_number(&o, "maxcpus", &max, e)) < 0)
+        goto out;
+    for (unsigned i = 0; i < ARRAY_SIZE(levels); i++) {
+        uint64_t n = 1;
+
+        if ((r = smp_number(&o, levels[i], &n, e)) < 0)
+            goto out;
+        product *= n;
+    }
+    if (!cpus)
+        cpus = product;
+    if (cpus > VM_MAX_CPUS)
+        r = err_set(e, EINVAL, "-smp %s: %llu CPUs; this machine has at most %d", v, (unsigned long long)cpus,
+                    VM_MAX_CPUS);
+    else if (product > 1 && product != cpus)
+        r = err_set(e, EINVAL, "-smp %s: sockets, cores and threads make %llu CPUs, not %llu", v,
+                    (unsigned long long)product, (unsigned long long)cpus);
+    else if (max && max != cpus)
+        r = err_set(e, EINVAL, "-smp maxcpus=%llu: CPUs cannot be added later", (unsigned long long)max);
+    else
+        r = qemu_options_done(&o, "-smp", e);
+    a->c->cpus = (unsigned)MIN(cpus, (uint64_t)UINT32_MAX);
+out:
+    options_free(&o);
+    return r;
+}
+
+static int set_memory(struct qemu_args *a, const char *v, struct err *e)
+{
+    struct options o;
+    const char *s;
+    int r = options_parse(&o, v, "size", e);
+
+    if (r < 0)
+        return r;
+    s = options_get(&o, "size");
+    if (s && text_to_size(s, MIB(1), &a->c->memory) < 0)
+        r = err_set(e, EINVAL, "-m %s is not a size: 2048 (MiB), 2G", s);
+    else if (!s)
+        r = err_set(e, EINVAL, "-m %s names no size", v);
+    else
+        r = qemu_options_done(&o, "-m", e);
+    options_free(&o);
+    return r;
+}
+
+/* ---- what to boot, and the rest ---- */
+
+static int set_kernel(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->kernel = config_str(a->c, v);
+    return 0;
+}
+
+static int set_initrd(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->initrd = config_str(a->c, v);
+    return 0;
+}
+
+static int set_append(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->cmdline = config_str(a->c, v);
+    return 0;
+}
+
+static int set_nographic(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->nographic = true;
+    return 0;
+}
+
+static int set_nodefaults(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->nodefaults = true;
+    return 0;
+}
+
+static int set_no_reboot(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->no_reboot = true;
+    return 0;
+}
+
+/* What is so anyway. */
+static int set_nothing(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)a;
+    (void)v;
+    (void)e;
+    return 0;
+}
+
+static int set_display(struct qemu_args *a, const char *v, struct err *e)
+{
+    if (strcmp(v, "none") != 0)
+        return err_set(e, EINVAL, "-display %s is not supported; none is", v);
+    a->display_none = true;
+    return 0;
+}
+
+static int only_none(const char *option, const char *v, struct err *e)
+{
+    return !strcmp(v, "none") ? 0 : err_set(e, EINVAL, "%s %s is not supported; none is", option, v);
+}
+
+static int set_monitor(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)a;
+    return !strcmp(v, "null") ? 0 : only_none("-monitor", v, e);
+}
+
+static int set_vga(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)a;
+    return only_none("-vga", v, e);
+}
+
+static int set_parallel(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)a;
+    return only_none("-parallel", v, e);
+}
+
+static int set_name(struct qemu_args *a, const char *v, struct err *e)
+{
+    struct options o;
+    const char *s;
+    int r = options_parse(&o, v, "guest", e);
+
+    if (r < 0)
+        return r;
+    s = options_get(&o, "guest");
+    if (s)
+        a->c->name = config_str(a->c, s);
+    options_find(&o, "debug-threads"); /* threads have names in any case */
+    r = qemu_options_done(&o, "-name", e);
+    options_free(&o);
+    return r;
+}
+
+static int set_rtc(struct qemu_args *a, const char *v, struct err *e)
+{
+    struct options o;
+    const char *s;
+    int r = options_parse(&o, v, NULL, e);
+
+    (void)a;
+    if (r < 0)
+        return r;
+    s = options_get(&o, "base");
+    if (s && strcmp(s, "utc") != 0)
+        r = err_set(e, EINVAL, "-rtc base=%s is not supported; utc is", s);
+    s = options_get(&o, "clock");
+    if (r == 0 && s && strcmp(s, "host") != 0)
+        r = err_set(e, EINVAL, "-rtc clock=%s is not supported; host is", s);
+    if (r == 0)
+        r = qemu_options_done(&o, "-rtc", e);
+    options_free(&o);
+    return r;
+}
+
+static int set_sandbox(struct qemu_args *a, const char *v, struct err *e)
+{
+    static const char *const finer[] = {"obsolete", "elevateprivileges", "spawn", "resourcecontrol"};
+    struct options o;
+    const char *s;
+    int r = options_parse(&o, v, "enable", e);
+
+    if (r < 0)
+        return r;
+    s = options_get(&o, "enable");
+    if (s && text_to_bool(s, &a->c->sandbox) < 0)
+        r = err_set(e, EINVAL, "-sandbox %s is neither on nor off", s);
+    /* Each of them denies calls that pipit's filters never allow. */
+    for (unsigned i = 0; i < ARRAY_SIZE(finer); i++) {
+        s = options_get(&o, finer[i]);
+        if (r == 0 && s && strcmp(s, "deny") != 0)
+            r = err_set(e, EINVAL, "-sandbox %s=%s is not supported; deny is", finer[i], s);
+    }
+    if (r == 0)
+        r = qemu_options_done(&o, "-sandbox", e);
+    options_free(&o);
+    return r;
+}
+
+static int set_pidfile(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->pidfile = config_str(a->c, v);
+    return 0;
+}
+
+static int set_log(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->log_file = config_str(a->c, v);
+    return 0;
+}
+
+static int set_version(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    puts("QEMU emulator version " QEMU_VERSION " (pipit " PIPIT_VERSION ")");
+    puts("This is pipit, which takes QEMU's options; pipit --version says more.");
+    a->done = true;
+    return 0;
+}
+
+static int set_help(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    args_print_help_qemu();
+    a->done = true;
+    return 0;
+}
+
+/* ---- the table ---- */
+
+struct qemu_option {
+    const char *name;
+    bool has_value;
+    qemu_set_fn first, second; /* the two passes; NULL: nothing to do in it */
+    const char *refusal;       /* why it is not supported; then the rest is unset */
+};
+
+#define FIRMWARE "this machine boots kernels only, it has no firmware"
+#define NO_MONITOR "this machine has no monitor"
+
+static const struct qemu_option qemu_options[] = {
+    {"M", true, set_machine, NULL, NULL},
+    {"machine", true, set_machine, NULL, NULL},
+    {"accel", true, set_accel, NULL, NULL},
+    {"enable-kvm", false, set_enable_kvm, NULL, NULL},
+    {"cpu", true, set_cpu, NULL, NULL},
+    {"smp", true, set_smp, NULL, NULL},
+    {"m", true, set_memory, NULL, NULL},
+    {"kernel", true, set_kernel, NULL, NULL},
+    {"initrd", true, set_initrd, NULL, NULL},
+    {"append", true, set_append, NULL, NULL},
+    {"drive", true, qemu_drive, qemu_drive_device, NULL},
+    {"hda", true, qemu_hda, qemu_drive_device, NULL},
+    {"device", true, qemu_device_help, qemu_device, NULL},
+    {"netdev", true, qemu_netdev, NULL, NULL},
+    {"nic", true, NULL, qemu_nic, NULL},
+    {"net", true, qemu_net, qemu_net_device, NULL},
+    {"chardev", true, qemu_chardev, NULL, NULL},
+    {"object", true, qemu_object, NULL, NULL},
+    {"serial", true, NULL, qemu_serial, NULL},
+    {"nographic", false, set_nographic, NULL, NULL},
+    {"display", true, set_display, NULL, NULL},
+    {"monitor", true, set_monitor, NULL, NULL},
+    {"vga", true, set_vga, NULL, NULL},
+    {"parallel", true, set_parallel, NULL, NULL},
+    {"nodefaults", false, set_nodefaults, NULL, NULL},
+    {"no-user-config", false, set_nothing, NULL, NULL},
+    {"no-reboot", false, set_no_reboot, NULL, NULL},
+    {"name", true, set_name, NULL, NULL},
+    {"rtc", true, set_rtc, NULL, NULL},
+    {"sandbox", true, set_sandbox, NULL, NULL},
+    {"pidfile", true, set_pidfile, NULL, NULL},
+    {"D", true, set_log, NULL, NULL},
+    {"version", false, set_version, NULL, NULL},
+    {"h", false, set_help, NULL, NULL},
+    {"help", false, set_help, NULL, NULL},
+    {"dtb", true, NULL, NULL, "the device tree is always pipit's own"},
+    {"bios", true, NULL, NULL, FIRMWARE},
+    {"pflash", true, NULL, NULL, FIRMWARE},
+    {"boot", true, NULL, NULL, FIRMWARE},
+    {"S", false, NULL, NULL, "a machine that starts stopped needs a monitor, and there is none"},
+    {"qmp", true, NULL, NULL, NO_MONITOR},
+    {"mon", true, NULL, NULL, NO_MONITOR},
+    {"s", false, NULL, NULL, "this machine has no debugger stub"},
+    {"gdb", true, NULL, NULL, "this machine has no debugger stub"},
+    {"snapshot", false, NULL, NULL, "disks are written to directly"},
+    {"cdrom", true, NULL, NULL, "this board has no optical drive; -drive file=FILE,readonly=on gives the guest a disk"},
+    {"daemonize", false, NULL, NULL, "the program stays in the foreground"},
+    {"no-shutdown", false, NULL, NULL, "a machine that has powered off needs a monitor, and there is none"},
+    {"blockdev", true, NULL, NULL, "-drive gives a disk"},
+    {"loadvm", true, NULL, NULL, "there are no snapshots"},
+    {"incoming", true, NULL, NULL, "there is no migration"},
+    {"vnc", true, NULL, NULL, "there is no display"},
+    {"usb", false, NULL, NULL, "this board has no USB"},
+    {"global", true, NULL, NULL, "properties are given to the device itself"},
+};
+
+static const struct qemu_option *find_option(const char *word)
+{
+    /* "-opt" and "--opt" are the same. */
+    word += word[1] == '-' ? 2 : 1;
+    for (unsigned i = 0; i < ARRAY_SIZE(qemu_options); i++)
+        if (!strcmp(qemu_options[i].name, word))
+            return &qemu_options[i];
+    return NULL;
+}
+
+static int unknown_option(const char *word, struct err *e)
+{
+    const char *names[ARRAY_SIZE(qemu_options) + 1], *near;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(qemu_options); i++)
+        names[i] = qemu_options[i].name;
+    names[ARRAY_SIZE(qemu_options)] = NULL;
+    near = text_nearest(word + (word[1] == '-' ? 2 : 1), names);
+    return err_set(e, EINVAL, "option %s is not supported%s%s (-h lists what is)", word, near ? "; did you mean -" : "",
+                   near ? near : "");
+}
+
+/* One pass over the words. Both passes see the same words, so the second meets no unknown one. */
+static int parse_pass(struct qemu_args *a, int argc, char **argv, bool first, struct err *e)
+{
+    for (int i = 0; i < argc && !a->done; i++) {
+        const struct qemu_option *o;
+        const char *word = argv[i], *value = NULL;
+        qemu_set_fn set;
+        int r;
+
+        if (word[0] != '-' || word[1] == '\0') {
+            /* QEMU takes a lone word as the first disk. */
+            r = first ? qemu_hda(a, word, e) : qemu_drive_device(a, word, e);
+            if (r < 0)
+                return r;
+            continue;
+        }
+        o = find_option(word);
+        if (!o)
+            return unknown_option(word, e);
+        if (o->refusal)
+            return err_set(e, EINVAL, "option %s is not supported: %s", word, o->refusal);
+        if (o->has_value) {
+            if (i + 1 == argc)
+                return err_set(e, EINVAL, "option %s needs a value behind it", word);
+            value = argv[++i];
+        }
+        set = first ? o->first : o->second;
+        r = set ? set(a, value, e) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int args_qemu(struct vm_config *c, int argc, char **argv, struct err *e)
+{
+    struct qemu_args *a = calloc(1, sizeof(*a));
+    int r;
+
+    if (!a)
+        return err_set(e, ENOMEM, "out of memory");
+    a->c = c;
+    c->memory = MIB(128);
+    c->cpu = "cortex-a57"; /* QEMU's own default is a 32-bit CPU */
+    c->gic_version = 2;
+    c->status_reset = 0;
+    c->status_signals = false;
+
+    r = parse_pass(a, argc, argv, true, e);
+    if (r < 0)
+        goto out;
+    if (!a->done && a->machine_none) {
+        r = err_set(e, EINVAL, "machine none has nothing to run; virt is the board (-M help)");
+        goto out;
+    }
+    if (!a->done && ((r = parse_pass(a, argc, argv, false, e)) < 0 || (r = qemu_settle_devices(a, e)) < 0))
+        goto out;
+    r = a->done ? ARGS_DONE : ARGS_RUN;
+out:
+    free(a);
+    return r;
+}

@@ -1,0 +1,460 @@
+/*
+ * `pipit run`: one table of options, each with a function that checks its value and files it. What depends on more
+ * than one option (the console's word on the kernel command line, the default network) is settled at the end.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/log.h"
+#include "vmm/base/options.h"
+#include "vmm/base/util.h"
+#include "vmm/machine/args.h"
+
+enum run_console { CONSOLE_AUTO, CONSOLE_PL011, CONSOLE_VIRTIO };
+
+struct run_args {
+    struct vm_config *c;
+    enum run_console console;
+    bool no_net;
+    bool net_given;
+    bool mac_given;
+    uint8_t mac[6];
+    struct net_hostfwd fwd[VM_MAX_FWD];
+    unsigned nfwd;
+    bool done; /* help was printed */
+};
+
+struct run_option {
+    const char *name; /* with its dashes */
+    char letter;      /* '\0': none */
+    bool has_value;
+    int (*set)(struct run_args *a, const char *v, struct err *e);
+};
+
+/* Finds `v` among `words`; the index, or -EINVAL with a sentence that lists them. */
+static int one_of(const char *option, const char *v, const char *const *words, struct err *e)
+{
+    char list[128] = "";
+
+    for (int i = 0; words[i]; i++)
+        if (!strcmp(v, words[i]))
+            return i;
+    for (int i = 0; words[i]; i++) {
+        size_t n = strlen(list);
+
+        snprintf(list + n, sizeof(list) - n, "%s%s", i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
+    }
+    return err_set(e, EINVAL, "%s takes %s, not \"%s\"", option, list, v);
+}
+
+static int set_kernel(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->kernel = config_str(a->c, v);
+    return 0;
+}
+
+static int set_kernel_format(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {"auto", "flat", NULL};
+    int i = one_of("--kernel-format", v, words, e);
+
+    a->c->kernel_flat = i == 1;
+    return i;
+}
+
+static int set_initrd(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->initrd = config_str(a->c, v);
+    return 0;
+}
+
+static int set_cmdline(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->cmdline = config_str(a->c, v);
+    return 0;
+}
+
+static int set_memory(struct run_args *a, const char *v, struct err *e)
+{
+    if (text_to_size(v, MIB(1), &a->c->memory) < 0)
+        return err_set(e, EINVAL, "--memory %s is not a size: 512M, 2G, or a number of MiB", v);
+    return 0;
+}
+
+static int set_cpus(struct run_args *a, const char *v, struct err *e)
+{
+    uint64_t n;
+
+    if (text_to_u64(v, &n) < 0 || n < 1 || n > VM_MAX_CPUS)
+        return err_set(e, EINVAL, "--cpus %s is not a number from 1 to %d", v, VM_MAX_CPUS);
+    a->c->cpus = (unsigned)n;
+    return 0;
+}
+
+static int set_cpu(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->cpu = config_str(a->c, v);
+    if (!strcmp(v, "help")) {
+        args_print_cpus();
+        a->done = true;
+    }
+    return 0;
+}
+
+static int set_gic(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {"2", "3", NULL};
+    int i = one_of("--gic", v, words, e);
+
+    a->c->gic_version = i == 0 ? 2 : 3;
+    return i;
+}
+
+static int set_accel(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {"auto", "jit", "kvm", NULL};
+    int i = one_of("--accel", v, words, e);
+
+    a->c->naccel = i > 0;
+    a->c->accel_order[0] = i == 2 ? VM_ACCEL_KVM : VM_ACCEL_JIT;
+    return i;
+}
+
+static int set_jit(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {"interp", "tier1", NULL};
+    int i = one_of("--jit", v, words, e);
+
+    a->c->tier = i == 0 ? VM_TIER_INTERP : VM_TIER_1;
+    return i;
+}
+
+static int set_name(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->name = config_str(a->c, v);
+    return 0;
+}
+
+static int disk_options(struct run_args *a, struct vm_disk *d, struct options *o, struct err *e)
+{
+    static const char *const known[] = {"ro", "serial", "cache", "format", NULL};
+    const char *s, *near;
+    int r;
+
+    d->path = config_str(a->c, options_get(o, "file"));
+    r = options_get_bool(o, "--disk", "ro", &d->read_only, e);
+    if (r < 0)
+        return r;
+    s = options_get(o, "serial");
+    if (s)
+        d->serial = config_str(a->c, s);
+    s = options_get(o, "cache");
+    if (s && config_cache_parse(s, &d->cache) < 0)
+        return err_set(e, EINVAL, "--disk %s: cache=%s is none of writeback, writethrough, none, directsync and unsafe",
+                       d->path, s);
+    s = options_get(o, "format");
+    if (s && strcmp(s, "raw") != 0)
+        return err_set(e, EINVAL, "--disk %s: format=%s is not supported; raw is", d->path, s);
+    d->format_given = s != NULL;
+    s = options_unused(o);
+    if (!s)
+        return 0;
+    near = text_nearest(s, known);
+    return err_set(e, EINVAL, "--disk %s: option \"%s\" is not known%s%s", d->path, s, near ? "; did you mean " : "",
+                   near ? near : "");
+}
+
+static int set_disk(struct run_args *a, const char *v, struct err *e)
+{
+    struct vm_disk *d;
+    struct options o;
+    int index, r = options_parse(&o, v, "file", e);
+
+    if (r < 0)
+        return r;
+    if (!options_get(&o, "file") || !*options_get(&o, "file")) {
+        r = err_set(e, EINVAL, "--disk %s names no file", v);
+        goto out;
+    }
+    index = r = config_add_disk(a->c, &d, e);
+    if (r < 0)
+        goto out;
+    r = disk_options(a, d, &o, e);
+    if (r == 0)
+        r = config_add_device(a->c, VM_DEVICE_BLK, (unsigned)index, e);
+out:
+    options_free(&o);
+    return r;
+}
+
+static int set_block_engine(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {"auto", "io_uring", "threads", NULL};
+    int i = one_of("--block-engine", v, words, e);
+
+    if (i >= 0)
+        a->c->block_engine = (enum vm_block_engine)i;
+    return i;
+}
+
+static int set_net(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {"user", "none", NULL};
+    int i = one_of("--net", v, words, e);
+
+    a->no_net = i == 1;
+    a->net_given = true;
+    return i;
+}
+
+static int set_mac(struct run_args *a, const char *v, struct err *e)
+{
+    if (text_to_mac(v, a->mac) < 0)
+        return err_set(e, EINVAL, "--mac %s is not an address like 52:54:00:12:34:56", v);
+    a->mac_given = true;
+    return 0;
+}
+
+static int set_publish(struct run_args *a, const char *v, struct err *e)
+{
+    if (a->nfwd == VM_MAX_FWD)
+        return err_set(e, ENOSPC, "--publish: more than %d ports", VM_MAX_FWD);
+    return config_publish_parse(v, &a->fwd[a->nfwd++], e);
+}
+
+static int set_console(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {"auto", "pl011", "virtio", NULL};
+    int i = one_of("--console", v, words, e);
+
+    if (i >= 0)
+        a->console = (enum run_console)i;
+    return i;
+}
+
+static int set_no_reboot(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->no_reboot = true;
+    return 0;
+}
+
+static int set_dump_dtb(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->dump_dtb = config_str(a->c, v);
+    return 0;
+}
+
+static int set_sandbox(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {"on", "off", NULL};
+    int i = one_of("--sandbox", v, words, e);
+
+    a->c->sandbox = i != 1;
+    return i;
+}
+
+static int set_log(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->log_file = config_str(a->c, v);
+    return 0;
+}
+
+static int set_pidfile(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->pidfile = config_str(a->c, v);
+    return 0;
+}
+
+static int set_verbose(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->log_level = LOG_DEBUG;
+    return 0;
+}
+
+static int set_quiet(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->log_level = LOG_WARN;
+    return 0;
+}
+
+static int set_help(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    args_print_help_run();
+    a->done = true;
+    return 0;
+}
+
+static const struct run_option run_options[] = {
+    {"--kernel", 0, true, set_kernel},
+    {"--kernel-format", 0, true, set_kernel_format},
+    {"--initrd", 0, true, set_initrd},
+    {"--cmdline", 0, true, set_cmdline},
+    {"--memory", 'm', true, set_memory},
+    {"--cpus", 'c', true, set_cpus},
+    {"--cpu", 0, true, set_cpu},
+    {"--gic", 0, true, set_gic},
+    {"--accel", 0, true, set_accel},
+    {"--jit", 0, true, set_jit},
+    {"--name", 0, true, set_name},
+    {"--disk", 'd', true, set_disk},
+    {"--block-engine", 0, true, set_block_engine},
+    {"--net", 0, true, set_net},
+    {"--mac", 0, true, set_mac},
+    {"--publish", 'p', true, set_publish},
+    {"--console", 0, true, set_console},
+    {"--no-reboot", 0, false, set_no_reboot},
+    {"--dump-dtb", 0, true, set_dump_dtb},
+    {"--sandbox", 0, true, set_sandbox},
+    {"--log", 0, true, set_log},
+    {"--pidfile", 0, true, set_pidfile},
+    {"--verbose", 'v', false, set_verbose},
+    {"--quiet", 'q', false, set_quiet},
+    {"--help", 'h', false, set_help},
+};
+
+static int unknown_option(const char *word, size_t len, struct err *e)
+{
+    const char *names[ARRAY_SIZE(run_options) + 1], *near;
+    char name[64];
+
+    snprintf(name, sizeof(name), "%.*s", (int)MIN(len, sizeof(name) - 1), word);
+    for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++)
+        names[i] = run_options[i].name;
+    names[ARRAY_SIZE(run_options)] = NULL;
+    near = text_nearest(name, names);
+    return err_set(e, EINVAL, "option %s is not known%s%s (pipit help run lists them)", name,
+                   near ? "; did you mean " : "", near ? near : "");
+}
+
+/* The option that `word` names, or NULL; *value is set where it stands behind a '='. */
+static const struct run_option *find_option(const char *word, const char **value)
+{
+    size_t len = strcspn(word, "=");
+
+    *value = NULL;
+    for (unsigned i = 0; i < ARRAY_SIZE(run_options); i++) {
+        const struct run_option *o = &run_options[i];
+
+        if (o->letter && word[1] == o->letter && word[2] == '\0')
+            return o;
+        if (strlen(o->name) == len && !strncmp(o->name, word, len)) {
+            *value = word[len] ? word + len + 1 : NULL;
+            return o;
+        }
+    }
+    return NULL;
+}
+
+/* The console and what the kernel is told about it. */
+static int settle_console(struct run_args *a, struct err *e)
+{
+    struct vm_config *c = a->c;
+    int r = config_add_chardev(c, VM_CHARDEV_STDIO, e);
+
+    if (r < 0)
+        return r;
+    c->chardev[r].escapes = true;
+    /* With a virtio console too: firmware and early messages have only the PL011 to go to. */
+    c->serial = r;
+    if (a->console == CONSOLE_VIRTIO) {
+        r = config_add_device(c, VM_DEVICE_CONSOLE, (unsigned)c->serial, e);
+        if (r < 0)
+            return r;
+    }
+    if (!config_cmdline_has(c->cmdline, "console="))
+        config_cmdline_append(c, a->console == CONSOLE_VIRTIO ? "console=hvc0" : "console=ttyAMA0");
+    return 0;
+}
+
+static int settle_net(struct run_args *a, struct err *e)
+{
+    struct vm_config *c = a->c;
+    struct vm_net *n;
+    int index;
+
+    if (a->no_net) {
+        if (a->nfwd || a->mac_given)
+            return err_set(e, EINVAL, "%s has no meaning with --net none", a->nfwd ? "--publish" : "--mac");
+        return 0;
+    }
+#ifndef HAVE_SLIRP
+    if (!a->net_given && !a->nfwd && !a->mac_given)
+        return 0; /* nobody asked; --version says what is left out */
+#endif
+    index = config_add_net(c, &n, e);
+    if (index < 0)
+        return index;
+    memcpy(n->fwd, a->fwd, sizeof(a->fwd));
+    n->nfwd = a->nfwd;
+    memcpy(n->mac, a->mac, sizeof(a->mac));
+    n->mac_set = a->mac_given;
+    return config_add_device(c, VM_DEVICE_NET, (unsigned)index, e);
+}
+
+static int parse_options(struct run_args *a, int argc, char **argv, struct err *e)
+{
+    for (int i = 0; i < argc && !a->done; i++) {
+        const char *word = argv[i], *value;
+        const struct run_option *o;
+        int r;
+
+        if (word[0] != '-' || word[1] == '\0')
+            return err_set(e, EINVAL, "\"%s\" is not an option; every setting has its name (pipit help run)", word);
+        o = find_option(word, &value);
+        if (!o)
+            return unknown_option(word, strcspn(word, "="), e);
+        if (o->has_value && !value) {
+            if (i + 1 == argc)
+                return err_set(e, EINVAL, "option %s needs a value behind it", word);
+            value = argv[++i];
+        } else if (!o->has_value && value) {
+            return err_set(e, EINVAL, "option %s takes no value", o->name);
+        }
+        if (value && !*value && o->set != set_cmdline)
+            return err_set(e, EINVAL, "option %s has an empty value", o->name);
+        r = o->set(a, value, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int args_run(struct vm_config *c, int argc, char **argv, struct err *e)
+{
+    struct run_args *a = calloc(1, sizeof(*a));
+    int r;
+
+    if (!a)
+        return err_set(e, ENOMEM, "out of memory");
+    a->c = c;
+    r = parse_options(a, argc, argv, e);
+    if (r < 0 || a->done) {
+        r = r < 0 ? r : ARGS_DONE;
+        goto out;
+    }
+    if ((r = settle_net(a, e)) < 0 || (r = config_add_device(c, VM_DEVICE_RNG, 0, e)) < 0 ||
+        (r = settle_console(a, e)) < 0)
+        goto out;
+    r = ARGS_RUN;
+out:
+    free(a);
+    return r;
+}

@@ -1,0 +1,394 @@
+/* Settings: defaults, small parsers that both command lines use, and the one validation. */
+#include "vmm/machine/config.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arm64/arm64.h"
+#include "vmm/base/log.h"
+#include "vmm/base/options.h"
+#include "vmm/base/util.h"
+
+#define CMDLINE_MAX 2047  /* COMMAND_LINE_SIZE of arm64 Linux, less the NUL */
+#define BLK_SERIAL_MAX 20 /* virtio 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID */
+
+void config_init(struct vm_config *c)
+{
+    memset(c, 0, sizeof(*c));
+    c->memory = MIB(1024);
+    c->cpus = 1;
+    c->cpu = "max";
+    c->gic_version = 3;
+    c->tier = VM_TIER_1;
+    c->serial = -1;
+    c->sandbox = true;
+    c->dtb_randomness = true;
+    c->log_level = LOG_INFO;
+    c->status_reset = 3;
+    c->status_signals = true;
+    c->cmdline = config_str(c, "");
+}
+
+void config_free(struct vm_config *c)
+{
+    for (unsigned i = 0; i < c->nowned; i++)
+        free(c->owned[i]);
+    free(c->owned);
+    memset(c, 0, sizeof(*c));
+}
+
+/* Start-up code on the main thread, a few bytes: there is nothing sensible to do without them. */
+static void *must(void *p)
+{
+    if (!p) {
+        log_error(NULL, "out of memory");
+        exit(1);
+    }
+    return p;
+}
+
+static char *config_own(struct vm_config *c, char *s)
+{
+    c->owned = must(reallocarray(c->owned, c->nowned + 1, sizeof(*c->owned)));
+    c->owned[c->nowned++] = s;
+    return s;
+}
+
+char *config_str(struct vm_config *c, const char *s)
+{
+    return config_own(c, must(strdup(s)));
+}
+
+int config_add_disk(struct vm_config *c, struct vm_disk **out, struct err *e)
+{
+    if (c->ndisks == VM_MAX_SLOTS)
+        return err_set(e, ENOSPC, "there is room for %d disks", VM_MAX_SLOTS);
+    *out = &c->disk[c->ndisks];
+    return (int)c->ndisks++;
+}
+
+int config_add_net(struct vm_config *c, struct vm_net **out, struct err *e)
+{
+    if (c->nnets == VM_MAX_SLOTS)
+        return err_set(e, ENOSPC, "there is room for %d networks", VM_MAX_SLOTS);
+    *out = &c->net[c->nnets];
+    (*out)->ipv6 = true;
+    return (int)c->nnets++;
+}
+
+int config_add_chardev(struct vm_config *c, enum vm_chardev_kind kind, struct err *e)
+{
+    if (c->nchardevs == VM_MAX_CHARDEVS)
+        return err_set(e, ENOSPC, "there is room for %d serial back ends", VM_MAX_CHARDEVS);
+    c->chardev[c->nchardevs].kind = kind;
+    return (int)c->nchardevs++;
+}
+
+int config_add_device(struct vm_config *c, enum vm_device_kind kind, unsigned index, struct err *e)
+{
+    if (c->ndevices == VM_MAX_SLOTS)
+        return err_set(e, ENOSPC, "the board has room for %d virtio devices", VM_MAX_SLOTS);
+    c->device[c->ndevices] = (struct vm_device){.kind = kind, .index = index, .slot = -1};
+    return (int)c->ndevices++;
+}
+
+int config_cache_parse(const char *s, enum vm_cache *out)
+{
+    static const char *const names[] = {
+        [VM_CACHE_WRITEBACK] = "writeback",   [VM_CACHE_NONE] = "none",     [VM_CACHE_WRITETHROUGH] = "writethrough",
+        [VM_CACHE_DIRECTSYNC] = "directsync", [VM_CACHE_UNSAFE] = "unsafe",
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+        if (!strcmp(s, names[i])) {
+            *out = (enum vm_cache)i;
+            return 0;
+        }
+    return -EINVAL;
+}
+
+static int parse_port(const char *s, size_t len, uint16_t *out)
+{
+    char text[6];
+    uint64_t v;
+
+    if (len == 0 || len >= sizeof(text))
+        return -EINVAL;
+    memcpy(text, s, len);
+    text[len] = '\0';
+    if (text_to_u64(text, &v) < 0 || v == 0 || v > 65535)
+        return -EINVAL;
+    *out = (uint16_t)v;
+    return 0;
+}
+
+/* Takes an address of len bytes, with or without brackets; empty is allowed. */
+static int parse_addr(const char *s, size_t len, char out[46])
+{
+    struct in6_addr any;
+
+    if (len >= 2 && s[0] == '[' && s[len - 1] == ']') {
+        s++;
+        len -= 2;
+    }
+    if (len >= 46)
+        return -EINVAL;
+    memcpy(out, s, len);
+    out[len] = '\0';
+    if (len == 0 || inet_pton(AF_INET, out, &any) == 1 || inet_pton(AF_INET6, out, &any) == 1)
+        return 0;
+    return -EINVAL;
+}
+
+/* Splits "ADDR:PORT" of len bytes at its last colon. */
+static int parse_addr_port(const char *s, size_t len, char addr[46], uint16_t *port)
+{
+    const char *colon = memrchr(s, ':', len);
+
+    if (!colon || parse_addr(s, (size_t)(colon - s), addr) < 0)
+        return -EINVAL;
+    return parse_port(colon + 1, len - (size_t)(colon + 1 - s), port);
+}
+
+int config_publish_parse(const char *s, struct net_hostfwd *out, struct err *e)
+{
+    const char *slash = strrchr(s, '/'), *colon;
+    size_t len = slash ? (size_t)(slash - s) : strlen(s), host_len;
+
+    *out = (struct net_hostfwd){0};
+    if (slash && !strcmp(slash, "/udp"))
+        out->udp = true;
+    else if (slash && strcmp(slash, "/tcp") != 0)
+        return err_set(e, EINVAL, "--publish %s: the protocol is tcp or udp, not \"%s\"", s, slash + 1);
+    colon = memrchr(s, ':', len);
+    if (!colon)
+        return err_set(e, EINVAL, "--publish %s: give [ADDRESS:]HOSTPORT:GUESTPORT, 2222:22 for example", s);
+    if (parse_port(colon + 1, len - (size_t)(colon + 1 - s), &out->guest_port) < 0)
+        return err_set(e, EINVAL, "--publish %s: the guest's port is not a number from 1 to 65535", s);
+    host_len = (size_t)(colon - s);
+    if (!memchr(s, ':', host_len)) {
+        if (parse_port(s, host_len, &out->host_port) < 0)
+            return err_set(e, EINVAL, "--publish %s: the host's port is not a number from 1 to 65535", s);
+        return 0;
+    }
+    if (parse_addr_port(s, host_len, out->host_addr, &out->host_port) < 0 || !out->host_addr[0])
+        return err_set(e, EINVAL, "--publish %s: the host's side is not an IP address and a port", s);
+    return 0;
+}
+
+int config_hostfwd_parse(const char *s, struct net_hostfwd *out, struct err *e)
+{
+    const char *p = s, *dash;
+
+    *out = (struct net_hostfwd){0};
+    if (!strncmp(p, "udp:", 4))
+        out->udp = true;
+    else if (strncmp(p, "tcp:", 4) != 0 && *p != ':')
+        return err_set(e, EINVAL, "hostfwd=%s: the protocol is tcp or udp", s);
+    p += *p == ':' ? 1 : 4;
+    dash = strchr(p, '-');
+    if (!dash || parse_addr_port(p, (size_t)(dash - p), out->host_addr, &out->host_port) < 0)
+        return err_set(e, EINVAL, "hostfwd=%s: the host's side is not ADDRESS:PORT (the address may be empty)", s);
+    if (parse_addr_port(dash + 1, strlen(dash + 1), out->guest_addr, &out->guest_port) < 0)
+        return err_set(e, EINVAL, "hostfwd=%s: the guest's side is not ADDRESS:PORT (the address may be empty)", s);
+    if (!out->host_addr[0])
+        strcpy(out->host_addr, "0.0.0.0");
+    return 0;
+}
+
+bool config_cmdline_has(const char *cmdline, const char *word)
+{
+    size_t n = strlen(word);
+    bool prefix = n && word[n - 1] == '=';
+
+    for (const char *p = cmdline; *p;) {
+        size_t len;
+
+        p += strspn(p, " \t\n");
+        len = strcspn(p, " \t\n");
+        if (!strncmp(p, word, n) && (prefix ? len >= n : len == n))
+            return true;
+        p += len;
+    }
+    return false;
+}
+
+void config_cmdline_append(struct vm_config *c, const char *word)
+{
+    char *s = NULL;
+
+    if (asprintf(&s, "%s%s%s", c->cmdline, *c->cmdline ? " " : "", word) < 0)
+        s = NULL;
+    c->cmdline = config_own(c, must(s));
+}
+
+const char *config_accel_refusal(enum vm_accel a)
+{
+    switch (a) {
+    case VM_ACCEL_JIT:
+#ifdef HAVE_JIT
+        return NULL;
+#else
+        return "the JIT makes x86-64 code, and this host has another architecture";
+#endif
+    case VM_ACCEL_KVM:
+#if defined(__aarch64__)
+        return "this pipit is built without KVM";
+#else
+        return "KVM runs guests of the host's own architecture, and this guest is arm64 (the JIT runs it)";
+#endif
+    }
+    return "it is unknown";
+}
+
+static int validate_accel(struct vm_config *c, struct err *e)
+{
+    static const enum vm_accel any[] = {VM_ACCEL_KVM, VM_ACCEL_JIT};
+    const enum vm_accel *order = c->naccel ? c->accel_order : any;
+    unsigned n = c->naccel ? c->naccel : ARRAY_SIZE(any);
+
+    for (unsigned i = 0; i < n; i++)
+        if (!config_accel_refusal(order[i])) {
+            c->accel = order[i];
+            return 0;
+        }
+    return err_set(e, ENOTSUP, "accelerator %s cannot be used: %s", order[n - 1] == VM_ACCEL_KVM ? "kvm" : "jit",
+                   config_accel_refusal(order[n - 1]));
+}
+
+static int validate_cpu(const struct vm_config *c, struct err *e)
+{
+    const char *names[32], *near;
+    unsigned n = 0;
+
+    if (c->cpus < 1 || c->cpus > VM_MAX_CPUS)
+        return err_set(e, EINVAL, "%u CPUs: a guest has from 1 to %d", c->cpus, VM_MAX_CPUS);
+    if (arm64_model_find(c->cpu))
+        return 0;
+    if (!strcmp(c->cpu, "host"))
+        return err_set(e, EINVAL, "CPU model host: that is the host's own CPU, which only KVM can give");
+    while (n < ARRAY_SIZE(names) - 1 && arm64_model_name(n)) {
+        names[n] = arm64_model_name(n);
+        n++;
+    }
+    names[n] = NULL;
+    near = text_nearest(c->cpu, names);
+    return err_set(e, EINVAL, "CPU model %s is not known%s%s (--cpu help lists them)", c->cpu,
+                   near ? "; did you mean " : "", near ? near : "");
+}
+
+static int validate_memory(const struct vm_config *c, struct err *e)
+{
+    if (c->memory < VM_MEMORY_MIN)
+        return err_set(e, EINVAL, "%llu MiB of memory: a guest needs at least %llu MiB",
+                       (unsigned long long)(c->memory >> 20), (unsigned long long)(VM_MEMORY_MIN >> 20));
+    if (c->memory > VM_MEMORY_MAX)
+        return err_set(e, EINVAL, "%llu MiB of memory: this board has room for %llu MiB",
+                       (unsigned long long)(c->memory >> 20), (unsigned long long)(VM_MEMORY_MAX >> 20));
+    if (c->memory % MIB(1))
+        return err_set(e, EINVAL, "%llu bytes of memory: give a whole number of MiB", (unsigned long long)c->memory);
+    return 0;
+}
+
+static int validate_disks(const struct vm_config *c, struct err *e)
+{
+    for (unsigned i = 0; i < c->ndisks; i++) {
+        const struct vm_disk *d = &c->disk[i];
+
+        if (!d->path || !*d->path)
+            return err_set(e, EINVAL, "disk %u has no file", i);
+        if (d->serial && strlen(d->serial) > BLK_SERIAL_MAX)
+            return err_set(e, EINVAL, "disk %s: the serial number \"%s\" has more than %d characters", d->path,
+                           d->serial, BLK_SERIAL_MAX);
+    }
+    return 0;
+}
+
+static int validate_chardevs(const struct vm_config *c, struct err *e)
+{
+    unsigned stdio = 0;
+
+    for (unsigned i = 0; i < c->nchardevs; i++)
+        stdio += c->chardev[i].kind == VM_CHARDEV_STDIO;
+    if (stdio > 1)
+        return err_set(e, EINVAL, "standard input and output can serve one serial line, not %u", stdio);
+    return 0;
+}
+
+static void validate_macs(struct vm_config *c)
+{
+    for (unsigned i = 0; i < c->nnets; i++)
+        if (!c->net[i].mac_set) {
+            static const uint8_t first[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+
+            memcpy(c->net[i].mac, first, 6);
+            c->net[i].mac[5] = (uint8_t)(c->net[i].mac[5] + i);
+        }
+}
+
+static int validate_nets(const struct vm_config *c, struct err *e)
+{
+    for (unsigned i = 0; i < c->nnets; i++) {
+        const uint8_t *mac = c->net[i].mac;
+
+        if (mac[0] & 1)
+            return err_set(e, EINVAL, "MAC address %02x:%02x:%02x:%02x:%02x:%02x is a group address", mac[0], mac[1],
+                           mac[2], mac[3], mac[4], mac[5]);
+        for (unsigned j = 0; j < i; j++)
+            if (!memcmp(mac, c->net[j].mac, 6))
+                return err_set(e, EINVAL, "two networks have the MAC address %02x:%02x:%02x:%02x:%02x:%02x", mac[0],
+                               mac[1], mac[2], mac[3], mac[4], mac[5]);
+    }
+    return 0;
+}
+
+static int validate_slots(struct vm_config *c, struct err *e)
+{
+    bool taken[VM_MAX_SLOTS] = {false};
+    unsigned next = 0;
+
+    for (unsigned i = 0; i < c->ndevices; i++) {
+        int s = c->device[i].slot;
+
+        if (s < 0)
+            continue;
+        if (s >= VM_MAX_SLOTS)
+            return err_set(e, EINVAL, "virtio slot %d: the board has slots 0 to %d", s, VM_MAX_SLOTS - 1);
+        if (taken[s])
+            return err_set(e, EINVAL, "virtio slot %d is given to two devices", s);
+        taken[s] = true;
+    }
+    for (unsigned i = 0; i < c->ndevices; i++) {
+        if (c->device[i].slot >= 0)
+            continue;
+        while (taken[next]) /* ends: there are as many slots as devices at most */
+            next++;
+        taken[next] = true;
+        c->device[i].slot = (int)next;
+    }
+    return 0;
+}
+
+int config_validate(struct vm_config *c, struct err *e)
+{
+    int r;
+
+    if (!c->kernel && !c->dump_dtb)
+        return err_set(e, EINVAL, "no kernel is given, and this machine has no firmware: name one with --kernel FILE");
+    if (c->initrd && !c->kernel)
+        return err_set(e, EINVAL, "an initrd without a kernel is of no use");
+    if (c->gic_version != 2 && c->gic_version != 3)
+        return err_set(e, EINVAL, "GIC version %u: 2 and 3 are there", c->gic_version);
+    if (strlen(c->cmdline) > CMDLINE_MAX)
+        return err_set(e, EINVAL, "the kernel command line has %zu characters; arm64 Linux takes %d",
+                       strlen(c->cmdline), CMDLINE_MAX);
+    if ((r = validate_accel(c, e)) < 0 || (r = validate_cpu(c, e)) < 0 || (r = validate_memory(c, e)) < 0 ||
+        (r = validate_disks(c, e)) < 0 || (r = validate_chardevs(c, e)) < 0)
+        return r;
+    validate_macs(c);
+    r = validate_nets(c, e);
+    return r < 0 ? r : validate_slots(c, e);
+}

@@ -1,0 +1,131 @@
+/*
+ * The settings of one virtual machine. Two front ends fill them (args_run.c: `pipit run`, args_qemu.c: QEMU's command
+ * line); config_validate then decides once what can be decided without touching the host, so that the machine builds
+ * from values that need no second look.
+ *
+ * Strings live in the config until config_free.
+ */
+#ifndef PIPIT_MACHINE_CONFIG_H
+#define PIPIT_MACHINE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/net/net.h"
+#include "vmm/base/err.h"
+
+#define VM_MAX_CPUS 8
+#define VM_MAX_SLOTS 32 /* virtio-mmio slots of the board */
+#define VM_MAX_FWD 64   /* published ports of one network */
+#define VM_MAX_CHARDEVS 8
+#define VM_MEMORY_MIN (UINT64_C(64) << 20)
+#define VM_MEMORY_MAX (UINT64_C(255) << 30) /* the board's map ends RAM at 256 GiB */
+
+enum vm_accel { VM_ACCEL_JIT, VM_ACCEL_KVM };
+enum vm_tier { VM_TIER_INTERP, VM_TIER_1 };
+enum vm_block_engine { VM_BLOCK_AUTO, VM_BLOCK_IO_URING, VM_BLOCK_THREADS };
+enum vm_cache { VM_CACHE_WRITEBACK, VM_CACHE_NONE, VM_CACHE_WRITETHROUGH, VM_CACHE_DIRECTSYNC, VM_CACHE_UNSAFE };
+enum vm_chardev_kind { VM_CHARDEV_NULL, VM_CHARDEV_STDIO, VM_CHARDEV_FILE };
+enum vm_device_kind { VM_DEVICE_BLK, VM_DEVICE_NET, VM_DEVICE_CONSOLE, VM_DEVICE_RNG };
+
+struct vm_disk {
+    const char *path;
+    const char *serial; /* at most 20 bytes, or NULL */
+    bool read_only;
+    bool format_given; /* the user said raw; otherwise an image that looks like another format is refused */
+    enum vm_cache cache;
+};
+
+struct vm_net {
+    struct net_hostfwd fwd[VM_MAX_FWD];
+    unsigned nfwd;
+    bool restricted;
+    bool ipv6;
+    const char *hostname, *dns;
+    uint8_t mac[6];
+    bool mac_set;
+};
+
+struct vm_chardev {
+    enum vm_chardev_kind kind;
+    bool escapes;     /* Ctrl-A commands */
+    const char *path; /* VM_CHARDEV_FILE */
+};
+
+/* A virtio device. Devices take free slots in the order of the command line, so that the guest names them in it. */
+struct vm_device {
+    enum vm_device_kind kind;
+    unsigned index; /* into disk, net or chardev; 0 for an RNG */
+    int slot;       /* -1: the next free one; config_validate sets it */
+};
+
+struct vm_config {
+    const char *name;
+    const char *kernel, *initrd; /* initrd may be NULL */
+    bool kernel_flat;            /* load the file as it is, whatever it holds */
+    char *cmdline;
+    uint64_t memory; /* bytes */
+    unsigned cpus;
+    const char *cpu;
+    unsigned gic_version;
+
+    enum vm_accel accel_order[4];
+    unsigned naccel; /* 0: whichever can run the guest */
+    enum vm_accel accel;
+    enum vm_tier tier;
+
+    struct vm_disk disk[VM_MAX_SLOTS];
+    unsigned ndisks;
+    struct vm_net net[VM_MAX_SLOTS];
+    unsigned nnets;
+    struct vm_chardev chardev[VM_MAX_CHARDEVS];
+    unsigned nchardevs;
+    int serial; /* chardev of the PL011, -1: nothing is connected */
+    struct vm_device device[VM_MAX_SLOTS];
+    unsigned ndevices;
+
+    enum vm_block_engine block_engine;
+    bool no_reboot;
+    bool sandbox;
+    bool dtb_randomness; /* rng-seed and kaslr-seed in the device tree */
+    const char *dump_dtb;
+    const char *log_file, *pidfile;
+    int log_level; /* enum log_level */
+
+    /* What the exit status is where the two command lines differ. */
+    int status_reset;    /* guest reset with no_reboot */
+    bool status_signals; /* 128 + signal number; otherwise 0 */
+
+    char **owned;
+    unsigned nowned;
+};
+
+void config_init(struct vm_config *c);
+void config_free(struct vm_config *c);
+
+/* A copy that lives as long as the config; never NULL (the process ends where memory for a few bytes is missing). */
+char *config_str(struct vm_config *c, const char *s);
+
+/* Each takes the next place and gives its index, or -ENOSPC with a sentence. */
+int config_add_disk(struct vm_config *c, struct vm_disk **out, struct err *e);
+int config_add_net(struct vm_config *c, struct vm_net **out, struct err *e);
+int config_add_chardev(struct vm_config *c, enum vm_chardev_kind kind, struct err *e);
+int config_add_device(struct vm_config *c, enum vm_device_kind kind, unsigned index, struct err *e);
+
+/* -EINVAL for a name that is none of the cache modes. */
+int config_cache_parse(const char *s, enum vm_cache *out);
+/* "[ADDR:]HOSTPORT:GUESTPORT[/tcp|/udp]", an IPv6 address in brackets. */
+int config_publish_parse(const char *s, struct net_hostfwd *out, struct err *e);
+/* "tcp|udp:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT"; without HOSTADDR every address of the host, as QEMU does. */
+int config_hostfwd_parse(const char *s, struct net_hostfwd *out, struct err *e);
+/* Does `cmdline` have the word, or a word that begins with it where it ends in '='? */
+bool config_cmdline_has(const char *cmdline, const char *word);
+void config_cmdline_append(struct vm_config *c, const char *word);
+
+/* Why `a` cannot run an arm64 guest in this build on this host, or NULL where it can. */
+const char *config_accel_refusal(enum vm_accel a);
+
+/* Checks ranges and combinations, fills in slots, MAC addresses and the accelerator. */
+int config_validate(struct vm_config *c, struct err *e);
+
+#endif

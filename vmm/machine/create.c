@@ -1,0 +1,388 @@
+/* Building a machine and taking it apart. The order matters, and is written down once, in machine_create. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/machine/arm64_virt.h"
+#include "vmm/machine/machine.h"
+#include "vmm/service/sandbox.h"
+
+/* ---- networks ---- */
+
+static int confine_net(struct err *e)
+{
+    return sandbox_enter(SANDBOX_NET, e);
+}
+
+/* Forks: before any thread and before guest RAM is there to be shared. */
+static int create_nets(struct machine *m, struct err *e)
+{
+    for (unsigned i = 0; i < m->cfg->nnets; i++) {
+        const struct vm_net *n = &m->cfg->net[i];
+        struct net_user_config u = {
+            .fwd = n->fwd,
+            .nfwd = n->nfwd,
+            .restricted = n->restricted,
+            .ipv6 = n->ipv6,
+            .hostname = n->hostname,
+            .dns = n->dns,
+            .confine = confine_net,
+        };
+        int r = net_user_prepare(&m->net[i], &u, e);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int start_nets(struct machine *m, struct err *e)
+{
+    for (unsigned i = 0; i < m->cfg->nnets; i++) {
+        int r = net_user_start(m->net[i], m->loop, e);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- memory ---- */
+
+static int create_memory(struct machine *m, struct err *e)
+{
+    const struct mem_options opt = {.huge_pages = true};
+    struct sysinfo si;
+    int r;
+
+    /* RAM is populated lazily, so the host would only find out later: by killing us. */
+    if (sysinfo(&si) == 0) {
+        uint64_t most = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
+
+        if (m->cfg->memory > most)
+            return err_set(e, ENOMEM, "%llu MiB of memory: this host has %llu MiB, swap included",
+                           (unsigned long long)(m->cfg->memory >> 20), (unsigned long long)(most >> 20));
+    }
+    r = mem_create(&m->mem);
+    if (r < 0)
+        return err_set(e, -r, "out of memory");
+    return mem_add_ram(m->mem, GPA(virt_map[VIRT_RAM].base), m->cfg->memory, &opt, e);
+}
+
+/* ---- processors and interrupts ---- */
+
+static void kick_vcpu(void *opaque, unsigned cpu)
+{
+    struct machine *m = opaque;
+
+    m->accel->ops->vcpu_kick(m->vcpu[cpu]);
+}
+
+static int create_accel(struct machine *m, struct err *e)
+{
+    m->jit = (struct accel_jit_config){
+        .ncpus = m->cfg->cpus,
+        .model = m->model,
+        .interp = m->cfg->tier == VM_TIER_INTERP,
+        .mem = m->mem,
+        .bus = m->bus,
+        .clock = &m->clock,
+        .loop = m->loop,
+    };
+    return accel_jit_create(&m->accel, &m->jit, e);
+}
+
+static int create_vcpus(struct machine *m, struct err *e)
+{
+    for (unsigned i = 0; i < m->cfg->cpus; i++) {
+        int r = m->accel->ops->vcpu_create(m->accel, i, &m->vcpu[i], e);
+
+        if (r < 0)
+            return r;
+        m->cpu[i] = accel_jit_cpu(m->vcpu[i]);
+    }
+    return 0;
+}
+
+static int create_gic(struct machine *m, struct err *e)
+{
+    const struct gic_config g = {
+        .version = m->cfg->gic_version,
+        .ncpus = m->cfg->cpus,
+        .nspis = VIRT_NSPIS,
+        .cpus = m->cpu,
+        .kick = kick_vcpu,
+        .opaque = m,
+    };
+    int r = gic_create(&m->gic, &g);
+
+    if (r < 0)
+        return err_set(e, -r, "the interrupt controller cannot be made: %s", strerror(-r));
+    m->jit.gic = m->gic;
+    return 0;
+}
+
+static int create_timers(struct machine *m, struct err *e)
+{
+    for (unsigned i = 0; i < m->cfg->cpus; i++) {
+        int r = arm64_timer_create(&m->timer[i], m->cpu[i], &m->clock, m->loop,
+                                   gic_ppi_line(m->gic, i, VIRT_PPI_TIMER_VIRT),
+                                   gic_ppi_line(m->gic, i, VIRT_PPI_TIMER_PHYS));
+
+        if (r < 0)
+            return err_set(e, -r, "the timer of vCPU %u cannot be made: %s", i, strerror(-r));
+    }
+    return 0;
+}
+
+static int create_psci(struct machine *m, const struct machine_events *ev, struct err *e)
+{
+    int r = psci_create(&m->psci, m->cpu, m->cfg->cpus, &ev->psci);
+
+    return r < 0 ? err_set(e, -r, "PSCI cannot be made: %s", strerror(-r)) : 0;
+}
+
+/* ---- disks ---- */
+
+/* Without a word from the user an image is raw; one that says it is something else is not touched on a guess. */
+static int check_format(const struct vm_disk *d, struct err *e)
+{
+    uint8_t head[4] = {0};
+    int fd, r = 0;
+
+    if (d->format_given)
+        return 0;
+    fd = open(d->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return 0; /* block_open_raw says why */
+    if (pread(fd, head, sizeof(head), 0) == (ssize_t)sizeof(head) && !memcmp(head, "QFI\xfb", 4))
+        r = err_set(e, ENOTSUP,
+                    "%s begins like a qcow2 image, which is not supported; give format=raw if raw is what it is",
+                    d->path);
+    close(fd);
+    return r;
+}
+
+static int create_disks(struct machine *m, struct err *e)
+{
+    const struct vm_config *c = m->cfg;
+    int r;
+
+    if (!c->ndisks)
+        return 0;
+    r = block_engine_create(&m->engine, m->loop, c->block_engine == VM_BLOCK_THREADS, e);
+    if (r < 0)
+        return r;
+    if (c->block_engine == VM_BLOCK_IO_URING && strcmp(block_engine_name(m->engine), "io_uring") != 0)
+        return err_set(e, ENOTSUP, "block engine io_uring: this host does not allow io_uring");
+    for (unsigned i = 0; i < c->ndisks; i++) {
+        const struct vm_disk *d = &c->disk[i];
+        const struct block_options o = {
+            .read_only = d->read_only,
+            .direct = d->cache == VM_CACHE_NONE || d->cache == VM_CACHE_DIRECTSYNC,
+            .writeback = d->cache != VM_CACHE_WRITETHROUGH && d->cache != VM_CACHE_DIRECTSYNC,
+            .ignore_flush = d->cache == VM_CACHE_UNSAFE,
+        };
+
+        r = check_format(d, e);
+        if (r == 0)
+            r = block_open_raw(&m->disk[i], m->engine, d->path, &o, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- serial back ends ---- */
+
+static int open_chardev(struct machine *m, unsigned i, const struct machine_events *ev, struct err *e)
+{
+    const struct vm_chardev *c = &m->cfg->chardev[i];
+    const struct chardev_stdio_options o = {
+        .escapes = c->escapes,
+        .raw = true,
+        .on_escape = ev->on_escape,
+        .opaque = ev->opaque,
+    };
+    int r;
+
+    switch (c->kind) {
+    case VM_CHARDEV_STDIO: return chardev_open_stdio(&m->chardev[i], m->loop, &o, e);
+    case VM_CHARDEV_FILE: return chardev_open_file(&m->chardev[i], c->path, e);
+    case VM_CHARDEV_NULL: break;
+    }
+    r = chardev_open_null(&m->chardev[i]);
+    return r < 0 ? err_set(e, -r, "out of memory") : 0;
+}
+
+static int create_chardevs(struct machine *m, const struct machine_events *ev, struct err *e)
+{
+    int r;
+
+    for (unsigned i = 0; i < m->cfg->nchardevs; i++) {
+        r = open_chardev(m, i, ev, e);
+        if (r < 0)
+            return r;
+    }
+    r = chardev_open_null(&m->nowhere);
+    return r < 0 ? err_set(e, -r, "out of memory") : 0;
+}
+
+/* ---- the whole ---- */
+
+static void block_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int create_plumbing(struct machine *m, struct err *e)
+{
+    int r = loop_create(&m->loop, e);
+
+    if (r < 0)
+        return r;
+    r = bus_create(&m->bus);
+    return r < 0 ? err_set(e, -r, "out of memory") : 0;
+}
+
+int machine_create(struct machine *m, const struct vm_config *cfg, const struct machine_events *ev, struct err *e)
+{
+    int r;
+
+    memset(m, 0, sizeof(*m));
+    m->cfg = cfg;
+    m->model = arm64_model_find(cfg->cpu);
+    clock_init(&m->clock);
+
+    if ((r = create_nets(m, e)) < 0)
+        goto fail;
+    block_signals();
+    if ((r = create_plumbing(m, e)) < 0 || (r = create_memory(m, e)) < 0 || (r = virt_load(m, e)) < 0)
+        goto fail;
+    if (!cfg->no_reboot && (r = virt_keep_images(m, e)) < 0)
+        goto fail;
+    if ((r = create_accel(m, e)) < 0 || (r = create_vcpus(m, e)) < 0 || (r = create_gic(m, e)) < 0 ||
+        (r = create_timers(m, e)) < 0 || (r = create_psci(m, ev, e)) < 0)
+        goto fail;
+    /* The terminal comes last of the back ends: what fails before it prints its sentence on a sane one. */
+    if ((r = create_disks(m, e)) < 0 || (r = create_chardevs(m, ev, e)) < 0)
+        goto fail;
+    if ((r = virt_attach_devices(m, e)) < 0 || (r = start_nets(m, e)) < 0)
+        goto fail;
+    m->accel->ops->vcpu_set_entry(m->vcpu[0], m->boot.entry, m->boot.dtb_addr);
+    return 0;
+
+fail:
+    machine_destroy(m);
+    return r;
+}
+
+void machine_close_chardevs(struct machine *m)
+{
+    for (unsigned i = 0; i < VM_MAX_CHARDEVS; i++) {
+        if (m->chardev[i])
+            chardev_close(m->chardev[i]);
+        m->chardev[i] = NULL;
+    }
+    if (m->nowhere)
+        chardev_close(m->nowhere);
+    m->nowhere = NULL;
+}
+
+static void destroy_image(struct machine_image *img)
+{
+    if (img->copy)
+        munmap(img->copy, img->size);
+}
+
+void machine_destroy(struct machine *m)
+{
+    /* Requests in flight point into guest RAM and at the devices. */
+    for (unsigned i = 0; i < VM_MAX_SLOTS; i++)
+        if (m->disk[i])
+            block_drain(m->disk[i]);
+    bus_destroy(m->bus);
+    machine_close_chardevs(m);
+    for (unsigned i = 0; i < VM_MAX_SLOTS; i++)
+        if (m->disk[i])
+            block_close(m->disk[i]);
+    if (m->engine)
+        block_engine_destroy(m->engine);
+    if (m->psci)
+        psci_destroy(m->psci);
+    for (unsigned i = 0; i < VM_MAX_CPUS; i++)
+        if (m->timer[i])
+            arm64_timer_destroy(m->timer[i]);
+    if (m->gic)
+        gic_destroy(m->gic);
+    for (unsigned i = 0; i < VM_MAX_CPUS; i++)
+        if (m->vcpu[i])
+            m->accel->ops->vcpu_destroy(m->vcpu[i]);
+    if (m->accel)
+        m->accel->ops->destroy(m->accel);
+    for (unsigned i = 0; i < VM_MAX_SLOTS; i++)
+        if (m->net[i])
+            m->net[i]->ops->destroy(m->net[i]);
+    destroy_image(&m->boot.kernel);
+    destroy_image(&m->boot.initrd);
+    free(m->boot.dtb);
+    mem_destroy(m->mem);
+    loop_destroy(m->loop);
+    memset(m, 0, sizeof(*m));
+}
+
+int machine_reset(struct machine *m, struct err *e)
+{
+    int r;
+
+    bus_reset(m->bus);
+    gic_reset(m->gic);
+    psci_reset(m->psci);
+    for (unsigned i = 0; i < m->cfg->cpus; i++) {
+        arm64_timer_reset(m->timer[i]);
+        m->accel->ops->vcpu_reset(m->vcpu[i]);
+    }
+    r = virt_reload(m, e);
+    if (r < 0)
+        return r;
+    m->accel->ops->vcpu_set_entry(m->vcpu[0], m->boot.entry, m->boot.dtb_addr);
+    return 0;
+}
+
+int machine_dump_dtb(const struct vm_config *cfg, struct err *e)
+{
+    struct machine m = {.cfg = cfg};
+    FILE *f;
+    int r;
+
+    if ((r = create_memory(&m, e)) < 0 || (r = virt_load(&m, e)) < 0)
+        goto out;
+    f = fopen(cfg->dump_dtb, "we");
+    if (!f) {
+        r = err_set(e, errno, "%s cannot be written: %s", cfg->dump_dtb, strerror(errno));
+        goto out;
+    }
+    r = fwrite(m.boot.dtb, 1, m.boot.dtb_size, f) == m.boot.dtb_size ? 0 : -errno;
+    if (fclose(f) != 0)
+        r = -errno;
+    if (r < 0)
+        err_set(e, -r, "%s cannot be written: %s", cfg->dump_dtb, strerror(-r));
+out:
+    machine_destroy(&m);
+    return r;
+}

@@ -1,0 +1,85 @@
+/*
+ * One machine: everything that belongs to it, built by machine_create in one visible order and taken apart in the
+ * reverse one. Members are NULL until their step; machine_destroy takes any prefix.
+ */
+#ifndef PIPIT_MACHINE_MACHINE_H
+#define PIPIT_MACHINE_MACHINE_H
+
+#include "arch/arm64/arm64.h"
+#include "arch/arm64/gic.h"
+#include "devices/block/block.h"
+#include "devices/chardev.h"
+#include "devices/net/net.h"
+#include "vmm/core/bus.h"
+#include "vmm/core/clock.h"
+#include "vmm/core/loop.h"
+#include "vmm/core/mem.h"
+#include "vmm/core/vcpu.h"
+#include "vmm/machine/accel_jit.h"
+#include "vmm/machine/config.h"
+
+/* A piece of guest RAM as it was before the guest ran. */
+struct machine_image {
+    uint64_t addr, size;
+    uint8_t *copy; /* NULL: not kept */
+};
+
+struct machine_boot {
+    uint64_t entry;
+    uint64_t dtb_addr, dtb_size;
+    void *dtb; /* malloc'ed */
+    struct machine_image kernel, initrd;
+};
+
+struct machine {
+    const struct vm_config *cfg;
+    const struct arm64_model *model;
+    struct net_backend *net[VM_MAX_SLOTS];
+    struct clock clock;
+    struct loop *loop;
+    struct mem *mem;
+    struct machine_boot boot;
+    struct bus *bus;
+    struct accel_jit_config jit;
+    struct accel *accel;
+    struct vcpu *vcpu[VM_MAX_CPUS];
+    struct arm64_cpu *cpu[VM_MAX_CPUS];
+    struct gic *gic;
+    struct arm64_timer *timer[VM_MAX_CPUS];
+    struct psci *psci;
+    struct block_engine *engine;
+    struct block *disk[VM_MAX_SLOTS];
+    struct chardev *chardev[VM_MAX_CHARDEVS];
+    struct chardev *nowhere; /* for a PL011 that nothing is connected to */
+};
+
+/* What the machine tells whoever runs it. All may be called on any thread. */
+struct machine_events {
+    struct psci_ops psci;
+    void (*on_escape)(void *opaque, enum chardev_escape what);
+    void *opaque;
+};
+
+/*
+ * Builds the machine; it starts the threads of the block engine, and no others. Before anything else it forks the
+ * user network's processes; after that it blocks SIGINT, SIGTERM and SIGHUP for the threads to come.
+ * On failure nothing is left (machine_destroy has been called).
+ */
+int machine_create(struct machine *m, const struct vm_config *cfg, const struct machine_events *ev, struct err *e);
+/* No vCPU and no loop may be running. */
+void machine_destroy(struct machine *m);
+/* Everything back to power-on, RAM images included. On the loop thread, with no vCPU running. */
+int machine_reset(struct machine *m, struct err *e);
+/* Closes the serial back ends, which restores the terminal: the part of teardown that must happen whatever hangs. */
+void machine_close_chardevs(struct machine *m);
+/* Writes the device tree of `cfg` to cfg->dump_dtb without building devices. */
+int machine_dump_dtb(const struct vm_config *cfg, struct err *e);
+
+/* Builds the machine, runs it to its end and takes it apart. Returns the process's exit status. */
+int machine_main(const struct vm_config *cfg);
+
+#define MACHINE_EXIT_OK 0
+#define MACHINE_EXIT_FAILURE 1
+#define MACHINE_EXIT_USAGE 2
+
+#endif
