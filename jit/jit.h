@@ -32,6 +32,7 @@ struct jit_mem_ops {
     void (*align_fault)(struct arm64_cpu *c, uint64_t va, bool write);
     /* Host address of the 4 KiB RAM page at pa and its flags byte (vmm/core/mem.h), or NULL: device memory. */
     uint8_t *(*ram_page)(void *opaque, uint64_t pa, atomic_uchar **flags);
+    atomic_uchar *(*page_flags)(void *opaque, const uint8_t *host);
     /* 0, or A64_TRAPPED after an external abort was raised. */
     int (*mmio_read)(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t *val);
     int (*mmio_write)(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t val);

@@ -54,7 +54,8 @@ static bool if_lane(uint32_t insn)
     switch (insn >> 14 & 3) {
     case 0: return true;
     case 1: return !(low & 1);
-    default: return low == 0 || (low == 1 && !(insn & BIT32(12)));
+    case 2: return low == 0 || (low == 1 && !(insn & BIT32(12)));
+    default: return false;
     }
 }
 

@@ -76,8 +76,8 @@ struct jit_salt {
 #define JIT_CTX_EL1 0x1
 #define JIT_CTX_SPSEL 0x2
 #define JIT_CTX_PAN 0x4
-#define JIT_CTX_FP 0x8      /* FP and SIMD are not trapped */
-#define JIT_CTX_FPFAST 0x10 /* FPCR: no FZ, DN, AH, FZ16, traps; rounding mode is in MXCSR */
+#define JIT_CTX_FP 0x8       /* FP and SIMD are not trapped */
+#define JIT_CTX_FPFAST 0x10  /* FPCR: no FZ, DN, AH, FZ16, traps; rounding mode is in MXCSR */
 #define JIT_CTX_SPALIGN 0x20 /* SP alignment is checked */
 #define JIT_CTX_UAO 0x40
 
@@ -111,6 +111,7 @@ struct jit_block {
     uint16_t ninsns;
     uint8_t nexits;
     bool dead;
+    uint16_t dead_tail;            /* offset from the entry of the code that leaves for the dispatcher */
     uint32_t hash_next, page_next; /* block numbers, 0: none */
     struct jit_exit exit[JIT_BLOCK_MAX_EXITS];
 };
@@ -135,7 +136,7 @@ struct jit_page {
 
 enum jit_exit_reason { JIT_EXIT_LOOKUP, JIT_EXIT_LINK, JIT_EXIT_POLL, JIT_EXIT_TRAP };
 
-/* Thunk addresses in the executable view. */
+/* Thunk addresses, in the writable view: distances within one view are the same as in the other. */
 struct jit_thunks {
     const uint8_t *enter;  /* int enter(struct jit_vcpu *, const uint8_t *code) */
     const uint8_t *lookup; /* rax: guest pc */
@@ -145,10 +146,10 @@ struct jit_thunks {
     const uint8_t *dead;   /* rcx: block entry */
     const uint8_t *mem;    /* rax: va, edx: info, rcx: entry; value through slow[] */
     const uint8_t *interp; /* edx: instruction, eax: pc offset, rcx: entry */
-    const uint8_t *helper; /* like interp without trap: rax = function number; see thunk.c */
 };
 
-#define JIT_MAX_HELPERS 64
+/* C functions that thunks and code call through struct jit_vcpu, so that code holds no host addresses. */
+enum jit_helper { JIT_HELPER_MEM, JIT_HELPER_INTERP, JIT_HELPERS };
 
 #define JIT_TLBI_QUEUE 64
 
@@ -162,7 +163,7 @@ struct jit_vcpu {
     uint32_t spare;
     const uint8_t *link_entry;
     uint8_t slow[32] __attribute__((aligned(16))); /* values to and from slow paths */
-    void *helper[JIT_MAX_HELPERS];
+    void *helper[JIT_HELPERS];
     struct jit_tlb_entry tlb[JIT_VIEWS][JIT_TLB_SIZE];
     struct jit_jc_entry jc[2][JIT_JC_SIZE];
 
@@ -179,22 +180,27 @@ struct jit_vcpu {
     /* Bloom bitmaps of 2 MiB and 1 GiB regions with entries that came from block mappings: a TLBI by address that
      * lands there drops every entry of the region. */
     uint8_t large_2m[1024], large_1g[128];
-    bool waiting; /* WFI or WFE was executed */
-    bool event_wait;
-    bool in_region;   /* an exclusive region: other vCPUs are stopped */
-    bool excl_valid;  /* local monitor */
+    uint32_t attention; /* JIT_ATTN_*: what the run loop must do before guest code goes on */
+    bool in_region;     /* an exclusive region: other vCPUs are stopped */
+    bool excl_valid;    /* local monitor */
     uint8_t excl_size;
     uint64_t excl_addr;
     struct jit_salt salts[JIT_SALTS];
     uint32_t salt_next;
     uint8_t exec_pages[8192]; /* Bloom bitmap of pages with jump cache entries, by page number */
 
-    _Atomic uint32_t in_guest; /* may touch guest memory and code */
+    _Atomic uint32_t in_guest; /* may touch guest memory and the code cache */
     pthread_mutex_t tlbi_lock;
     unsigned tlbi_count; /* JIT_TLBI_QUEUE + 1: everything */
     struct jit_tlbi_request tlbi[JIT_TLBI_QUEUE];
     _Atomic uint32_t tlbi_pending;
 };
+
+#define JIT_ATTN_WAIT 0x1   /* WFI, WFE */
+#define JIT_ATTN_DSB 0x2    /* broadcast TLB maintenance must complete */
+#define JIT_ATTN_REGION 0x4 /* a load-exclusive wants the other vCPUs stopped */
+#define JIT_ATTN_FLUSH 0x8  /* the code cache is full */
+#define JIT_ATTN_YIELD 0x10 /* WFE, YIELD: let others run */
 
 #define JIT_RBP_BIAS 128 /* offsetof(struct jit_vcpu, cpu.x[16]) */
 
@@ -247,6 +253,9 @@ void jit_tlbi_wait(struct jit_vcpu *v);
 /* Withdraws fast write access to a page of RAM from all vCPUs. */
 void jit_tlb_protect(struct jit *j, const uint8_t *host_page);
 
+/* Forgets all code addresses; with the vCPU outside. */
+void jit_jc_clear(struct jit_vcpu *v);
+
 /* cache.c */
 int jit_cache_init(struct jit *j, size_t size, struct err *e);
 void jit_cache_free(struct jit *j);
@@ -254,8 +263,13 @@ void jit_cache_free(struct jit *j);
 const uint8_t *jit_find(struct jit_vcpu *v);
 /* Serves a JIT_EXIT_LINK: patches the jump and returns the code to go on with, or NULL as jit_find. */
 const uint8_t *jit_link(struct jit_vcpu *v);
+/* Empties the cache; the caller is in a region. */
+void jit_cache_flush(struct jit *j);
 /* Drops translations from len bytes of RAM at host. */
 void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len);
+
+/* tier1/translate.c: emits the block's code at e; false when the room did not suffice. */
+bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e);
 
 /* thunk.c */
 void jit_thunks_emit(struct jit *j);
@@ -263,24 +277,21 @@ void jit_thunks_emit(struct jit *j);
 /* helper.c */
 uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info);
 uint32_t jit_helper_interp(struct jit_vcpu *v, uint32_t insn);
-void jit_helpers_init(struct jit_vcpu *v);
 
 /* run.c */
 /* Stops all other vCPUs outside of guest code; nests not. */
 void jit_region_begin(struct jit_vcpu *v);
 void jit_region_end(struct jit_vcpu *v);
-/* Calls cond(opaque) until it is true, with this vCPU counted as outside of guest code. */
-void jit_wait_outside(struct jit_vcpu *v, bool (*cond)(void *opaque), void *opaque);
 
 /* info word of jit_helper_mem */
-#define JIT_MEM_SIZE 0x7        /* log2 of bytes, 0..4; with PAIR: of each element */
+#define JIT_MEM_SIZE 0x7 /* log2 of bytes, 0..4; with PAIR: of each element */
 #define JIT_MEM_STORE 0x8
-#define JIT_MEM_SIGN 0x10       /* sign-extend */
-#define JIT_MEM_SIGN32 0x20     /* ... to 32 bits */
+#define JIT_MEM_SIGN 0x10   /* sign-extend */
+#define JIT_MEM_SIGN32 0x20 /* ... to 32 bits */
 #define JIT_MEM_UNPRIV 0x40
 #define JIT_MEM_ALIGNED 0x80
 #define JIT_MEM_PAIR 0x100
-#define JIT_MEM_PC_SHIFT 16     /* instruction number in the block */
+#define JIT_MEM_PC_SHIFT 16 /* instruction number in the block */
 
 /* The host registers that hold guest registers. */
 extern const int8_t jit_pin[32]; /* host register by guest register, -1: in memory; [31] is SP */

@@ -9,6 +9,8 @@
  */
 #include "jit/rt/rt.h"
 
+#include <sched.h>
+
 #include "vmm/core/page.h"
 
 #define JIT_SCTLR_M BIT64(0)
@@ -41,7 +43,7 @@ static void jit_tlb_drop_entries(struct jit_vcpu *v)
 
 /* ---- salts ---- */
 
-static void jit_jc_clear(struct jit_vcpu *v)
+void jit_jc_clear(struct jit_vcpu *v)
 {
     memset(v->jc, 0xff, sizeof(v->jc)); /* tag 0xff..ff is no pc: instructions are aligned */
     memset(v->salts, 0, sizeof(v->salts));
@@ -251,10 +253,8 @@ void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadc
             jit_tlbi_queue(v->jit->vcpu[i], r);
 }
 
-static bool jit_tlbi_done(void *opaque)
+static bool jit_tlbi_done(struct jit *j)
 {
-    struct jit *j = opaque;
-
     for (unsigned i = 0; i < j->ncpus; i++) {
         struct jit_vcpu *o = j->vcpu[i];
         /* A vCPU that is outside applies its queue before it goes in. */
@@ -265,11 +265,12 @@ static bool jit_tlbi_done(void *opaque)
     return true;
 }
 
-/* DSB: completes when every vCPU has done what TLBI asked of it. */
+/* DSB: returns when every vCPU has done what TLBI asked of it. The caller is outside of guest code, so that nobody
+ * waits for it meanwhile. */
 void jit_tlbi_wait(struct jit_vcpu *v)
 {
-    if (v->jit->ncpus > 1 && !v->in_region)
-        jit_wait_outside(v, jit_tlbi_done, v->jit);
+    while (!jit_tlbi_done(v->jit))
+        sched_yield();
 }
 
 void jit_tlb_protect(struct jit *j, const uint8_t *host_page)
@@ -472,7 +473,8 @@ static int jit_mmio(struct jit_vcpu *v, uint64_t va, uint64_t pa, unsigned size,
 }
 
 /* An access that crosses a page: both pages are resolved before anything is read or written. */
-static int jit_access_split(struct jit_vcpu *v, uint64_t va, unsigned size, uint8_t *buf, bool write, enum jit_view view)
+static int jit_access_split(struct jit_vcpu *v, uint64_t va, unsigned size, uint8_t *buf, bool write,
+                            enum jit_view view)
 {
     unsigned first = 4096 - (unsigned)(va & 0xfff);
     struct jit_place p[2];
@@ -551,7 +553,8 @@ int jit_store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, 
     return 0;
 }
 
-int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host, atomic_uchar **pflags)
+int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host,
+                   atomic_uchar **pflags)
 {
     enum jit_view view = jit_access_view(v, flags);
     struct jit_place p;

@@ -1,0 +1,298 @@
+/*
+ * The code cache: blocks by guest address, their links, and what happens when guest code changes.
+ *
+ * A block is known by guest pc, the host address of its guest code (which stands for the physical address) and its
+ * context. It never leaves its 4 KiB page, so direct links within the page hold as long as the block itself was
+ * rightly entered; jumps to other pages go through the jump cache, which TLB maintenance clears. A block whose guest
+ * code changed dies: a jump is written over the five-byte no-op at its entry, first to the dispatcher and, when its
+ * successor is made, to that. Memory is given back only when the whole cache is emptied, with all vCPUs outside.
+ *
+ * j->lock covers everything here.
+ */
+#include "jit/rt/rt.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vmm/core/page.h"
+
+#define JIT_DEFAULT_CODE_SIZE MIB(128)
+#define JIT_MIN_CODE_SIZE MIB(1)
+#define JIT_BLOCK_ROOM KIB(64) /* more than the largest block takes */
+
+static void *jit_reserve(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+int jit_cache_init(struct jit *j, size_t size, struct err *e)
+{
+    int fd;
+
+    j->size = MAX(size ? size : JIT_DEFAULT_CODE_SIZE, JIT_MIN_CODE_SIZE);
+    j->max_blocks = (uint32_t)(j->size / 128);
+    fd = memfd_create("pipit-jit", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, (off_t)j->size) < 0) {
+        int code = errno;
+        if (fd >= 0)
+            close(fd);
+        return err_set(e, code, "cannot create the code cache: %s", strerror(code));
+    }
+    j->rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    j->rx = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    close(fd);
+    j->block = jit_reserve(j->max_blocks * sizeof(*j->block));
+    j->hash = jit_reserve(sizeof(*j->hash) << JIT_HASH_BITS);
+    j->page = jit_reserve(sizeof(*j->page) << JIT_PAGE_BITS);
+    if (j->rw == MAP_FAILED || j->rx == MAP_FAILED || !j->block || !j->hash || !j->page) {
+        jit_cache_free(j);
+        return err_set(e, ENOMEM, "no room for a code cache of %zu MiB (executable memory may be forbidden)",
+                       j->size >> 20);
+    }
+    j->nblocks = 1;
+    return 0;
+}
+
+void jit_cache_free(struct jit *j)
+{
+    if (j->rw && j->rw != MAP_FAILED)
+        munmap(j->rw, j->size);
+    if (j->rx && j->rx != MAP_FAILED)
+        munmap(j->rx, j->size);
+    if (j->block)
+        munmap(j->block, j->max_blocks * sizeof(*j->block));
+    if (j->hash)
+        munmap(j->hash, sizeof(*j->hash) << JIT_HASH_BITS);
+    if (j->page)
+        munmap(j->page, sizeof(*j->page) << JIT_PAGE_BITS);
+}
+
+/* ---- look-up ---- */
+
+static uint32_t *jit_bucket(struct jit *j, uint64_t pc, const uint8_t *host, uint32_t ctx)
+{
+    uint64_t h = (pc >> 2) * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)(uintptr_t)host * UINT64_C(0xc2b2ae3d27d4eb4f);
+    return &j->hash[(h >> 32 ^ ctx * 0x85ebca6bu) & ((1u << JIT_HASH_BITS) - 1)];
+}
+
+static struct jit_block *jit_lookup(struct jit *j, uint64_t pc, const uint8_t *host, uint32_t ctx)
+{
+    for (uint32_t i = *jit_bucket(j, pc, host, ctx); i; i = j->block[i].hash_next) {
+        struct jit_block *b = &j->block[i];
+        if (b->pc == pc && b->host == host && b->ctx == ctx && !b->dead)
+            return b;
+    }
+    return NULL;
+}
+
+static struct jit_page *jit_page_find(struct jit *j, const uint8_t *host_page, bool make)
+{
+    uint32_t mask = (1u << JIT_PAGE_BITS) - 1;
+    uint32_t i = (uint32_t)((uint64_t)(uintptr_t)host_page * UINT64_C(0x9e3779b97f4a7c15) >> 40) & mask;
+
+    while (j->page[i].host) {
+        if (j->page[i].host == host_page)
+            return &j->page[i];
+        i = (i + 1) & mask;
+    }
+    /* Full at three quarters: the caller empties the cache. */
+    if (!make || j->npages >= (mask + 1) / 4 * 3)
+        return NULL;
+    j->npages++;
+    j->page[i] = (struct jit_page){.host = host_page, .flags = j->mem->page_flags(j->mem->opaque, host_page)};
+    return &j->page[i];
+}
+
+static uint8_t *jit_entry_rw(struct jit *j, const struct jit_block *b)
+{
+    return j->rw + b->code;
+}
+
+static const uint8_t *jit_entry_rx(struct jit *j, const struct jit_block *b)
+{
+    return j->rx + b->code;
+}
+
+/* Replaces the no-op at the entry by a jump; other vCPUs may be running through it, so it is one aligned store. */
+static void jit_entry_redirect(struct jit *j, struct jit_block *b, const uint8_t *target_rw)
+{
+    uint8_t *at = jit_entry_rw(j, b);
+    int32_t d = (int32_t)(target_rw - (at + 5));
+    uint64_t word;
+
+    memcpy(&word, at, 8);
+    word = (word & ~UINT64_C(0xffffffffff)) | 0xe9 | (uint64_t)(uint32_t)d << 8;
+    __atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELEASE);
+}
+
+/* ---- making blocks ---- */
+
+/* Sends those who still enter dead blocks with the same key to their successor. */
+static void jit_forward_dead(struct jit *j, const struct jit_block *b)
+{
+    uint32_t *link = jit_bucket(j, b->pc, b->host, b->ctx);
+
+    while (*link) {
+        struct jit_block *o = &j->block[*link];
+        if (o->dead && o->pc == b->pc && o->host == b->host && o->ctx == b->ctx) {
+            jit_entry_redirect(j, o, jit_entry_rw(j, b));
+            *link = o->hash_next;
+        } else {
+            link = &o->hash_next;
+        }
+    }
+}
+
+/* Translates the block at pc; NULL when the cache is full. */
+static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc, const uint8_t *host)
+{
+    const uint8_t *host_page = (const uint8_t *)((uintptr_t)host & ~(uintptr_t)0xfff);
+    struct jit_page *page = jit_page_find(j, host_page, true);
+    uint32_t n = j->nblocks, *bucket;
+    struct jit_block *b = &j->block[n];
+    struct x64_emit e;
+
+    if (!page || n + 1 >= j->max_blocks || j->size - j->code_next < JIT_BLOCK_ROOM)
+        return NULL;
+    /* The flag first, then the sweep, then the reading: a store that comes later takes the slow path. */
+    if (!(atomic_fetch_or(page->flags, MEM_PAGE_CODE) & MEM_PAGE_CODE))
+        jit_tlb_protect(j, host_page);
+
+    *b = (struct jit_block){.pc = pc, .host = host, .ctx = v->ctx};
+    b->code = (uint32_t)align_up(j->code_next + sizeof(struct jit_block_header), JIT_ENTRY_ALIGN);
+    struct jit_block_header h = {.pc = pc, .block = n, .magic = 0x70697069};
+    memcpy(j->rw + b->code - sizeof(h), &h, sizeof(h));
+    e = (struct x64_emit){.base = j->rw + b->code, .p = j->rw + b->code, .end = j->rw + b->code + JIT_BLOCK_ROOM / 2};
+    if (!jit_tier1_translate(j, v, b, &e))
+        return NULL;
+    b->code_size = (uint32_t)(e.p - e.base);
+    j->code_next = b->code + b->code_size;
+    j->nblocks++;
+
+    jit_forward_dead(j, b);
+    bucket = jit_bucket(j, pc, host, b->ctx);
+    b->hash_next = *bucket;
+    *bucket = n;
+    b->page_next = page->blocks;
+    page->blocks = n;
+    return b;
+}
+
+static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc, const uint8_t *host)
+{
+    struct jit_block *b = jit_lookup(j, pc, host, v->ctx);
+
+    if (!b) {
+        b = jit_make(j, v, pc, host);
+        if (!b)
+            v->attention |= JIT_ATTN_FLUSH;
+    }
+    return b;
+}
+
+const uint8_t *jit_find(struct jit_vcpu *v)
+{
+    struct jit *j = v->jit;
+    struct arm64_cpu *c = &v->cpu;
+    const uint8_t *host, *code = NULL;
+    struct jit_block *b;
+
+    /* Branch targets lose an ignored top byte (Arm ARM, AArch64.BranchAddr). */
+    if (v->tbi[c->pc >> 55 & 1])
+        c->pc = (uint64_t)sext64(c->pc, 56);
+    if (c->pc & 3) {
+        j->mem->pc_align_fault(c);
+        return NULL;
+    }
+    host = jit_fetch_ptr(v, c->pc);
+    if (!host)
+        return NULL;
+    pthread_mutex_lock(&j->lock);
+    b = jit_get(j, v, c->pc, host);
+    if (b) {
+        code = jit_entry_rx(j, b);
+        jit_jc_insert(v, c->pc, code);
+    }
+    pthread_mutex_unlock(&j->lock);
+    return code;
+}
+
+const uint8_t *jit_link(struct jit_vcpu *v)
+{
+    struct jit *j = v->jit;
+    struct jit_block_header h;
+    struct jit_block *from, *to;
+    const uint8_t *code = NULL;
+
+    memcpy(&h, v->link_entry - sizeof(h), sizeof(h));
+    pthread_mutex_lock(&j->lock);
+    from = &j->block[h.block];
+    const struct jit_exit *x = &from->exit[v->link_exit];
+    v->cpu.pc = from->pc + (uint64_t)((int64_t)x->target * 4);
+    to = jit_get(j, v, v->cpu.pc, from->host + (int64_t)x->target * 4);
+    if (to) {
+        code = jit_entry_rx(j, to);
+        /* The displacement is aligned to four bytes, so running vCPUs see the old or the new target. */
+        uint8_t *at = jit_entry_rw(j, from) + x->patch;
+        __atomic_store_n((int32_t *)(void *)at, (int32_t)(jit_entry_rw(j, to) - (at + 4)), __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&j->lock);
+    return code;
+}
+
+/* ---- guest code that changes ---- */
+
+static void jit_kill(struct jit *j, struct jit_block *b)
+{
+    b->dead = true;
+    jit_entry_redirect(j, b, jit_entry_rw(j, b) + b->dead_tail);
+}
+
+void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len)
+{
+    const uint8_t *end = host + len;
+
+    pthread_mutex_lock(&j->lock);
+    for (const uint8_t *p = (const uint8_t *)((uintptr_t)host & ~(uintptr_t)0xfff); p < end; p += 4096) {
+        struct jit_page *page = jit_page_find(j, p, false);
+        uint32_t *link = page ? &page->blocks : NULL;
+
+        while (link && *link) {
+            struct jit_block *b = &j->block[*link];
+            if (b->host < end && host < b->host + b->ninsns * 4) {
+                jit_kill(j, b);
+                *link = b->page_next;
+            } else {
+                link = &b->page_next;
+            }
+        }
+        if (page && !page->blocks)
+            atomic_fetch_and(page->flags, (unsigned char)~MEM_PAGE_CODE);
+    }
+    pthread_mutex_unlock(&j->lock);
+}
+
+void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
+{
+    jit_invalidate_host(j, host, len);
+}
+
+void jit_cache_flush(struct jit *j)
+{
+    pthread_mutex_lock(&j->lock);
+    for (uint32_t i = 0; i < 1u << JIT_PAGE_BITS; i++)
+        if (j->page[i].host)
+            atomic_fetch_and(j->page[i].flags, (unsigned char)~MEM_PAGE_CODE);
+    memset(j->page, 0, sizeof(*j->page) << JIT_PAGE_BITS);
+    memset(j->hash, 0, sizeof(*j->hash) << JIT_HASH_BITS);
+    j->npages = 0;
+    j->nblocks = 1;
+    j->code_next = j->code_start;
+    j->flushes++;
+    for (unsigned i = 0; i < j->ncpus; i++)
+        if (j->vcpu[i])
+            jit_jc_clear(j->vcpu[i]);
+    pthread_mutex_unlock(&j->lock);
+}

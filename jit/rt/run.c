@@ -1,0 +1,272 @@
+/*
+ * The run loop of a vCPU, and how vCPUs stop each other.
+ *
+ * A vCPU is either inside (in_guest = 1: it may touch guest memory and run generated code) or outside. It goes out
+ * for whatever may take long or must not be interrupted by a flush: waiting, regions, TLB broadcasts. Whoever wants
+ * the others outside sets j->region and their exit_request, and waits for in_guest to fall; whoever goes inside sets
+ * in_guest first and looks at j->region afterwards, so that one of the two sees the other.
+ */
+#include "jit/interp/interp.h"
+#include "jit/rt/rt.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+
+/* ---- regions ---- */
+
+static void jit_region_wait(struct jit *j)
+{
+    pthread_mutex_lock(&j->region_lock);
+    while (atomic_load(&j->region))
+        pthread_cond_wait(&j->region_cond, &j->region_lock);
+    pthread_mutex_unlock(&j->region_lock);
+}
+
+void jit_region_begin(struct jit_vcpu *v)
+{
+    struct jit *j = v->jit;
+
+    pthread_mutex_lock(&j->region_lock);
+    while (atomic_load(&j->region))
+        pthread_cond_wait(&j->region_cond, &j->region_lock);
+    atomic_store(&j->region, 1);
+    pthread_mutex_unlock(&j->region_lock);
+
+    for (unsigned i = 0; i < j->ncpus; i++) {
+        struct jit_vcpu *o = j->vcpu[i];
+        if (!o || o == v)
+            continue;
+        atomic_fetch_or(&o->cpu.exit_request, ARM64_EXIT_SYNC);
+        while (atomic_load(&o->in_guest))
+            sched_yield();
+    }
+    v->in_region = true;
+}
+
+void jit_region_end(struct jit_vcpu *v)
+{
+    struct jit *j = v->jit;
+
+    v->in_region = false;
+    pthread_mutex_lock(&j->region_lock);
+    atomic_store(&j->region, 0);
+    pthread_cond_broadcast(&j->region_cond);
+    pthread_mutex_unlock(&j->region_lock);
+}
+
+static void jit_go_inside(struct jit_vcpu *v)
+{
+    for (;;) {
+        atomic_store(&v->in_guest, 1);
+        if (!atomic_load(&v->jit->region))
+            return;
+        atomic_store(&v->in_guest, 0);
+        jit_region_wait(v->jit);
+    }
+}
+
+/* One instruction by the interpreter; false when the fetch trapped (state is the handler's then). */
+static bool jit_interp_one(struct jit_vcpu *v)
+{
+    struct arm64_cpu *c = &v->cpu;
+    const uint8_t *p;
+
+    if (v->tbi[c->pc >> 55 & 1])
+        c->pc = (uint64_t)sext64(c->pc, 56);
+    if (c->pc & 3) {
+        v->jit->mem->pc_align_fault(c);
+        return false;
+    }
+    p = jit_fetch_ptr(v, c->pc);
+    if (!p)
+        return false;
+    a64_interp_step(c, le32_get(p));
+    return true;
+}
+
+/* A load-exclusive to its store-exclusive with the others stopped. The architecture promises progress only for
+ * short sequences (Arm ARM B2.9.5), so a long one ends here with the monitor lost. */
+#define JIT_REGION_INSNS 128
+
+static void jit_run_region(struct jit_vcpu *v)
+{
+    jit_region_begin(v);
+    for (unsigned i = 0; i < JIT_REGION_INSNS; i++) {
+        if (!jit_interp_one(v) || !v->excl_valid || (v->attention & ~(uint32_t)JIT_ATTN_DSB))
+            break;
+    }
+    v->excl_valid = false;
+    jit_region_end(v);
+}
+
+/* ---- the loop ---- */
+
+static bool jit_deliverable(struct arm64_cpu *c)
+{
+    return atomic_load_explicit(&c->irq_lines, memory_order_relaxed) && arm64_irq_deliverable(c);
+}
+
+/* Runs inside until something outside is to be done. */
+static void jit_run_inside(struct jit_vcpu *v)
+{
+    int (*enter)(struct jit_vcpu *, const uint8_t *);
+    struct arm64_cpu *c = &v->cpu;
+    const uint8_t *code = jit_find(v);
+
+    const uint8_t *entry = v->jit->rx + (v->jit->thunk.enter - v->jit->rw);
+
+    memcpy(&enter, &entry, sizeof(enter));
+    while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c)) {
+        if (!code) {
+            code = jit_find(v);
+            continue;
+        }
+        switch (enter(v, code)) {
+        case JIT_EXIT_LINK: code = jit_link(v); break;
+        case JIT_EXIT_LOOKUP: code = jit_find(v); break;
+        default: code = NULL; break;
+        }
+    }
+}
+
+static void jit_interp_inside(struct jit_vcpu *v)
+{
+    struct arm64_cpu *c = &v->cpu;
+
+    while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c))
+        jit_interp_one(v);
+}
+
+static void jit_attend(struct jit_vcpu *v)
+{
+    uint32_t attn = v->attention;
+
+    v->attention = 0;
+    if (attn & JIT_ATTN_DSB)
+        jit_tlbi_wait(v);
+    if (attn & JIT_ATTN_FLUSH) {
+        jit_region_begin(v);
+        jit_cache_flush(v->jit);
+        jit_region_end(v);
+    }
+    if (attn & JIT_ATTN_REGION)
+        jit_run_region(v);
+    if (attn & JIT_ATTN_YIELD)
+        sched_yield();
+    if (attn & JIT_ATTN_WAIT)
+        v->jit->mem->wait(&v->cpu);
+}
+
+void jit_run(struct arm64_cpu *c)
+{
+    struct jit_vcpu *v = jit_vcpu_of(c);
+
+    for (;;) {
+        uint32_t req = atomic_exchange(&c->exit_request, 0);
+
+        if (atomic_load(&v->tlbi_pending))
+            jit_tlbi_apply(v);
+        if (req & ARM64_EXIT_KICK)
+            return;
+        if (v->attention) {
+            jit_attend(v);
+            continue;
+        }
+        jit_go_inside(v);
+        /* Posted between the look above and going inside: the poster waits for us now. */
+        if (atomic_load(&v->tlbi_pending)) {
+            atomic_store(&v->in_guest, 0);
+            continue;
+        }
+        jit_context_update(v);
+        if (jit_deliverable(c))
+            v->jit->mem->take_interrupt(c);
+        if (v->jit->tier == JIT_INTERP)
+            jit_interp_inside(v);
+        else
+            jit_run_inside(v);
+        atomic_store(&v->in_guest, 0);
+    }
+}
+
+void jit_context_changed(struct arm64_cpu *c)
+{
+    jit_context_update(jit_vcpu_of(c));
+}
+
+/* ---- creation ---- */
+
+int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e)
+{
+    struct jit *j = calloc(1, sizeof(*j));
+    int ret;
+
+    if (!j)
+        return err_set(e, ENOMEM, "out of memory");
+    j->tier = cfg->tier;
+    j->ncpus = cfg->ncpus;
+    j->mem = cfg->mem;
+    j->vcpu = calloc(cfg->ncpus, sizeof(struct jit_vcpu *));
+    pthread_mutex_init(&j->lock, NULL);
+    pthread_mutex_init(&j->region_lock, NULL);
+    pthread_cond_init(&j->region_cond, NULL);
+    if (!j->vcpu) {
+        free(j);
+        return err_set(e, ENOMEM, "out of memory");
+    }
+    a64_decode_init();
+    ret = jit_cache_init(j, cfg->code_size, e);
+    if (ret) {
+        free(j->vcpu);
+        free(j);
+        return ret;
+    }
+    jit_thunks_emit(j);
+    *out = j;
+    return 0;
+}
+
+void jit_destroy(struct jit *j)
+{
+    if (!j)
+        return;
+    jit_cache_free(j);
+    pthread_cond_destroy(&j->region_cond);
+    pthread_mutex_destroy(&j->region_lock);
+    pthread_mutex_destroy(&j->lock);
+    free(j->vcpu);
+    free(j);
+}
+
+int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out)
+{
+    struct jit_vcpu *v = aligned_alloc(64, align_up(sizeof(*v), 64));
+
+    if (!v)
+        return -ENOMEM;
+    memset(v, 0, sizeof(*v));
+    v->jit = j;
+    v->mxcsr = 0x1f80;
+    v->host_mxcsr = 0x1f80;
+    v->helper[JIT_HELPER_MEM] = (void *)(uintptr_t)jit_helper_mem;
+    v->helper[JIT_HELPER_INTERP] = (void *)(uintptr_t)jit_helper_interp;
+    v->sctlr = UINT64_MAX; /* no value a guest can set: the first context update fills everything */
+    pthread_mutex_init(&v->tlbi_lock, NULL);
+    j->vcpu[index] = v;
+    *out = &v->cpu;
+    return 0;
+}
+
+void jit_vcpu_destroy(struct arm64_cpu *c)
+{
+    struct jit_vcpu *v = c ? jit_vcpu_of(c) : NULL;
+
+    if (!v)
+        return;
+    for (unsigned i = 0; i < v->jit->ncpus; i++)
+        if (v->jit->vcpu[i] == v)
+            v->jit->vcpu[i] = NULL;
+    pthread_mutex_destroy(&v->tlbi_lock);
+    free(v);
+}

@@ -1,0 +1,161 @@
+/*
+ * Hand-made code at the start of the cache: entry to and exit from generated code, and the calls out of it.
+ *
+ * At every call out all pinned registers go to struct arm64_cpu, because helpers may trap, and MXCSR is the host's
+ * while C code runs.
+ */
+#include "jit/rt/rt.h"
+
+/* Arguments and results, the first callee-saved registers and the stack pointer: what compilers' code uses most. */
+const int8_t jit_pin[32] = {
+    [0] = RBX, [1] = RSI, [2] = RDI, [3] = R8,   [4] = R9,   [5] = R10,  [6] = -1,   [7] = -1,
+    [8] = -1,  [9] = -1,  [10] = -1, [11] = -1,  [12] = -1,  [13] = -1,  [14] = -1,  [15] = -1,
+    [16] = -1, [17] = -1, [18] = -1, [19] = R11, [20] = R12, [21] = R13, [22] = R14, [23] = -1,
+    [24] = -1, [25] = -1, [26] = -1, [27] = -1,  [28] = -1,  [29] = -1,  [30] = -1,  [31] = R15,
+};
+
+#define X64_LDMXCSR 2
+#define X64_STMXCSR 3
+
+static void jit_emit_mxcsr(struct x64_emit *e, unsigned op, int32_t off)
+{
+    x64_rm(e, false, X64_OP(0, 0x0f, 0xae), (int)op, x64_m(RBP, off));
+}
+
+static void jit_emit_spill(struct x64_emit *e)
+{
+    for (unsigned r = 0; r < 32; r++)
+        if (jit_pin[r] >= 0)
+            x64_store(e, true, jit_pin[r], x64_m(RBP, jit_off_x(r)));
+    jit_emit_mxcsr(e, X64_STMXCSR, JIT_OFF(mxcsr));
+    jit_emit_mxcsr(e, X64_LDMXCSR, JIT_OFF(host_mxcsr));
+}
+
+static void jit_emit_reload(struct x64_emit *e)
+{
+    jit_emit_mxcsr(e, X64_LDMXCSR, JIT_OFF(mxcsr));
+    for (unsigned r = 0; r < 32; r++)
+        if (jit_pin[r] >= 0)
+            x64_load(e, true, jit_pin[r], x64_m(RBP, jit_off_x(r)));
+}
+
+static const uint8_t jit_saved[] = {RBX, RBP, R12, R13, R14, R15};
+
+static const uint8_t *jit_emit_enter(struct x64_emit *e)
+{
+    const uint8_t *at = e->p;
+
+    for (unsigned i = 0; i < sizeof(jit_saved); i++)
+        x64_push(e, jit_saved[i]);
+    x64_alu_ri(e, true, ALU_SUB, RSP, 8);
+    x64_lea(e, true, RBP, x64_m(RDI, JIT_RBP_BIAS));
+    x64_mov_rr(e, true, RAX, RSI);
+    jit_emit_mxcsr(e, X64_STMXCSR, JIT_OFF(host_mxcsr));
+    jit_emit_reload(e);
+    x64_rr(e, false, 0xff, 4, RAX); /* jmp rax */
+    return at;
+}
+
+/* Leaves generated code with the state already in memory; RSP is as blocks have it. */
+static const uint8_t *jit_emit_leave(struct x64_emit *e)
+{
+    const uint8_t *at = e->p;
+
+    x64_alu_ri(e, true, ALU_ADD, RSP, 8);
+    for (unsigned i = sizeof(jit_saved); i-- > 0;)
+        x64_pop(e, jit_saved[i]);
+    x64_u8(e, 0xc3);
+    return at;
+}
+
+static void jit_emit_exit(struct x64_emit *e, enum jit_exit_reason why, const uint8_t *leave)
+{
+    jit_emit_spill(e);
+    x64_mov_imm(e, RAX, why);
+    x64_jmp_to(e, leave);
+}
+
+/* pc = header.pc + rax, with rcx the block's entry. */
+static void jit_emit_pc(struct x64_emit *e)
+{
+    x64_alu_rm(e, true, ALU_ADD, RAX, x64_m(RCX, -(int32_t)sizeof(struct jit_block_header)));
+    x64_store(e, true, RAX, x64_m(RBP, JIT_OFF(cpu.pc)));
+}
+
+/* Calls helper(vcpu, rsi, rdx); a non-zero result leaves generated code, dropping the caller's return address. */
+static void jit_emit_helper_call(struct x64_emit *e, enum jit_helper h, const uint8_t *leave)
+{
+    uint8_t *go_on;
+
+    x64_alu_ri(e, true, ALU_SUB, RSP, 8);
+    x64_lea(e, true, RDI, x64_m(RBP, -JIT_RBP_BIAS));
+    x64_call_mem(e, x64_m(RBP, JIT_OFF(helper) + (int32_t)h * 8));
+    x64_alu_ri(e, true, ALU_ADD, RSP, 8);
+    x64_test_rr(e, false, RAX, RAX);
+    go_on = x64_jcc8_fwd(e, CC_E);
+    x64_alu_ri(e, true, ALU_ADD, RSP, 8);
+    x64_mov_imm(e, RAX, JIT_EXIT_TRAP);
+    x64_jmp_to(e, leave);
+    x64_bind8(e, go_on);
+    jit_emit_reload(e);
+}
+
+static const uint8_t *jit_emit_mem(struct x64_emit *e, const uint8_t *leave)
+{
+    const uint8_t *at = e->p;
+
+    jit_emit_spill(e);
+    x64_mov_rr(e, true, RSI, RAX);
+    x64_mov_rr(e, false, RAX, RDX);
+    x64_shift_ri(e, false, SH_SHR, RAX, JIT_MEM_PC_SHIFT);
+    x64_shift_ri(e, false, SH_SHL, RAX, 2);
+    jit_emit_pc(e);
+    jit_emit_helper_call(e, JIT_HELPER_MEM, leave);
+    x64_load(e, true, RAX, x64_m(RBP, JIT_OFF(slow)));
+    x64_load(e, true, RCX, x64_m(RBP, JIT_OFF(slow) + 8));
+    x64_u8(e, 0xc3);
+    return at;
+}
+
+static const uint8_t *jit_emit_interp(struct x64_emit *e, const uint8_t *leave)
+{
+    const uint8_t *at = e->p;
+
+    jit_emit_spill(e);
+    jit_emit_pc(e);
+    x64_mov_rr(e, false, RSI, RDX);
+    jit_emit_helper_call(e, JIT_HELPER_INTERP, leave);
+    x64_u8(e, 0xc3);
+    return at;
+}
+
+/* Fills j->thunk and sets code_start behind the thunks. The cache is large enough for them by far. */
+void jit_thunks_emit(struct jit *j)
+{
+    struct x64_emit e = {.base = j->rw, .p = j->rw, .end = j->rw + j->size};
+    struct jit_thunks *t = &j->thunk;
+    const uint8_t *leave = jit_emit_leave(&e);
+
+    t->enter = jit_emit_enter(&e);
+    t->lookup = e.p;
+    x64_store(&e, true, RAX, x64_m(RBP, JIT_OFF(cpu.pc)));
+    jit_emit_exit(&e, JIT_EXIT_LOOKUP, leave);
+    t->pollpc = e.p;
+    x64_store(&e, true, RAX, x64_m(RBP, JIT_OFF(cpu.pc)));
+    jit_emit_exit(&e, JIT_EXIT_POLL, leave);
+    t->poll = e.p;
+    jit_emit_pc(&e);
+    jit_emit_exit(&e, JIT_EXIT_POLL, leave);
+    t->link = e.p;
+    x64_store(&e, false, RAX, x64_m(RBP, JIT_OFF(link_exit)));
+    x64_store(&e, true, RCX, x64_m(RBP, JIT_OFF(link_entry)));
+    jit_emit_exit(&e, JIT_EXIT_LINK, leave);
+    t->dead = e.p;
+    x64_alu_rr(&e, false, ALU_XOR, RAX, RAX);
+    jit_emit_pc(&e);
+    jit_emit_exit(&e, JIT_EXIT_LOOKUP, leave);
+    t->mem = jit_emit_mem(&e, leave);
+    t->interp = jit_emit_interp(&e, leave);
+    j->code_start = (uint32_t)align_up((uint64_t)(e.p - j->rw), 64);
+    j->code_next = j->code_start;
+}

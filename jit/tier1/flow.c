@@ -1,0 +1,434 @@
+/* Tier 1: branches, conditions, exits, system instructions, and the cold code behind each block. */
+#include "jit/tier1/t1.h"
+
+/* ---- flags ---- */
+
+void t1_save_flags(struct t1 *t)
+{
+    x64_u8(t->e, 0x9f); /* lahf */
+    x64_setcc(t->e, CC_O, RAX);
+    x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+    t->host_flags = t->keep_flags = true;
+}
+
+enum x64_cc t1_cond(struct t1 *t, unsigned cond)
+{
+    static const uint8_t cc[14] = {CC_E,  CC_NE, CC_AE, CC_B,  CC_S, CC_NS, CC_O,
+                                   CC_NO, CC_A,  CC_BE, CC_GE, CC_L, CC_G,  CC_LE};
+
+    if (!t->host_flags) {
+        x64_rm(t->e, false, X64_MOVZX16, RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+        x64_u8(t->e, 0x04); /* add al, 127: overflows when al is 1 */
+        x64_u8(t->e, 0x7f);
+        x64_u8(t->e, 0x9e); /* sahf */
+        t->host_flags = true;
+    }
+    return cc[cond];
+}
+
+/* ---- exits ---- */
+
+static bool t1_same_page(const struct t1 *t, uint64_t target)
+{
+    return (target ^ t->b->pc) >> 12 == 0;
+}
+
+static void t1_lea_entry(struct t1 *t)
+{
+    x64_rip(t->e, true, 0x8d, RCX, t->e->base);
+}
+
+/* Aligns so that the four bytes `ahead` bytes from here are aligned: they are patched while others run. */
+static void t1_align_patch(struct t1 *t, unsigned ahead)
+{
+    static const uint8_t nop[4][3] = {{0}, {0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}};
+    unsigned pad = (4 - ((unsigned)(uintptr_t)t->e->p + ahead)) & 3;
+
+    for (unsigned i = 0; i < pad; i++)
+        x64_u8(t->e, nop[pad][i]);
+}
+
+/* Makes the exit record for the displacement that ends at `after`, and its stub. False: no record is left. */
+static bool t1_link(struct t1 *t, uint64_t target, uint8_t *after)
+{
+    struct jit_block *b = t->b;
+    struct t1_stub *s;
+
+    if (b->nexits == JIT_BLOCK_MAX_EXITS)
+        return false;
+    s = t1_stub(t, T1_STUB_EXIT, after);
+    s->info = b->nexits;
+    s->target = (int64_t)target;
+    b->exit[b->nexits++] = (struct jit_exit){.patch = (uint16_t)(after - 4 - t->e->base),
+                                             .target = (int16_t)((int64_t)(target - b->pc) / 4)};
+    return true;
+}
+
+static void t1_poll(struct t1 *t, uint64_t target)
+{
+    struct t1_stub *s;
+
+    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
+    s = t1_stub(t, T1_STUB_POLL, x64_jcc_fwd(t->e, CC_NE));
+    s->target = (int64_t)target;
+}
+
+/* To another page: the jump cache says whether the address still means the same code. */
+static void t1_exit_cross(struct t1 *t, uint64_t target)
+{
+    bool el1 = t->b->ctx & JIT_CTX_EL1;
+    int32_t jc =
+        JIT_OFF(jc) + (int32_t)(el1 * sizeof(t->v->jc[0]) + jit_jc_index(target) * sizeof(struct jit_jc_entry));
+
+    x64_mov_imm64(t->e, RAX, target);
+    if (target <= t1_pc(t)) {
+        x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
+        x64_jcc_to(t->e, CC_NE, t->j->thunk.pollpc);
+    }
+    x64_mov_rr(t->e, true, RDX, RAX);
+    x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
+    x64_alu_rm(t->e, true, ALU_CMP, RDX, x64_m(RBP, jc));
+    x64_jcc_to(t->e, CC_NE, t->j->thunk.lookup);
+    x64_jmp_mem(t->e, x64_m(RBP, jc + 8));
+}
+
+void t1_exit(struct t1 *t, uint64_t target)
+{
+    if (!t1_same_page(t, target) || t->b->nexits == JIT_BLOCK_MAX_EXITS) {
+        t1_exit_cross(t, target);
+        return;
+    }
+    if (target <= t1_pc(t))
+        t1_poll(t, target);
+    t1_align_patch(t, 1);
+    t1_link(t, target, x64_jmp_fwd(t->e));
+}
+
+void t1_exit_indirect(struct t1 *t)
+{
+    bool el1 = t->b->ctx & JIT_CTX_EL1;
+    int32_t jc = JIT_OFF(jc) + (int32_t)(el1 * sizeof(t->v->jc[0]));
+
+    _Static_assert(sizeof(struct jit_jc_entry) == 16, "the index is scaled by a shift");
+    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
+    x64_jcc_to(t->e, CC_NE, t->j->thunk.pollpc);
+    x64_mov_rr(t->e, false, RCX, RAX);
+    x64_shift_ri(t->e, false, SH_SHL, RCX, 2);
+    x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)((JIT_JC_SIZE - 1) << 4));
+    x64_mov_rr(t->e, true, RDX, RAX);
+    x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
+    x64_alu_rm(t->e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, jc));
+    x64_jcc_to(t->e, CC_NE, t->j->thunk.lookup);
+    x64_jmp_mem(t->e, x64_mx(RBP, RCX, 0, jc + 8));
+}
+
+/* ---- branches ---- */
+
+static uint64_t t1_target(const struct t1 *t, uint32_t insn, unsigned hi, unsigned lo)
+{
+    return t1_pc(t) + (uint64_t)(sext64(bits32(insn, hi, lo), hi - lo + 1) * 4);
+}
+
+/* Leaves for `target` when cc holds in host flags. */
+static void t1_branch_cc(struct t1 *t, enum x64_cc cc, uint64_t target)
+{
+    if (t1_same_page(t, target) && target > t1_pc(t) && t->b->nexits < JIT_BLOCK_MAX_EXITS) {
+        t1_align_patch(t, 2);
+        t1_link(t, target, x64_jcc_fwd(t->e, cc));
+    } else if (t1_same_page(t, target) && t->b->nexits < JIT_BLOCK_MAX_EXITS) {
+        uint8_t *over = x64_jcc8_fwd(t->e, cc ^ 1);
+        t1_exit(t, target);
+        x64_bind8(t->e, over);
+    } else {
+        struct t1_stub *s = t1_stub(t, T1_STUB_CROSS, x64_jcc_fwd(t->e, cc));
+        s->target = (int64_t)target;
+    }
+}
+
+static bool t1_b(struct t1 *t, uint32_t insn)
+{
+    t1_exit(t, t1_target(t, insn, 25, 0));
+    t->ended = true;
+    return true;
+}
+
+static void t1_set_lr(struct t1 *t)
+{
+    x64_mov_imm64(t->e, RDX, t1_pc(t) + 4);
+    t1_put(t, 30, RDX);
+}
+
+static bool t1_bl(struct t1 *t, uint32_t insn)
+{
+    t1_set_lr(t);
+    t1_exit(t, t1_target(t, insn, 25, 0));
+    t->ended = true;
+    return true;
+}
+
+static bool t1_b_cond(struct t1 *t, uint32_t insn)
+{
+    unsigned cond = insn & 15;
+    uint64_t target = t1_target(t, insn, 23, 5);
+
+    if (cond >= 14) {
+        t1_exit(t, target);
+        t->ended = true;
+        return true;
+    }
+    enum x64_cc cc = t1_cond(t, cond);
+    /* On the way through, a forward branch leaves host flags as they are. */
+    t1_branch_cc(t, cc, target);
+    t->keep_flags = true;
+    return true;
+}
+
+static bool t1_cbz(struct t1 *t, uint32_t insn)
+{
+    unsigned g = t1_zr(insn & 31);
+    bool w = insn >> 31;
+
+    if (t1_host(g) >= 0)
+        x64_test_rr(t->e, w, t1_host(g), t1_host(g));
+    else if (g == T1_ZR)
+        x64_alu_rr(t->e, false, ALU_XOR, RAX, RAX);
+    else
+        x64_alu_mi(t->e, w, ALU_CMP, t1_slot(g), 0);
+    t1_branch_cc(t, insn >> 24 & 1 ? CC_NE : CC_E, t1_target(t, insn, 23, 5));
+    return true;
+}
+
+static bool t1_tbz(struct t1 *t, uint32_t insn)
+{
+    unsigned g = t1_zr(insn & 31), bit = (insn >> 31) << 5 | bits32(insn, 23, 19);
+    bool nz = insn >> 24 & 1;
+    int h = t1_get(t, g, RAX);
+
+    if (bit < 31) {
+        x64_test_ri(t->e, false, h, (int32_t)BIT32(bit));
+        t1_branch_cc(t, nz ? CC_NE : CC_E, t1_target(t, insn, 18, 5));
+    } else {
+        x64_rr(t->e, true, X64_OP(0, 0x0f, 0xba), 4, h); /* bt */
+        x64_u8(t->e, (uint8_t)bit);
+        t1_branch_cc(t, nz ? CC_B : CC_AE, t1_target(t, insn, 18, 5));
+    }
+    return true;
+}
+
+static bool t1_br(struct t1 *t, uint32_t insn)
+{
+    t1_copy(t, true, t1_zr(a64_rn(insn)), RAX);
+    if (bits32(insn, 22, 21) == 1)
+        t1_set_lr(t); /* BLR */
+    t1_exit_indirect(t);
+    t->ended = true;
+    return true;
+}
+
+/* ---- system ---- */
+
+static bool t1_nop(struct t1 *t, uint32_t insn)
+{
+    (void)insn;
+    t->keep_flags = true;
+    return true;
+}
+
+/* Loads are in order with loads and stores with stores on x86; only a full barrier keeps stores before loads. */
+static bool t1_dmb(struct t1 *t, uint32_t insn)
+{
+    unsigned types = bits32(insn, 9, 8);
+
+    if (types != 1 && types != 2) {
+        x64_u8(t->e, 0xf0); /* lock or dword [rsp - 8], 0: cheaper than MFENCE */
+        x64_alu_mi(t->e, false, ALU_OR, x64_m(RSP, -8), 0);
+    } else {
+        t->keep_flags = true;
+    }
+    return true;
+}
+
+static uint32_t t1_sysreg(uint32_t insn)
+{
+    return bits32(insn, 20, 5);
+}
+
+static bool t1_mrs(struct t1 *t, uint32_t insn)
+{
+    unsigned d = t1_zr(insn & 31);
+    int off = t->j->mem->sysreg_plain(t1_sysreg(insn), t->b->ctx & JIT_CTX_EL1 ? 1 : 0, false);
+
+    if (off < 0 || ((t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_SPSEL)))
+        return false;
+    if (d != T1_ZR) {
+        int h = t1_dst(d, RAX);
+        x64_load(t->e, true, h, x64_m(RBP, off - JIT_RBP_BIAS));
+        t1_put(t, d, h);
+    }
+    t->keep_flags = true;
+    return true;
+}
+
+static bool t1_msr(struct t1 *t, uint32_t insn)
+{
+    int off = t->j->mem->sysreg_plain(t1_sysreg(insn), t->b->ctx & JIT_CTX_EL1 ? 1 : 0, true);
+
+    if (off < 0 || ((t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_SPSEL)))
+        return false;
+    x64_store(t->e, true, t1_get(t, t1_zr(insn & 31), RAX), x64_m(RBP, off - JIT_RBP_BIAS));
+    t->keep_flags = true;
+    return true;
+}
+
+static bool t1_daifset(struct t1 *t, uint32_t insn)
+{
+    if (!(t->b->ctx & JIT_CTX_EL1))
+        return false;
+    x64_alu_mi(t->e, false, ALU_OR, x64_m(RBP, JIT_OFF(cpu.daif)), (int32_t)(bits32(insn, 11, 8) << 6));
+    return true;
+}
+
+/* ---- cold code ---- */
+
+void t1_interp(struct t1 *t, uint32_t insn)
+{
+    x64_mov_imm(t->e, RDX, insn);
+    x64_mov_imm(t->e, RAX, t->i * 4);
+    t1_lea_entry(t);
+    x64_call_to(t->e, t->j->thunk.interp);
+}
+
+struct t1_stub *t1_sp_check(struct t1 *t, unsigned n)
+{
+    struct t1_stub *s;
+
+    if (n != T1_SP || t->sp_aligned || !(t->b->ctx & JIT_CTX_SPALIGN))
+        return NULL;
+    x64_test_ri(t->e, false, jit_pin[T1_SP], 15);
+    s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
+    t->sp_aligned = true;
+    return s;
+}
+
+static void t1_stub_mem(struct t1 *t, const struct t1_stub *s)
+{
+    x64_mov_imm(t->e, RDX, s->info);
+    t1_lea_entry(t);
+    x64_call_to(t->e, t->j->thunk.mem);
+}
+
+static void t1_stub_load(struct t1 *t, const struct t1_stub *s)
+{
+    t1_stub_mem(t, s);
+    if (s->r1 != RAX)
+        x64_mov_rr(t->e, true, s->r1, RAX);
+    if (s->r2 >= 0)
+        x64_mov_rr(t->e, true, s->r2, RCX);
+    x64_jmp_to(t->e, s->back);
+}
+
+static void t1_stub_store(struct t1 *t, const struct t1_stub *s)
+{
+    int32_t second = (s->info & JIT_MEM_SIZE) == 2 ? 4 : 8;
+
+    t1_copy(t, true, (unsigned)s->r1, RDX);
+    x64_store(t->e, true, RDX, x64_m(RBP, JIT_OFF(slow)));
+    if (s->r2 >= 0) {
+        t1_copy(t, true, (unsigned)s->r2, RDX);
+        x64_store(t->e, true, RDX, x64_m(RBP, JIT_OFF(slow) + second));
+    }
+    t1_stub_mem(t, s);
+    x64_jmp_to(t->e, s->back);
+}
+
+/* V registers: `slow` is copied by way of general registers, 16 bytes each. */
+static void t1_stub_vector(struct t1 *t, const struct t1_stub *s)
+{
+    unsigned size = 1u << (s->info & JIT_MEM_SIZE);
+    bool load = s->kind == T1_STUB_VLOAD;
+
+    for (unsigned pass = 0; pass < 2; pass++) {
+        if (pass == 1) {
+            t1_stub_mem(t, s);
+            if (!load)
+                break;
+        }
+        for (unsigned k = 0; k < (s->r2 >= 0 ? 2u : 1u) && (load ? pass == 1 : pass == 0); k++) {
+            int32_t v = JIT_OFF(cpu.v) + (k ? s->r2 : s->r1) * 16;
+            /* Pairs of 4 bytes are widened to 8 on loads, and packed on stores. */
+            int32_t b = JIT_OFF(slow) + (int32_t)(k * (load && size == 4 ? 8 : size));
+            if (load) {
+                x64_load(t->e, size >= 8, RAX, x64_m(RBP, b));
+                x64_store(t->e, true, RAX, x64_m(RBP, v));
+                if (size == 16)
+                    x64_load(t->e, true, RAX, x64_m(RBP, b + 8));
+                else
+                    x64_mov_imm(t->e, RAX, 0);
+                x64_store(t->e, true, RAX, x64_m(RBP, v + 8));
+            } else {
+                x64_load(t->e, true, RDX, x64_m(RBP, v));
+                x64_store(t->e, true, RDX, x64_m(RBP, b));
+                if (size == 16) {
+                    x64_load(t->e, true, RDX, x64_m(RBP, v + 8));
+                    x64_store(t->e, true, RDX, x64_m(RBP, b + 8));
+                }
+            }
+        }
+    }
+    x64_jmp_to(t->e, s->back);
+}
+
+static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
+{
+    t->i = s->index;
+    if (s->from)
+        x64_bind(t->e, s->from);
+    if (s->from2)
+        x64_bind(t->e, s->from2);
+    switch (s->kind) {
+    case T1_STUB_LOAD: t1_stub_load(t, s); break;
+    case T1_STUB_STORE: t1_stub_store(t, s); break;
+    case T1_STUB_VLOAD:
+    case T1_STUB_VSTORE: t1_stub_vector(t, s); break;
+    case T1_STUB_INTERP:
+        t1_interp(t, t->insn[s->index]);
+        x64_jmp_to(t->e, s->back);
+        break;
+    case T1_STUB_EXIT:
+        x64_mov_imm(t->e, RAX, s->info);
+        t1_lea_entry(t);
+        x64_jmp_to(t->e, t->j->thunk.link);
+        break;
+    case T1_STUB_POLL:
+        x64_mov_imm(t->e, RAX, (uint64_t)s->target - t->b->pc);
+        t1_lea_entry(t);
+        x64_jmp_to(t->e, t->j->thunk.poll);
+        break;
+    case T1_STUB_CROSS: t1_exit_cross(t, (uint64_t)s->target); break;
+    case T1_STUB_CALL: break;
+    }
+}
+
+void t1_emit_stubs(struct t1 *t)
+{
+    for (unsigned k = 0; k < t->nstubs; k++)
+        t1_emit_stub(t, &t->stub[k]);
+    t->b->dead_tail = (uint16_t)(t->e->p - t->e->base);
+    t1_lea_entry(t);
+    x64_jmp_to(t->e, t->j->thunk.dead);
+}
+
+void t1_init_flow(void)
+{
+    t1_table[A64_b] = t1_b;
+    t1_table[A64_bl] = t1_bl;
+    t1_table[A64_b_cond] = t1_b_cond;
+    t1_table[A64_cbz] = t1_table[A64_cbnz] = t1_cbz;
+    t1_table[A64_tbz] = t1_table[A64_tbnz] = t1_tbz;
+    t1_table[A64_br] = t1_table[A64_blr] = t1_table[A64_ret] = t1_br;
+    t1_table[A64_hint] = t1_nop;
+    t1_table[A64_dmb] = t1_dmb;
+    t1_table[A64_mrs] = t1_mrs;
+    t1_table[A64_msr_reg] = t1_msr;
+    t1_table[A64_msr_daifset] = t1_daifset;
+}

@@ -1,0 +1,460 @@
+/*
+ * Tier 1: loads and stores.
+ *
+ * Fast path: the address in RAX; its TLB entry is found from the first byte's page, the tag is compared with the last
+ * byte's page, so an access that crosses a page misses. On a hit RAX + addend is the host address.
+ */
+#include "jit/tier1/t1.h"
+
+struct t1_stub *t1_probe(struct t1 *t, unsigned bytes, bool write, uint32_t info, enum t1_stub_kind kind)
+{
+    struct x64_emit *e = t->e;
+    enum jit_view view =
+        info & JIT_MEM_UNPRIV && (t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_UAO) ? JIT_VIEW_EL0 : t->v->view;
+    int32_t tlb = JIT_OFF(tlb) + (int32_t)(view * sizeof(t->v->tlb[0]));
+    uint8_t *misaligned = NULL;
+    struct t1_stub *s;
+
+    if (info & JIT_MEM_ALIGNED && bytes > 1) {
+        x64_test_ri(e, false, RAX, (int32_t)bytes - 1);
+        misaligned = x64_jcc_fwd(e, CC_NE);
+    }
+    _Static_assert(sizeof(struct jit_tlb_entry) == 32, "the index is scaled by shifts");
+    x64_mov_rr(e, false, RCX, RAX);
+    x64_shift_ri(e, false, SH_SHR, RCX, 12 - 5);
+    x64_alu_ri(e, false, ALU_AND, RCX, (int32_t)((JIT_TLB_SIZE - 1) << 5));
+    x64_lea(e, true, RDX, x64_m(RAX, (int32_t)bytes - 1));
+    x64_alu_ri(e, true, ALU_AND, RDX, -4096);
+    x64_alu_rm(e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, tlb + (write ? 8 : 0)));
+    s = t1_stub(t, kind, x64_jcc_fwd(e, CC_NE));
+    s->from2 = misaligned;
+    s->info = info | t->i << JIT_MEM_PC_SHIFT | (write ? JIT_MEM_STORE : 0);
+    x64_load(e, true, RCX, x64_mx(RBP, RCX, 0, tlb + (int32_t)offsetof(struct jit_tlb_entry, addend)));
+    return s;
+}
+
+void t1_address(struct t1 *t, unsigned n, int64_t off)
+{
+    int h = t1_get(t, n, RAX);
+
+    if (h != RAX || off)
+        x64_lea(t->e, true, RAX, x64_m(h, (int32_t)off));
+}
+
+void t1_writeback(struct t1 *t, unsigned n, int64_t off)
+{
+    int h = t1_host(n);
+    bool aligned = t->sp_aligned && !(off & 15);
+
+    if (h >= 0)
+        x64_lea(t->e, true, h, x64_m(h, (int32_t)off));
+    else
+        x64_alu_mi(t->e, true, ALU_ADD, t1_slot(n), (int32_t)off);
+    if (n == T1_SP)
+        t->sp_aligned = aligned;
+}
+
+bool t1_address_reg(struct t1 *t, uint32_t insn, unsigned shift)
+{
+    unsigned n = a64_rn(insn), m = t1_zr(a64_rm(insn)), option = bits32(insn, 15, 13);
+    unsigned amount = insn >> 12 & 1 ? shift : 0;
+    int hm = t1_get(t, m, RCX), hn;
+
+    if (option == 2) {
+        x64_mov_rr(t->e, false, RCX, hm);
+        hm = RCX;
+    } else if (option == 6) {
+        x64_rr(t->e, true, X64_MOVSXD, RCX, hm);
+        hm = RCX;
+    }
+    if (amount > 3) {
+        if (hm != RCX)
+            x64_mov_rr(t->e, true, RCX, hm);
+        x64_shift_ri(t->e, true, SH_SHL, RCX, amount);
+        hm = RCX;
+        amount = 0;
+    }
+    hn = t1_get(t, n, RAX);
+    x64_lea(t->e, true, RAX, x64_mx(hn, hm, amount, 0));
+    return true;
+}
+
+/* ---- single registers ---- */
+
+enum t1_sign { T1_ZERO, T1_SIGN64, T1_SIGN32 };
+
+/* Loads 2^shift bytes at RAX into general register d. */
+static void t1_load_gpr(struct t1 *t, unsigned d, unsigned shift, enum t1_sign sign, uint32_t flags)
+{
+    static const uint32_t zero[4] = {X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b};
+    static const uint32_t sext[3] = {X64_MOVSX8, X64_MOVSX16, X64_MOVSXD};
+    int h = d == T1_ZR ? RAX : t1_dst(d, RAX);
+    uint32_t info = shift | flags | (sign == T1_SIGN64 ? JIT_MEM_SIGN : sign == T1_SIGN32 ? JIT_MEM_SIGN32 : 0);
+    struct t1_stub *s = t1_probe(t, 1u << shift, false, info, T1_STUB_LOAD);
+
+    if (sign == T1_ZERO)
+        x64_rm(t->e, shift == 3, zero[shift], h, x64_mx(RAX, RCX, 0, 0));
+    else
+        x64_rm(t->e, sign == T1_SIGN64, sext[shift], h, x64_mx(RAX, RCX, 0, 0));
+    s->r1 = (int16_t)h;
+    s->r2 = -1;
+    s->back = t->e->p;
+    t1_put(t, d, h);
+}
+
+static void t1_store_value(struct t1 *t, unsigned g, unsigned shift, struct x64_mem m)
+{
+    static const uint32_t op[4] = {0x88, 0x89, 0x89, 0x89};
+    int h = t1_get(t, g, RDX);
+
+    if (shift == 1)
+        x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), h, m);
+    else
+        x64_rm_(t->e, shift == 3, op[shift], h, m, shift == 0);
+}
+
+static void t1_store_gpr(struct t1 *t, unsigned g, unsigned shift, uint32_t flags, bool release)
+{
+    struct t1_stub *s = t1_probe(t, 1u << shift, true, shift | flags, T1_STUB_STORE);
+
+    if (release) {
+        /* XCHG: a store that later loads do not pass, as STLR must before LDAR. */
+        t1_copy(t, true, g, RDX);
+        if (shift == 1)
+            x64_rm(t->e, false, X64_OP(0x66, 0, 0x87), RDX, x64_mx(RAX, RCX, 0, 0));
+        else
+            x64_rm_(t->e, shift == 3, shift ? 0x87 : 0x86, RDX, x64_mx(RAX, RCX, 0, 0), shift == 0);
+    } else {
+        t1_store_value(t, g, shift, x64_mx(RAX, RCX, 0, 0));
+    }
+    s->r1 = (int16_t)g;
+    s->r2 = -1;
+    s->back = t->e->p;
+}
+
+enum t1_mode { T1_OFF, T1_PRE, T1_POST };
+
+/* A load or store of one register with an immediate offset. */
+static bool t1_ldst_imm(struct t1 *t, uint32_t insn, bool load, unsigned shift, enum t1_sign sign, int64_t off,
+                        enum t1_mode mode, uint32_t flags)
+{
+    unsigned n = a64_rn(insn), g = t1_zr(insn & 31);
+    struct t1_stub *sp;
+
+    if (mode != T1_OFF && g == n)
+        return false;
+    sp = t1_sp_check(t, n);
+    t1_address(t, n, mode == T1_POST ? 0 : off);
+    if (load)
+        t1_load_gpr(t, g, shift, sign, flags);
+    else
+        t1_store_gpr(t, g, shift, flags, false);
+    if (mode != T1_OFF)
+        t1_writeback(t, n, off);
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+static enum t1_sign t1_ldrs_sign(uint32_t insn)
+{
+    return insn >> 22 & 1 ? T1_SIGN32 : T1_SIGN64;
+}
+
+#define T1_IMM9(insn) sext64(bits32(insn, 20, 12), 9)
+#define T1_SIZE(insn) ((insn) >> 30)
+
+static bool t1_ldr_uimm(struct t1 *t, uint32_t insn)
+{
+    unsigned sh = T1_SIZE(insn);
+    return t1_ldst_imm(t, insn, true, sh, T1_ZERO, (int64_t)bits32(insn, 21, 10) << sh, T1_OFF, 0);
+}
+
+static bool t1_str_uimm(struct t1 *t, uint32_t insn)
+{
+    unsigned sh = T1_SIZE(insn);
+    return t1_ldst_imm(t, insn, false, sh, T1_ZERO, (int64_t)bits32(insn, 21, 10) << sh, T1_OFF, 0);
+}
+
+static bool t1_ldrs_uimm(struct t1 *t, uint32_t insn)
+{
+    unsigned sh = T1_SIZE(insn);
+    enum t1_sign sign = sh == 2 ? T1_SIGN64 : t1_ldrs_sign(insn);
+    return t1_ldst_imm(t, insn, true, sh, sign, (int64_t)bits32(insn, 21, 10) << sh, T1_OFF, 0);
+}
+
+/* Unscaled, unprivileged, pre- and post-indexed forms differ in bits 11..10. */
+static bool t1_imm9(struct t1 *t, uint32_t insn, bool load, enum t1_sign sign)
+{
+    static const uint8_t mode[4] = {T1_OFF, T1_POST, T1_OFF, T1_PRE};
+    unsigned form = bits32(insn, 11, 10);
+    return t1_ldst_imm(t, insn, load, T1_SIZE(insn), sign, T1_IMM9(insn), mode[form], form == 2 ? JIT_MEM_UNPRIV : 0);
+}
+
+static bool t1_ldr_imm9(struct t1 *t, uint32_t insn)
+{
+    return t1_imm9(t, insn, true, T1_ZERO);
+}
+
+static bool t1_str_imm9(struct t1 *t, uint32_t insn)
+{
+    return t1_imm9(t, insn, false, T1_ZERO);
+}
+
+static bool t1_ldrs_imm9(struct t1 *t, uint32_t insn)
+{
+    return t1_imm9(t, insn, true, T1_SIZE(insn) == 2 ? T1_SIGN64 : t1_ldrs_sign(insn));
+}
+
+static bool t1_reg(struct t1 *t, uint32_t insn, bool load, enum t1_sign sign)
+{
+    unsigned sh = T1_SIZE(insn), g = t1_zr(insn & 31);
+    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn));
+
+    t1_address_reg(t, insn, sh);
+    if (load)
+        t1_load_gpr(t, g, sh, sign, 0);
+    else
+        t1_store_gpr(t, g, sh, 0, false);
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+static bool t1_ldr_reg(struct t1 *t, uint32_t insn)
+{
+    return t1_reg(t, insn, true, T1_ZERO);
+}
+
+static bool t1_str_reg(struct t1 *t, uint32_t insn)
+{
+    return t1_reg(t, insn, false, T1_ZERO);
+}
+
+static bool t1_ldrs_reg(struct t1 *t, uint32_t insn)
+{
+    return t1_reg(t, insn, true, T1_SIZE(insn) == 2 ? T1_SIGN64 : t1_ldrs_sign(insn));
+}
+
+static bool t1_ldr_lit(struct t1 *t, uint32_t insn)
+{
+    int64_t off = sext64(bits32(insn, 23, 5), 19) * 4;
+    bool sw = insn >> 31;
+
+    x64_mov_imm64(t->e, RAX, t1_pc(t) + (uint64_t)off);
+    t1_load_gpr(t, t1_zr(insn & 31), sw ? 2 : insn >> 30 & 1 ? 3 : 2, sw ? T1_SIGN64 : T1_ZERO, 0);
+    return true;
+}
+
+static bool t1_prfm(struct t1 *t, uint32_t insn)
+{
+    (void)insn;
+    t->keep_flags = true;
+    return true;
+}
+
+/* ---- pairs ---- */
+
+static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
+{
+    bool load = insn >> 22 & 1, sw = (insn >> 30) == 1;
+    unsigned shift = insn >> 31 ? 3 : 2, n = a64_rn(insn);
+    unsigned a = t1_zr(insn & 31), b = t1_zr(bits32(insn, 14, 10));
+    int64_t off = sext64(bits32(insn, 21, 15), 7) << shift;
+    struct t1_stub *sp, *s;
+
+    if ((mode != T1_OFF && (a == n || b == n)) || (load && a == b))
+        return false;
+    sp = t1_sp_check(t, n);
+    t1_address(t, n, mode == T1_POST ? 0 : off);
+    s = t1_probe(t, 2u << shift, !load, shift | JIT_MEM_PAIR | (sw ? JIT_MEM_SIGN : 0),
+                 load ? T1_STUB_LOAD : T1_STUB_STORE);
+    if (load) {
+        int h1 = a == T1_ZR ? RDX : t1_dst(a, RDX), h2 = b == T1_ZR ? RAX : t1_dst(b, RAX);
+        uint32_t op = sw ? X64_MOVSXD : 0x8b;
+        x64_rm(t->e, shift == 3 || sw, op, h1, x64_mx(RAX, RCX, 0, 0));
+        x64_rm(t->e, shift == 3 || sw, op, h2, x64_mx(RAX, RCX, 0, 1 << shift));
+        s->r1 = (int16_t)h1;
+        s->r2 = (int16_t)h2;
+        s->back = t->e->p;
+        t1_put(t, a, h1);
+        t1_put(t, b, h2);
+    } else {
+        t1_store_value(t, a, shift, x64_mx(RAX, RCX, 0, 0));
+        t1_store_value(t, b, shift, x64_mx(RAX, RCX, 0, 1 << shift));
+        s->r1 = (int16_t)a;
+        s->r2 = (int16_t)b;
+        s->back = t->e->p;
+    }
+    if (mode != T1_OFF)
+        t1_writeback(t, n, off);
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+static bool t1_pair_off(struct t1 *t, uint32_t insn)
+{
+    return t1_pair(t, insn, T1_OFF);
+}
+
+static bool t1_pair_pre(struct t1 *t, uint32_t insn)
+{
+    return t1_pair(t, insn, T1_PRE);
+}
+
+static bool t1_pair_post(struct t1 *t, uint32_t insn)
+{
+    return t1_pair(t, insn, T1_POST);
+}
+
+/* ---- acquire and release ---- */
+
+/* x86 loads are acquires; they must be aligned, as the architecture without LSE2 demands. */
+static bool t1_ldar(struct t1 *t, uint32_t insn)
+{
+    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn));
+
+    t1_address(t, a64_rn(insn), 0);
+    t1_load_gpr(t, t1_zr(insn & 31), T1_SIZE(insn), T1_ZERO, JIT_MEM_ALIGNED);
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+static bool t1_stlr(struct t1 *t, uint32_t insn)
+{
+    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn));
+
+    t1_address(t, a64_rn(insn), 0);
+    t1_store_gpr(t, t1_zr(insn & 31), T1_SIZE(insn), JIT_MEM_ALIGNED, true);
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+/* ---- LSE ---- */
+
+/* RAX is the host address of an aligned atomic access of 2^shift bytes that passed its probe; else the interpreter. */
+static struct t1_stub *t1_atomic_probe(struct t1 *t, unsigned n, unsigned shift)
+{
+    struct t1_stub *s;
+
+    t1_address(t, n, 0);
+    s = t1_probe(t, 1u << shift, true, shift | JIT_MEM_ALIGNED, T1_STUB_INTERP);
+    x64_alu_rr(t->e, true, ALU_ADD, RAX, RCX);
+    return s;
+}
+
+static void t1_lock_op(struct t1 *t, unsigned shift, uint32_t op8, uint32_t op, int reg, int base)
+{
+    /* The lock prefix comes before REX; a mandatory 66 prefix may follow it. */
+    x64_u8(t->e, 0xf0);
+    if (shift == 1)
+        x64_rm(t->e, false, op | 0x660000, reg, x64_m(base, 0));
+    else
+        x64_rm_(t->e, shift == 3, shift ? op : op8, reg, x64_m(base, 0), shift == 0);
+}
+
+/* Zero-extends a result of 2^shift bytes in `h` and puts it in d. */
+static void t1_put_sized(struct t1 *t, unsigned d, int h, unsigned shift)
+{
+    if (d == T1_ZR)
+        return;
+    if (shift == 0)
+        x64_rr8(t->e, false, X64_MOVZX8, h, h);
+    else if (shift == 1)
+        x64_rr(t->e, false, X64_MOVZX16, h, h);
+    else if (shift == 2)
+        x64_mov_rr(t->e, false, h, h);
+    t1_put(t, d, h);
+}
+
+/* LDADD, SWP: one locked instruction. */
+static bool t1_lse_xadd(struct t1 *t, uint32_t insn)
+{
+    bool swap = insn >> 15 & 1;
+    unsigned shift = T1_SIZE(insn), n = a64_rn(insn), d = t1_zr(insn & 31), s = t1_zr(a64_rm(insn));
+    struct t1_stub *sp = t1_sp_check(t, n), *st = t1_atomic_probe(t, n, shift);
+
+    t1_copy(t, true, s, RDX);
+    if (swap)
+        t1_lock_op(t, shift, 0x86, 0x87, RDX, RAX);
+    else
+        t1_lock_op(t, shift, X64_OP(0, 0x0f, 0xc0), X64_OP(0, 0x0f, 0xc1), RDX, RAX);
+    t1_put_sized(t, d, RDX, shift);
+    st->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+/* LDCLR, LDEOR, LDSET: a locked AND, XOR, OR where the old value is not wanted; else a compare-and-swap loop. */
+static bool t1_lse_logic(struct t1 *t, uint32_t insn)
+{
+    unsigned shift = T1_SIZE(insn), n = a64_rn(insn), d = t1_zr(insn & 31), s = t1_zr(a64_rm(insn));
+    unsigned opc = bits32(insn, 14, 12);
+    enum x64_alu op = opc == 1 ? ALU_AND : opc == 2 ? ALU_XOR : ALU_OR;
+    struct t1_stub *sp, *st;
+    uint8_t *loop;
+
+    if (d != T1_ZR)
+        return false;
+    sp = t1_sp_check(t, n);
+    st = t1_atomic_probe(t, n, shift);
+    (void)loop;
+    t1_copy(t, true, s, RDX);
+    if (opc == 1)
+        x64_rr(t->e, true, 0xf7, 2, RDX);
+    t1_lock_op(t, shift, (uint32_t)op * 8, (uint32_t)op * 8 + 1, RDX, RAX);
+    st->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+/* CAS: the comparand is in RAX for CMPXCHG, so the address moves to RCX. */
+static bool t1_lse_cas(struct t1 *t, uint32_t insn)
+{
+    unsigned shift = T1_SIZE(insn), n = a64_rn(insn), d = t1_zr(insn & 31), s = t1_zr(a64_rm(insn));
+    struct t1_stub *sp = t1_sp_check(t, n), *st = t1_atomic_probe(t, n, shift);
+
+    x64_mov_rr(t->e, true, RCX, RAX);
+    t1_copy(t, true, s, RAX);
+    t1_copy(t, true, d, RDX);
+    t1_lock_op(t, shift, X64_OP(0, 0x0f, 0xb0), X64_OP(0, 0x0f, 0xb1), RDX, RCX);
+    t1_put_sized(t, s, RAX, shift);
+    st->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+void t1_init_mem(void)
+{
+    t1_table[A64_ldr_uimm] = t1_ldr_uimm;
+    t1_table[A64_str_uimm] = t1_str_uimm;
+    t1_table[A64_ldrs_uimm] = t1_table[A64_ldrsw_uimm] = t1_ldrs_uimm;
+    t1_table[A64_ldr_unscaled] = t1_table[A64_ldr_post] = t1_table[A64_ldr_pre] = t1_table[A64_ldr_unpriv] =
+        t1_ldr_imm9;
+    t1_table[A64_str_unscaled] = t1_table[A64_str_post] = t1_table[A64_str_pre] = t1_table[A64_str_unpriv] =
+        t1_str_imm9;
+    t1_table[A64_ldrs_unscaled] = t1_table[A64_ldrs_post] = t1_table[A64_ldrs_pre] = t1_ldrs_imm9;
+    t1_table[A64_ldrs_unpriv] = t1_table[A64_ldrsw_unpriv] = t1_ldrs_imm9;
+    t1_table[A64_ldrsw_unscaled] = t1_table[A64_ldrsw_post] = t1_table[A64_ldrsw_pre] = t1_ldrs_imm9;
+    t1_table[A64_ldr_reg] = t1_ldr_reg;
+    t1_table[A64_str_reg] = t1_str_reg;
+    t1_table[A64_ldrs_reg] = t1_table[A64_ldrsw_reg] = t1_ldrs_reg;
+    t1_table[A64_ldr_lit] = t1_table[A64_ldrsw_lit] = t1_ldr_lit;
+    t1_table[A64_prfm_lit] = t1_table[A64_prfm_unscaled] = t1_prfm;
+    t1_table[A64_prfm_reg] = t1_table[A64_prfm_uimm] = t1_prfm;
+    t1_table[A64_ldp_off] = t1_table[A64_stp_off] = t1_table[A64_ldpsw_off] = t1_pair_off;
+    t1_table[A64_ldnp] = t1_table[A64_stnp] = t1_pair_off;
+    t1_table[A64_ldp_pre] = t1_table[A64_stp_pre] = t1_table[A64_ldpsw_pre] = t1_pair_pre;
+    t1_table[A64_ldp_post] = t1_table[A64_stp_post] = t1_table[A64_ldpsw_post] = t1_pair_post;
+    t1_table[A64_ldar] = t1_table[A64_ldlar] = t1_table[A64_ldapr] = t1_ldar;
+    t1_table[A64_stlr] = t1_table[A64_stllr] = t1_stlr;
+    t1_table[A64_ldadd] = t1_table[A64_swp] = t1_lse_xadd;
+    t1_table[A64_ldclr] = t1_table[A64_ldeor] = t1_table[A64_ldset] = t1_lse_logic;
+    t1_table[A64_cas] = t1_lse_cas;
+}

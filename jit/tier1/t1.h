@@ -1,0 +1,182 @@
+/*
+ * Tier 1: one quick pass from decoded guest instructions to x86-64 code.
+ *
+ * A block is straight-line guest code within one page; conditional branches leave it on their taken side and it goes
+ * on behind them. Each row has a translator or falls back to the interpreter for that one instruction. What is rare
+ * (TLB misses, polls, links not made yet) is emitted behind the block's hot part.
+ *
+ * Guest registers are numbered 0..30, T1_SP and T1_ZR. RAX, RCX and RDX are scratch within one instruction. Host
+ * flags hold guest flags (in the sense of an x86 subtraction: CF = NOT C) right behind an instruction that sets them
+ * and as long as nothing disturbs them; memory always has them too.
+ */
+#ifndef PIPIT_JIT_TIER1_T1_H
+#define PIPIT_JIT_TIER1_T1_H
+
+#include "jit/rt/rt.h"
+
+#define T1_SP 31
+#define T1_ZR 32
+
+#define T1_MAX_STUBS 256
+
+enum t1_stub_kind {
+    T1_STUB_LOAD,   /* slow memory access; results to d1 (and d2) */
+    T1_STUB_STORE,  /* slow memory access; values from s1 (and s2) */
+    T1_STUB_INTERP, /* the whole instruction by the interpreter, then on behind it */
+    T1_STUB_EXIT,   /* direct exit of a taken branch, same page, not linked yet */
+    T1_STUB_POLL,   /* interrupt poll hit on the way to a block-relative target */
+    T1_STUB_CROSS,  /* direct exit to another page */
+    T1_STUB_VLOAD,  /* slow vector load: 1 or 2 V registers */
+    T1_STUB_VSTORE,
+    T1_STUB_CALL, /* call of an out-of-line helper, then on */
+};
+
+struct t1_stub {
+    enum t1_stub_kind kind;
+    uint8_t *from; /* behind the jump's displacement; NULL: none */
+    uint8_t *from2;
+    uint8_t *back;  /* where the fast path goes on; filled for those that return */
+    uint32_t info;  /* JIT_MEM_* or exit number */
+    int16_t r1, r2; /* host registers (loads), guest registers (stores), V registers */
+    int64_t target; /* exits: guest address */
+    uint16_t index; /* instruction number */
+};
+
+struct t1 {
+    struct jit *j;
+    struct jit_vcpu *v;
+    struct jit_block *b;
+    struct x64_emit *e;
+    uint32_t insn[JIT_BLOCK_MAX_INSNS];
+    uint16_t row[JIT_BLOCK_MAX_INSNS];
+    unsigned n;      /* instructions */
+    unsigned i;      /* the current one */
+    bool host_flags; /* host flags are the guest's */
+    bool keep_flags; /* the current translator left them so */
+    bool sp_aligned; /* SP is known to be aligned */
+    bool ended;      /* the block was left for good */
+    unsigned nstubs;
+    struct t1_stub stub[T1_MAX_STUBS];
+};
+
+/* Translates instruction t->i; false: not handled, use the interpreter. */
+typedef bool (*t1_fn)(struct t1 *t, uint32_t insn);
+
+static inline uint64_t t1_pc(const struct t1 *t)
+{
+    return t->b->pc + t->i * 4;
+}
+
+static inline unsigned t1_zr(unsigned r)
+{
+    return r == 31 ? T1_ZR : r;
+}
+
+static inline int t1_host(unsigned g)
+{
+    return g == T1_ZR ? -1 : jit_pin[g];
+}
+
+static inline struct x64_mem t1_slot(unsigned g)
+{
+    return x64_m(RBP, jit_off_x(g));
+}
+
+/* Guest register g in a host register: its own, or `scratch` loaded with it. Flags stay. */
+static inline int t1_get(struct t1 *t, unsigned g, int scratch)
+{
+    int h = t1_host(g);
+    if (h >= 0)
+        return h;
+    if (g == T1_ZR)
+        x64_mov_imm(t->e, scratch, 0);
+    else
+        x64_load(t->e, true, scratch, t1_slot(g));
+    return scratch;
+}
+
+/* A copy of guest register g in `dst`. */
+static inline void t1_copy(struct t1 *t, bool w, unsigned g, int dst)
+{
+    int h = t1_host(g);
+    if (h >= 0)
+        x64_mov_rr(t->e, w, dst, h);
+    else if (g == T1_ZR)
+        x64_mov_imm(t->e, dst, 0);
+    else
+        x64_load(t->e, w, dst, t1_slot(g));
+}
+
+/* Where to compute the new value of g: its own register or `scratch`; t1_put finishes. */
+static inline int t1_dst(unsigned g, int scratch)
+{
+    int h = t1_host(g);
+    return h >= 0 ? h : scratch;
+}
+
+static inline void t1_put(struct t1 *t, unsigned g, int host)
+{
+    int h = t1_host(g);
+    if (g == T1_SP)
+        t->sp_aligned = false;
+    if (g == T1_ZR)
+        return;
+    if (h < 0)
+        x64_store(t->e, true, host, t1_slot(g));
+    else if (h != host)
+        x64_mov_rr(t->e, true, h, host);
+}
+
+/* host = host op guest register. */
+static inline void t1_alu(struct t1 *t, bool w, enum x64_alu op, int host, unsigned g)
+{
+    int h = t1_host(g);
+    if (h >= 0)
+        x64_alu_rr(t->e, w, op, host, h);
+    else if (g == T1_ZR)
+        x64_alu_ri(t->e, w, op, host, 0);
+    else
+        x64_alu_rm(t->e, w, op, host, t1_slot(g));
+}
+
+static inline struct t1_stub *t1_stub(struct t1 *t, enum t1_stub_kind kind, uint8_t *from)
+{
+    if (t->nstubs == T1_MAX_STUBS) {
+        t->e->overflow = true;
+        t->nstubs = 0;
+    }
+    struct t1_stub *s = &t->stub[t->nstubs++];
+    *s = (struct t1_stub){.kind = kind, .from = from, .index = (uint16_t)t->i};
+    return s;
+}
+
+/* ---- flow.c ---- */
+/* Makes host flags the guest's and gives the x86 condition for an A64 one (not AL, NV). */
+enum x64_cc t1_cond(struct t1 *t, unsigned cond);
+/* Host flags are the guest's (sub sense): store them. RAX is lost. */
+void t1_save_flags(struct t1 *t);
+/* Leaves for a guest address, unconditionally. */
+void t1_exit(struct t1 *t, uint64_t target);
+void t1_exit_indirect(struct t1 *t); /* to RAX */
+void t1_interp(struct t1 *t, uint32_t insn);
+void t1_emit_stubs(struct t1 *t);
+/* SP alignment check where n is the stack pointer; the instruction's end must call t1_sp_check_end with the result. */
+struct t1_stub *t1_sp_check(struct t1 *t, unsigned n);
+
+/* ---- mem.c ---- */
+/* Probes the TLB for [RAX, RAX+bytes): falls through with RCX the addend, or jumps to the stub that is returned. */
+struct t1_stub *t1_probe(struct t1 *t, unsigned bytes, bool write, uint32_t info, enum t1_stub_kind kind);
+/* RAX = base + offset. */
+void t1_address(struct t1 *t, unsigned n, int64_t off);
+/* Rn += off after the access. */
+void t1_writeback(struct t1 *t, unsigned n, int64_t off);
+/* RAX = base + extended register, for register-offset forms of an access of 2^shift bytes. */
+bool t1_address_reg(struct t1 *t, uint32_t insn, unsigned shift);
+
+extern t1_fn t1_table[A64_ROW_COUNT];
+void t1_init_int(void);
+void t1_init_mem(void);
+void t1_init_flow(void);
+void t1_init_fp(void);
+
+#endif

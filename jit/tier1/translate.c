@@ -1,0 +1,86 @@
+/* Tier 1: from guest code to a block. */
+#include "jit/tier1/t1.h"
+
+#include <pthread.h>
+
+t1_fn t1_table[A64_ROW_COUNT];
+
+static void t1_init(void)
+{
+    t1_init_int();
+    t1_init_mem();
+    t1_init_flow();
+}
+
+/* Rows after which control never comes back to the next instruction within the block. */
+static bool t1_ends(unsigned row)
+{
+    switch (row) {
+    case A64_UNALLOCATED:
+    case A64_b:
+    case A64_bl:
+    case A64_br:
+    case A64_blr:
+    case A64_ret:
+    case A64_eret:
+    case A64_svc:
+    case A64_hvc:
+    case A64_smc:
+    case A64_brk:
+    case A64_hlt:
+    case A64_udf: return true;
+    default: return false;
+    }
+}
+
+/* Decodes up to the end of the block: an unconditional branch, an exception, the page's end, or enough. */
+static void t1_decode(struct t1 *t)
+{
+    const uint8_t *p = t->b->host;
+    unsigned room = (unsigned)(4096 - (t->b->pc & 0xfff)) / 4;
+    unsigned max = MIN(room, (unsigned)JIT_BLOCK_MAX_INSNS);
+
+    for (t->n = 0; t->n < max;) {
+        uint32_t insn = le32_get(p + t->n * 4);
+        unsigned row = a64_decode(insn);
+
+        if (a64_rows[row].feature != ARM64_FEAT_BASE && !(t->v->cpu.model->features & BIT64(a64_rows[row].feature)))
+            row = A64_UNALLOCATED;
+        t->insn[t->n] = insn;
+        t->row[t->n++] = (uint16_t)row;
+        if (t1_ends(row))
+            break;
+    }
+}
+
+bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static const uint8_t nop5[JIT_ENTRY_NOP] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+    struct t1 t = {.j = j, .v = v, .b = b, .e = e};
+
+    pthread_once(&once, t1_init);
+    for (unsigned i = 0; i < sizeof(nop5); i++)
+        x64_u8(e, nop5[i]);
+    t1_decode(&t);
+    for (t.i = 0; t.i < t.n && !t.ended; t.i++) {
+        unsigned row = t.row[t.i];
+        uint32_t insn = t.insn[t.i];
+        bool simd = a64_rows[row].simd && !(b->ctx & JIT_CTX_FP);
+
+        t.keep_flags = false;
+        if (simd || !t1_table[row] || !t1_table[row](&t, insn)) {
+            t.sp_aligned = false;
+            t1_interp(&t, insn);
+        }
+        if (!t.keep_flags)
+            t.host_flags = false;
+    }
+    b->ninsns = (uint16_t)t.n;
+    if (!t.ended) {
+        t.i--;
+        t1_exit(&t, b->pc + t.n * 4);
+    }
+    t1_emit_stubs(&t);
+    return !e->overflow;
+}

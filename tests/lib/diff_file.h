@@ -1,0 +1,44 @@
+/*
+ * The differential tests' case file, shared by the generator (host) and the runner (AArch64, under the peer).
+ *
+ * A file is the header, the code image, then `count` states: what to load into the CPU before each case. The runner
+ * answers with a header and `count` states: what was there when each case stopped. A case is up to three instructions
+ * in a slot of four words at its pc; the fourth word, and every word outside of slots, is BRK #0, which is where cases
+ * stop. Memory is a window of 256 bytes; its contents are part of the state.
+ */
+#ifndef PIPIT_TESTS_DIFF_FILE_H
+#define PIPIT_TESTS_DIFF_FILE_H
+
+#include <stdint.h>
+
+#define DIFF_MAGIC 0x66696470u
+#define DIFF_CODE UINT64_C(0x1000000000) /* address of the code image */
+#define DIFF_MARGIN 0x8000u              /* bytes of BRK before and after the slots */
+#define DIFF_SLOT 16u                    /* bytes */
+#define DIFF_MEM UINT64_C(0x2000000800)  /* address of the window, inside its page */
+#define DIFF_MEM_SIZE 256u
+#define DIFF_BRK 0xd4200000u
+
+/* How a case stopped: the signal that Linux would deliver. */
+#define DIFF_SIG_ILL 4
+#define DIFF_SIG_TRAP 5
+#define DIFF_SIG_BUS 7
+#define DIFF_SIG_SEGV 11
+
+struct diff_header {
+    uint32_t magic, count;
+    uint64_t code_size; /* bytes of the image: margins and slots */
+    uint64_t zva_size;  /* of results: bytes that DC ZVA clears */
+};
+
+struct diff_state {
+    uint64_t x[32]; /* x[31] is SP */
+    uint64_t pc;
+    uint32_t nzcv; /* bits 31..28 */
+    uint32_t fpcr, fpsr;
+    uint32_t sig; /* of results */
+    uint64_t v[32][2];
+    uint8_t mem[DIFF_MEM_SIZE];
+};
+
+#endif
