@@ -268,9 +268,9 @@ static bool t1_logic_imm(struct t1 *t, uint32_t insn)
     bool w = t1_sf(insn);
     unsigned opc = bits32(insn, 30, 29), n = t1_zr(a64_rn(insn));
     unsigned d = opc == 3 ? t1_zr(a64_rd(insn)) : a64_rd(insn);
-    uint64_t imm;
+    uint64_t imm, unused;
 
-    a64_bitmask(insn >> 22 & 1, bits32(insn, 15, 10), bits32(insn, 21, 16), true, w ? 64 : 32, &imm, NULL);
+    a64_bitmask(insn >> 22 & 1, bits32(insn, 15, 10), bits32(insn, 21, 16), true, w ? 64 : 32, &imm, &unused);
     if (!w)
         imm = (uint32_t)imm;
     if (opc == 1 && n == T1_ZR)
