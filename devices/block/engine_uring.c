@@ -12,6 +12,8 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "devices/block/engine.h"
 #include "vmm/base/log.h"
@@ -26,7 +28,6 @@ struct uring {
     unsigned prepared;          /* entries not yet submitted */
     unsigned in_kernel;         /* bounded by the completion queue's size */
     struct engine_list waiting; /* for room */
-    bool flush_posted;
     bool file_used[URING_FILES];
 };
 
@@ -66,15 +67,6 @@ static void uring_prepare(struct uring *u, struct io_uring_sqe *sqe, struct bloc
     u->in_kernel++;
 }
 
-static void uring_flush(struct block_engine *en);
-
-static void uring_flush_again(void *opaque)
-{
-    struct uring *u = opaque;
-    u->flush_posted = false;
-    uring_flush(&u->en);
-}
-
 static void uring_flush(struct block_engine *en)
 {
     struct uring *u = uring_of(en);
@@ -90,10 +82,7 @@ static void uring_flush(struct block_engine *en)
         /* The kernel is short of memory or wants completions taken first: once more from the loop. */
         if (rc != -EAGAIN && rc != -EBUSY && rc != 0)
             log_guest("block", "io_uring_submit: %s", strerror(-rc));
-        if (!u->flush_posted) {
-            u->flush_posted = true;
-            loop_post(en->loop, uring_flush_again, u);
-        }
+        block_flush_later(en);
         return;
     }
 }
@@ -206,6 +195,12 @@ static const struct engine_ops uring_ops = {
     .destroy = uring_destroy,
 };
 
+/* liburing 2.3 declares these two registrations but does not export them. */
+static int uring_register(struct io_uring *ring, unsigned op, void *arg, unsigned n)
+{
+    return syscall(__NR_io_uring_register, ring->ring_fd, op, arg, n) < 0 ? -errno : 0;
+}
+
 static int uring_restrict(struct io_uring *ring)
 {
     struct io_uring_restriction res[ARRAY_SIZE(uring_sqe_ops) + 3];
@@ -222,7 +217,7 @@ static int uring_restrict(struct io_uring *ring)
     res[n++].sqe_flags = IOSQE_FIXED_FILE;
     res[n].opcode = IORING_RESTRICTION_REGISTER_OP;
     res[n++].register_op = IORING_REGISTER_FILES_UPDATE;
-    return io_uring_register_restrictions(ring, res, n);
+    return uring_register(ring, IORING_REGISTER_RESTRICTIONS, res, n);
 }
 
 int engine_uring_create(struct block_engine **out, struct loop *l)
@@ -246,7 +241,7 @@ int engine_uring_create(struct block_engine **out, struct loop *l)
     rc = uring_restrict(&u->ring);
     if (rc < 0)
         goto exit_ring;
-    rc = io_uring_enable_rings(&u->ring);
+    rc = uring_register(&u->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
     if (rc < 0)
         goto exit_ring;
     rc = loop_fd_add(l, &u->watch, u->ring.ring_fd, LOOP_IN, uring_ready, u);
