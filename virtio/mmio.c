@@ -71,8 +71,6 @@ struct mmio {
     int efd;
     struct loop_fd *watch;
     _Atomic uint32_t pending;
-    _Atomic(bool) loop_known;
-    pthread_t loop_thread;
 
     pthread_mutex_t irq_lock; /* leaf; isr and the line */
     uint32_t isr;
@@ -267,20 +265,12 @@ static void mmio_serve(void *opaque, int fd, unsigned events)
             vd->ops->notify(vd, i);
 }
 
-static void mmio_learn_loop(void *opaque)
-{
-    struct mmio *m = opaque;
-    m->loop_thread = pthread_self();
-    atomic_store(&m->loop_known, true);
-}
-
 /* --- the vCPUs' half --- */
 
 /* Returns with the device reset. Called without the lock. */
 static void mmio_reset_device(struct mmio *m)
 {
-    bool elsewhere = atomic_load(&m->loop_known) && !pthread_equal(m->loop_thread, pthread_self());
-    if (!elsewhere) {
+    if (loop_is_mine(m->t.loop)) {
         atomic_store(&m->pending, 0);
         mmio_serve_reset(m);
         return;
@@ -634,7 +624,6 @@ int virtio_mmio_create(struct device **out, struct virtio_device *vdev, struct m
     vdev->transport = &m->t;
     for (unsigned i = 0; i < vdev->nqueues; i++)
         m->q[i].size = vdev->queue_max;
-    loop_post(l, mmio_learn_loop, m);
 made:
     *out = &m->dev;
     return 0;

@@ -22,17 +22,31 @@ void engine_thread_init(void)
         thread_init();
 }
 
+static void block_later(void *opaque);
+
 int block_engine_create(struct block_engine **out, struct loop *l, bool force_threads, struct err *e)
 {
+    struct block_engine *en;
+    int rc = -EPERM;
+
     /* A file size limit is an error of the write that meets it, not the end of the process. */
     signal(SIGXFSZ, SIG_IGN);
     if (!force_threads) {
-        int rc = engine_uring_create(out, l);
-        if (rc == 0)
-            return 0;
-        log_debug("block", "io_uring is refused (%s), threads do its work", strerror(-rc));
+        rc = engine_uring_create(&en, l);
+        if (rc < 0)
+            log_debug("block", "io_uring is refused (%s), threads do its work", strerror(-rc));
     }
-    return engine_threads_create(out, l, e);
+    if (rc < 0)
+        rc = engine_threads_create(&en, l, e);
+    if (rc < 0)
+        return rc;
+    rc = loop_timer_add(l, &en->later, block_later, en);
+    if (rc < 0) {
+        en->ops->destroy(en);
+        return err_set(e, -rc, "the block engine cannot be made: %s", strerror(-rc));
+    }
+    *out = en;
+    return 0;
 }
 
 const char *block_engine_name(const struct block_engine *en)
@@ -42,8 +56,10 @@ const char *block_engine_name(const struct block_engine *en)
 
 void block_engine_destroy(struct block_engine *en)
 {
-    if (en)
-        en->ops->destroy(en);
+    if (!en)
+        return;
+    loop_timer_remove(en->later);
+    en->ops->destroy(en);
 }
 
 void block_close(struct block *b)
@@ -75,9 +91,8 @@ void block_finish(struct block_req *r, int result)
     r->done(r, result);
 }
 
-static void block_tell_refused(void *opaque)
+static void block_tell_refused(struct block_engine *en)
 {
-    struct block_engine *en = opaque;
     struct engine_list now = en->refused;
     struct block_req *r;
 
@@ -86,13 +101,26 @@ static void block_tell_refused(void *opaque)
         block_finish(r, engine_io(r)->result);
 }
 
+static void block_later(void *opaque)
+{
+    struct block_engine *en = opaque;
+
+    block_tell_refused(en);
+    en->ops->flush(en);
+}
+
+void block_flush_later(struct block_engine *en)
+{
+    loop_timer_set(en->later, 0);
+}
+
 void block_finish_later(struct block_req *r, int result)
 {
     struct block_engine *en = engine_io(r)->block->engine;
 
     engine_io(r)->result = result;
     if (!en->refused.first)
-        loop_post(en->loop, block_tell_refused, en);
+        loop_timer_set(en->later, 0);
     engine_list_add(&en->refused, r);
 }
 

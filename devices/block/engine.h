@@ -75,7 +75,8 @@ struct block_engine {
     const struct engine_ops *ops;
     struct loop *loop;
     unsigned plugged;
-    struct engine_list refused; /* finished without any operation; told from the loop */
+    struct loop_timer *later;   /* fires at once: tells what was refused, flushes what could not be */
+    struct engine_list refused; /* finished without any operation */
 };
 
 struct block_ops {
@@ -99,6 +100,8 @@ struct block {
 void block_finish(struct block_req *r, int result);
 /* The same, from the loop. */
 void block_finish_later(struct block_req *r, int result);
+/* Makes the loop call flush soon. */
+void block_flush_later(struct block_engine *en);
 /* An engine's report: the request's operation is over. */
 void block_step(struct block_req *r, int result);
 

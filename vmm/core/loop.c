@@ -58,6 +58,8 @@ struct loop {
     int epoll_fd;
     int wake_fd;
     atomic_bool stop;
+    atomic_bool running;
+    pthread_t runner; /* valid while running */
     bool dispatching;
     unsigned nalways; /* descriptors with `always` set */
     struct list fds, dead;
@@ -259,6 +261,8 @@ void loop_run(struct loop *l)
 {
     struct epoll_event ev[LOOP_BATCH];
 
+    l->runner = pthread_self();
+    atomic_store(&l->running, true);
     while (!atomic_load(&l->stop)) {
         int n = epoll_wait(l->epoll_fd, ev, LOOP_BATCH, loop_always_ready(l) ? 0 : -1);
 
@@ -280,7 +284,13 @@ void loop_run(struct loop *l)
         l->dispatching = false;
         loop_free_list(&l->dead);
     }
+    atomic_store(&l->running, false);
     atomic_store(&l->stop, false);
+}
+
+bool loop_is_mine(const struct loop *l)
+{
+    return !atomic_load(&l->running) || pthread_equal(l->runner, pthread_self());
 }
 
 int loop_fd_add(struct loop *l, struct loop_fd **out, int fd, unsigned events, loop_fd_fn fn, void *opaque)

@@ -7,6 +7,7 @@
 #ifndef PIPIT_CORE_LOOP_H
 #define PIPIT_CORE_LOOP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vmm/base/err.h"
@@ -27,6 +28,8 @@ void loop_destroy(struct loop *l);
 /* Runs until loop_stop. */
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
+/* True on the loop thread, and on any thread while loop_run is not running: nothing else touches the loop's objects. */
+bool loop_is_mine(const struct loop *l);
 /* Makes the loop call fn(opaque) soon. Never blocks, never fails after loop_create; calls may be posted from signal
  * handlers only through loop_stop. */
 void loop_post(struct loop *l, loop_fn fn, void *opaque);
