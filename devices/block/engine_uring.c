@@ -28,7 +28,6 @@ struct uring {
     unsigned prepared;          /* entries not yet submitted */
     unsigned in_kernel;         /* bounded by the completion queue's size */
     struct engine_list waiting; /* for room */
-    bool flush_posted;
     bool file_used[URING_FILES];
 };
 
@@ -68,15 +67,6 @@ static void uring_prepare(struct uring *u, struct io_uring_sqe *sqe, struct bloc
     u->in_kernel++;
 }
 
-static void uring_flush(struct block_engine *en);
-
-static void uring_flush_again(void *opaque)
-{
-    struct uring *u = opaque;
-    u->flush_posted = false;
-    uring_flush(&u->en);
-}
-
 static void uring_flush(struct block_engine *en)
 {
     struct uring *u = uring_of(en);
@@ -92,10 +82,7 @@ static void uring_flush(struct block_engine *en)
         /* The kernel is short of memory or wants completions taken first: once more from the loop. */
         if (rc != -EAGAIN && rc != -EBUSY && rc != 0)
             log_guest("block", "io_uring_submit: %s", strerror(-rc));
-        if (!u->flush_posted) {
-            u->flush_posted = true;
-            loop_post(en->loop, uring_flush_again, u);
-        }
+        block_flush_later(en);
         return;
     }
 }
