@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -161,6 +162,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(fsync, R_LOOP | R_WORKER),
     ROW(fallocate, R_LOOP | R_WORKER),
     ROW(io_uring_enter, R_LOOP | R_WORKER),
+    ROW(io_uring_register, R_MAIN, IF(IS(1, IORING_REGISTER_FILES_UPDATE))), /* closing a disk, at the end */
     ROW(ioctl, R_LOOP | R_WORKER, IF(IS(1, BLKDISCARD))),
     ROW(ioctl, R_LOOP | R_WORKER, IF(IS(1, BLKZEROOUT))),
     ROW(ioctl, R_LOOP | R_WORKER, IF(IS(1, BLKGETSIZE64))),
