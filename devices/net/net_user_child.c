@@ -406,6 +406,22 @@ static int child_publish(struct child *c, const struct net_hostfwd *f, struct er
     }
 }
 
+/* libslirp listens with a backlog of one: of many connections that come at once, the host's kernel would let most wait
+ * for the peer's retransmissions, and forget some. Its listening sockets are all that is open above ours. */
+static void child_raise_backlogs(int sock)
+{
+    int end = fcntl(sock, F_DUPFD_CLOEXEC, CHILD_FD + 1); /* the first free one */
+
+    for (int fd = CHILD_FD + 1; fd < end; fd++) {
+        int listening = 0;
+        socklen_t len = sizeof(listening);
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
+            listen(fd, SOMAXCONN);
+    }
+    if (end >= 0)
+        close(end);
+}
+
 /* Own session, default signals, the parent's death is ours; no descriptor but 0..2 and the socket. */
 static int child_detach(int sock, int parent_pid)
 {
@@ -505,6 +521,7 @@ static int child_prepare(struct child *c, const struct net_user_config *cfg, int
         r = child_publish(c, &cfg->fwd[i], e);
     if (r)
         return r;
+    child_raise_backlogs(c->sock);
     c->cap = 64;
     c->pfd = malloc(c->cap * sizeof(*c->pfd));
     if (!c->pfd)

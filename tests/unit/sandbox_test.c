@@ -129,15 +129,19 @@ static int common_calls(void)
 {
     struct timespec ts = {.tv_nsec = 1000};
     uint64_t one = 1;
-    char *volatile p;
+    char *p;
     void *m;
 
     for (size_t size = 16; size < (8u << 20); size *= 4) { /* brk, mmap, mremap, munmap */
+        char *more;
         p = malloc(size);
-        NEED(p);
-        memset(p, 1, size);
-        p = realloc(p, size * 2);
-        NEED(p);
+        more = p ? realloc(p, size * 2) : NULL;
+        if (!more) {
+            free(p);
+            return 1;
+        }
+        p = more;
+        memset(p, 1, size * 2);
         free(p);
     }
     m = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
