@@ -27,7 +27,7 @@ peer_from_backports() {
         # What the host has installed need not be fetched.
         cp /var/lib/dpkg/status "$apt_dir/status"
         apt_get update 2>/dev/null || true
-        apt_cache policy qemu-system-arm | grep -q -- -backports || exit 1
+        apt_cache policy qemu-system-arm | grep -- -backports >/dev/null || exit 1
         apt_get install -y --download-only --no-install-recommends -t "$apt_release-backports" qemu-system-arm
         mkdir -p "$peer/tree"
         for deb in "$apt_dir"/cache/archives/*.deb; do
@@ -51,6 +51,7 @@ fi
 
 make -s -j"$(nproc)" MODE=release all
 tools/guest.sh
+tests/rootfs.sh
 echo "pipit: $("$pipit" --version | head -n 1)"
 echo "peer: $("$peer" --version | head -n 1)"
 exec python3 tools/bench.py "$pipit" "$peer" "$cache" "$@"
