@@ -4,7 +4,7 @@
 #
 # mmdebstrap fetches and unpacks the packages and runs none of their scripts, so that neither root, nor binfmt_misc, nor
 # an emulator is needed; what the scripts would have done for these programs is little, and done here. The programs'
-# work (tests/rootfs/) is in the disk's /work. What is there already is kept until the list or the work changes.
+# work (tests/rootfs/) is in the disk's /programs. What is there already is kept until the list or the work changes.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${PIPIT_CACHE:-$root/.cache}
@@ -37,9 +37,9 @@ if [ ! -s "$out/disk.img" ] || [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]
     rm -rf "$tree" "$out/disk.img"
     mkdir -p "$tree"
     tar -C "$tree" --no-same-owner -xf "$out/tree.tar"
-    mkdir -p "$tree"/{dev,proc,sys,tmp,run,work}
+    mkdir -p "$tree"/{dev,proc,sys,tmp,run,programs}
     [ -e "$tree/bin/sh" ] || ln -s dash "$tree/bin/sh"
-    cp "$root"/tests/rootfs/* "$tree/work/"
+    cp "$root"/tests/rootfs/* "$tree/programs/"
     truncate -s 2G "$out/disk.new"
     /sbin/mke2fs -q -F -t ext4 -L pipit-rootfs -E root_owner=0:0,lazy_itable_init=1 -d "$tree" "$out/disk.new"
     mv "$out/disk.new" "$out/disk.img"

@@ -86,7 +86,7 @@ def programs():
         with tempfile.TemporaryDirectory() as tmp:
             disk = f"{tmp}/disk.img"
             subprocess.run(["cp", "--sparse=always", f"{CACHE}/rootfs/disk.img", disk], check=True)
-            _, text = run(binary, "console=ttyAMA0 quiet pipit.chroot=/work/guest.sh", disk, cpus=2, memory=1024)
+            _, text = run(binary, "console=ttyAMA0 quiet pipit.chroot=/programs/guest.sh", disk, cpus=2, memory=1024)
         found, mode = {}, ""
         for said in text.splitlines():
             if m := re.match(r"mode (\w+)$", said):

@@ -21,7 +21,7 @@ PYTHON="qemu-aarch64 -L $tree $(readlink -f "$tree/usr/bin/python3")" PYTHONHOME
     "$root/tests/rootfs/work.sh" "$root/tests/rootfs" alone float >>"$tmp/want"
 
 cp --sparse=always "$PIPIT_CACHE/rootfs/disk.img" "$tmp/disk.img"
-vm_command "$PIPIT_CACHE/guest/vmlinuz" "$PIPIT_CACHE/guest/initrd.img" 'console=ttyAMA0 quiet pipit.chroot=/work/guest.sh' \
+vm_command "$PIPIT_CACHE/guest/vmlinuz" "$PIPIT_CACHE/guest/initrd.img" 'console=ttyAMA0 quiet pipit.chroot=/programs/guest.sh' \
     "$tmp/disk.img" 2 1024
 timeout -k 5 500 "${vm[@]}" </dev/null 2>&1 | tr -d '\r' | tee "$tmp/console"
 status=${PIPESTATUS[0]}

@@ -3,5 +3,5 @@
 [ $# -gt 0 ] && [ -n "$1" ] || set -- alone,together
 for mode in $(echo "$1" | tr , ' '); do
     echo "mode $mode"
-    sh /work/work.sh /work "$mode"
+    sh /programs/work.sh /programs "$mode"
 done
