@@ -30,6 +30,7 @@ RULES = {
     "jit/ir/": JIT,
     "jit/opt/": JIT + ["jit/ir/"],
     "jit/x64/": JIT + ["jit/ir/"],
+    "jit/tier1/": JIT + ["jit/a64/", "jit/x64/", "jit/rt/"],
     "jit/rt/": JIT + ["jit/"],
     "vmm/machine/": ROOMS,
     "vmm/service/": ROOMS,
