@@ -207,7 +207,7 @@ const uint8_t *jit_find(struct jit_vcpu *v)
         return NULL;
     }
     host = jit_fetch_ptr(v, c->pc);
-    if (!host)
+    if (!host || jit_illegal_state(c))
         return NULL;
     pthread_mutex_lock(&j->lock);
     b = jit_get(j, v, c->pc, host);

@@ -113,6 +113,9 @@ static int jit_op_rmw(struct arm64_cpu *c, uint64_t va, unsigned size, enum a64_
     atomic_uchar *pf;
     uint8_t *p;
 
+    /* A fault that a read would raise too is reported as a read's (ESR_EL1.WnR). */
+    if ((va & (size - 1)) == 0 && jit_check(c, va, false, flags))
+        return A64_TRAPPED;
     if (jit_atomic_ptr(v, va, size, flags, &p, &pf))
         return A64_TRAPPED;
     switch (size) {
@@ -150,6 +153,9 @@ static int jit_op_cas(struct arm64_cpu *c, uint64_t va, unsigned size, void *exp
     atomic_uchar *pf;
     uint8_t *p;
 
+    /* A fault that a read would raise too is reported as a read's (ESR_EL1.WnR). */
+    if ((va & (size - 1)) == 0 && jit_check(c, va, false, flags))
+        return A64_TRAPPED;
     if (jit_atomic_ptr(v, va, size, flags, &p, &pf))
         return A64_TRAPPED;
     switch (size) {
@@ -222,6 +228,9 @@ static int jit_op_zero_block(struct arm64_cpu *c, uint64_t va)
 {
     static const uint8_t zero[16];
 
+    /* A fault reports the address in the register (FAR_EL1), so that comes first; the rest is in the same page. */
+    if (jit_check(c, va, true, 0))
+        return A64_TRAPPED;
     va &= ~(uint64_t)(JIT_ZVA_SIZE - 1);
     for (unsigned i = 0; i < JIT_ZVA_SIZE; i += sizeof(zero))
         if (jit_store(c, va + i, sizeof(zero), zero, 0))

@@ -244,6 +244,8 @@ void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code);
 const uint8_t *jit_fetch_ptr(struct jit_vcpu *v, uint64_t pc);
 int jit_load(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags);
 int jit_store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, unsigned flags);
+/* Would one byte at va be readable or writable? A64_TRAPPED after the abort where not. */
+int jit_check(struct arm64_cpu *c, uint64_t va, bool write, unsigned flags);
 /* Host pointer for an atomic access with write permission: 0, or A64_TRAPPED. Where *pflags is not NULL and has
  * MEM_PAGE_CODE, jit_written must follow the write. */
 int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host,
@@ -255,6 +257,17 @@ void jit_tlb_protect(struct jit *j, const uint8_t *host_page);
 
 /* Forgets all code addresses; with the vCPU outside. */
 void jit_jc_clear(struct jit_vcpu *v);
+
+#define JIT_EC_ILLEGAL 0x0e /* ESR_EL1.EC */
+/* With PSTATE.IL set, by an illegal exception return, an instruction that could be fetched raises an Illegal Execution
+ * state exception (Arm ARM D1.3.3, D1.4.3). Only ERET sets it, and ERET always comes back to the run loop. */
+static inline bool jit_illegal_state(struct arm64_cpu *c)
+{
+    if (likely(!(c->pstate_misc & PSTATE_IL)))
+        return false;
+    c->ops->exception(c, JIT_EC_ILLEGAL, 0, 0);
+    return true;
+}
 
 /* cache.c */
 int jit_cache_init(struct jit *j, size_t size, struct err *e);

@@ -79,7 +79,7 @@ static bool jit_interp_one(struct jit_vcpu *v)
         return false;
     }
     p = jit_fetch_ptr(v, c->pc);
-    if (!p)
+    if (!p || jit_illegal_state(c))
         return false;
     a64_interp_step(c, le32_get(p));
     return true;

@@ -553,6 +553,14 @@ int jit_store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, 
     return 0;
 }
 
+int jit_check(struct arm64_cpu *c, uint64_t va, bool write, unsigned flags)
+{
+    struct jit_vcpu *v = jit_vcpu_of(c);
+    struct jit_place p;
+
+    return jit_place_of(v, va, write, jit_access_view(v, flags), &p);
+}
+
 int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host,
                    atomic_uchar **pflags)
 {

@@ -268,6 +268,7 @@ static int accel_jit_vcpu_create(struct accel *accel, unsigned index, struct vcp
     arm64_cpu_init(v->cpu, a->cfg->model, index);
     v->cpu->ops = &accel_jit_ops;
     v->cpu->machine = &v->vcpu;
+    v->cpu->mem = a->cfg->mem;
     *out = &v->vcpu;
     return 0;
 }
