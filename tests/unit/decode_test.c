@@ -183,6 +183,7 @@ static void disassembly_of_known_words(void)
     static const struct word words[] = {
 #define WORD(insn, text) {insn, text},
 #include "tests/decode/base_words.def"
+#include "tests/decode/simd_words.def"
 #undef WORD
     };
     unsigned bad = 0;
