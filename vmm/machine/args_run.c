@@ -363,7 +363,8 @@ static const struct run_option *find_option(const char *word, const char **value
     return NULL;
 }
 
-/* The console and what the kernel is told about it. */
+/* The console and what the kernel is told about it. Where the virtio console is a module (Debian), the PL011 must carry
+ * what comes before it; the last one named is /dev/console. */
 static int settle_console(struct run_args *a, struct err *e)
 {
     struct vm_config *c = a->c;
@@ -380,7 +381,7 @@ static int settle_console(struct run_args *a, struct err *e)
             return r;
     }
     if (!config_cmdline_has(c->cmdline, "console="))
-        config_cmdline_append(c, a->console == CONSOLE_VIRTIO ? "console=hvc0" : "console=ttyAMA0");
+        config_cmdline_append(c, a->console == CONSOLE_VIRTIO ? "console=ttyAMA0 console=hvc0" : "console=ttyAMA0");
     return 0;
 }
 

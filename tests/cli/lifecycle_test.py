@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+# limit: 200
+"""How a machine starts, ends, resets and treats its terminal, with guests of a few instructions.
+
+The guests are flat binaries, written here word by word; they start at 0x40080000 with the MMU off.
+"""
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+import time
+
+ROOT = os.environ.get("PIPIT_ROOT", os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+PIPIT = os.environ.get("PIPIT", os.path.join(ROOT, "build/release/pipit"))
+LIMIT = 20
+
+UART = 0x09000000
+SYSTEM_OFF, SYSTEM_RESET, CPU_OFF, CPU_ON, AFFINITY_INFO = 0x84000008, 0x84000009, 0x84000002, 0xC4000003, 0xC4000004
+
+
+# --- an assembler for what is needed here ---
+def li(reg, value):
+    return [0xD2800000 | (value & 0xFFFF) << 5 | reg, 0xF2A00000 | (value >> 16 & 0xFFFF) << 5 | reg]
+
+
+def call(function):
+    return li(0, function) + [0xD4000002]  # hvc #0
+
+
+SPIN = [0x14000000]  # b .
+SLEEP = [0xD503207F, 0x17FFFFFF]  # wfi; b back
+
+
+def branch(cond, words):  # b.cond over so many words
+    return [0x54000000 | (words + 1) << 5 | {"eq": 0, "ne": 1, "ge": 10}[cond]]
+
+
+def ldr(rt, rn):
+    return [0xB9400000 | rn << 5 | rt]
+
+
+def store(rt, rn):
+    return [0xB9000000 | rn << 5 | rt]
+
+
+def put(text):
+    code = li(5, UART)
+    for c in text.encode():
+        code += li(4, c) + [0x39000000 | 5 << 5 | 4]  # strb w4, [x5]
+    return code
+
+
+def cmp_reg(a, b):
+    return [0x6B00001F | b << 16 | a << 5]
+
+
+def cmp_imm(a, imm):
+    return [0x7100001F | imm << 10 | a << 5]
+
+
+# The device tree's address is in x0, and its magic number is there.
+CHECK_DTB = ldr(1, 0) + li(2, 0xEDFE0DD0) + cmp_reg(1, 2) + branch("eq", 3) + call(SYSTEM_RESET) + call(SYSTEM_OFF)
+
+# Counts its starts at 32 MiB into RAM, destroys its own first instruction, and resets twice.
+THREE_BOOTS = (
+    li(1, 0x42000000)
+    + ldr(2, 1)
+    + [0x11000400 | 2 << 5 | 2]  # add w2, w2, #1
+    + store(2, 1)
+    + put("boot;")
+    + li(3, 0x40080000)
+    + store(31, 3)
+    + cmp_imm(2, 3)
+    + branch("ge", 3)
+    + call(SYSTEM_RESET)
+    + call(SYSTEM_OFF)
+)
+
+
+def two_cpus():
+    """CPU 0 starts CPU 1 three times over; CPU 1 says so and switches itself off; then CPU 0 ends the machine."""
+    second = 0x40080400
+    code = li(6, 3)
+    again = len(code)
+    code += li(1, 1) + li(2, second) + li(3, 0x77) + call(CPU_ON)
+    code += cmp_imm(0, 0) + branch("eq", 3) + call(SYSTEM_RESET)
+    wait = len(code)
+    code += li(1, 1) + li(2, 0) + call(AFFINITY_INFO) + cmp_imm(0, 1)
+    code += [0x54000001 | ((wait - len(code)) & 0x7FFFF) << 5]  # b.ne wait
+    code += [0x71000400 | 6 << 5 | 6]  # subs w6, w6, #1
+    code += [0x54000001 | ((again - len(code)) & 0x7FFFF) << 5]  # b.ne again
+    code += call(SYSTEM_OFF)
+    code += [0] * (0x100 - len(code))
+    # x0 is the context number.
+    return code + cmp_imm(0, 0x77) + branch("eq", 3) + call(SYSTEM_RESET) + put("on;") + call(CPU_OFF) + SPIN
+
+
+# --- running ---
+results = []
+
+
+def item(name, good, why=""):
+    results.append(good)
+    print(f"ok {name}" if good else f"FAIL {name}: {why}", flush=True)
+
+
+def guest(words):
+    f = tempfile.NamedTemporaryFile(prefix="pipit-guest-", suffix=".bin")
+    f.write(struct.pack(f"<{len(words)}I", *words))
+    f.flush()
+    return f
+
+
+def elf(words):
+    """The same as an ELF program at the flat binary's address, for QEMU's command line."""
+    code = struct.pack(f"<{len(words)}I", *words)
+    head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 183, 1, 0x40080000, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 7, 0x1000, 0x40080000, 0x40080000, len(code), len(code), 0x1000)
+    f = tempfile.NamedTemporaryFile(prefix="pipit-guest-", suffix=".elf")
+    f.write((head + segment).ljust(0x1000, b"\0") + code)
+    f.flush()
+    return f
+
+
+def run_command(kernel, *options):
+    return [PIPIT, "run", "--kernel", kernel, "--kernel-format", "flat", "--net", "none", "--memory", "64M", *options]
+
+
+def run(command):
+    try:
+        p = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, check=False)
+    except subprocess.TimeoutExpired as e:
+        return None, e.stdout or b"", e.stderr or b""
+    return p.returncode, p.stdout, p.stderr
+
+
+def ends(name, words, status, output, *options):
+    with guest(words) as g:
+        got, out, err = run(run_command(g.name, *options))
+    item(name, got == status and out == output.encode(), f"status {got}, {out!r}, {err!r}")
+
+
+def check_ends():
+    ends("poweroff", call(SYSTEM_OFF), 0, "")
+    ends("output", put("hello\n") + call(SYSTEM_OFF), 0, "hello\n")
+    ends("device-tree-in-x0", CHECK_DTB, 0, "", "--no-reboot")
+    ends("reset-no-reboot", call(SYSTEM_RESET), 3, "", "--no-reboot")
+    ends("reset-in-place", THREE_BOOTS, 0, "boot;boot;boot;")
+    ends("reset-in-place-8-cpus", THREE_BOOTS, 0, "boot;boot;boot;", "--cpus", "8")
+    ends("reset-in-place-interp", THREE_BOOTS, 0, "boot;boot;boot;", "--jit", "interp")
+    for gic in "2", "3":
+        ends(f"cpu-on-off-gic{gic}", two_cpus(), 0, "on;on;on;", "--cpus", "2", "--gic", gic, "--no-reboot")
+    ends("sandbox-off", put("x") + call(SYSTEM_OFF), 0, "x", "--sandbox", "off")
+    with elf(call(SYSTEM_RESET)) as g:
+        status, _, err = run([PIPIT, "qemu", "-M", "virt", "-m", "64", "-nodefaults", "-kernel", g.name, "-no-reboot"])
+        item("qemu-reset-no-reboot", status == 0 and not err, f"status {status}, {err!r}")
+    with elf(put("elf") + call(SYSTEM_OFF)) as g, tempfile.TemporaryDirectory() as d:
+        line = [PIPIT, "qemu", "-M", "virt", "-m", "64", "-nodefaults", "-kernel", g.name, "-serial", f"file:{d}/out"]
+        status, _, err = run(line)
+        with open(f"{d}/out", "rb") as f:
+            wrote = f.read()
+        item("qemu-serial-file", status == 0 and wrote == b"elf", f"status {status}, {err!r}, file {wrote!r}")
+
+
+def start_until_output(command):
+    """Starts a guest that prints one dot when it runs."""
+    p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    timer = threading.Timer(LIMIT, p.kill)
+    timer.start()
+    ready = p.stdout.read(1) == b"."
+    return p, timer, ready
+
+
+def check_signals():
+    for name, code in ("spin", SPIN), ("sleep", SLEEP):
+        for sig in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
+            with guest(put(".") + code) as g, tempfile.TemporaryDirectory() as d:
+                pidfile = d + "/pid"
+                p, timer, ready = start_until_output(run_command(g.name, "--cpus", "2", "--pidfile", pidfile))
+                with open(pidfile, encoding="ascii") as f:
+                    named = int(f.read()) == p.pid
+                start = time.monotonic()
+                p.send_signal(sig)
+                p.wait()
+                took = time.monotonic() - start
+                timer.cancel()
+                err = p.stderr.read()
+                good = ready and named and p.returncode == 128 + sig and took < 5 and not os.listdir(d) and not err
+                item(f"{name}-{sig.name}", good, f"status {p.returncode} after {took:.1f} s, {err!r}")
+    with elf(put(".") + SPIN) as g:
+        line = [PIPIT, "qemu", "-M", "virt", "-m", "64", "-nodefaults", "-serial", "stdio", "-kernel", g.name]
+        p, timer, ready = start_until_output(line)
+        p.terminate()
+        p.wait()
+        timer.cancel()
+        item("qemu-SIGTERM", ready and p.returncode == 0, f"status {p.returncode}")
+
+
+def check_stalled_output():
+    """A guest that floods a pipe which nobody reads is still ended by a signal."""
+    flood = li(5, UART) + li(4, 0x41) + [0x39000000 | 5 << 5 | 4, 0x17FFFFFF]
+    with guest(put(".") + flood) as g:
+        p, timer, ready = start_until_output(run_command(g.name))
+        time.sleep(1)
+        start = time.monotonic()
+        p.terminate()
+        p.wait()
+        took = time.monotonic() - start
+        timer.cancel()
+        item("stalled-output", ready and p.returncode == 143 and took < 10, f"status {p.returncode} after {took:.1f} s")
+
+
+def read_until(fd, text):
+    got = b""
+    deadline = time.monotonic() + LIMIT
+    while text not in got and time.monotonic() < deadline:
+        try:
+            got += os.read(fd, 4096)
+        except BlockingIOError:
+            time.sleep(0.02)
+        except OSError:
+            break
+    return got
+
+
+def check_terminal(name, how, status):
+    """On a terminal: raw while it runs, as before when it has ended."""
+    with guest(put("ready") + SLEEP) as g:
+        master, slave = pty.openpty()
+        fcntl.fcntl(master, fcntl.F_SETFL, fcntl.fcntl(master, fcntl.F_GETFL) | os.O_NONBLOCK)
+        before = termios.tcgetattr(slave)
+        p = subprocess.Popen(run_command(g.name), stdin=slave, stdout=slave, stderr=slave)
+        timer = threading.Timer(LIMIT, p.kill)
+        timer.start()
+        ready = b"ready" in read_until(master, b"ready")
+        raw = not termios.tcgetattr(slave)[3] & (termios.ICANON | termios.ECHO)
+        helped = True
+        if how == "keys":
+            os.write(master, b"\x01h")
+            helped = b"Ctrl-A x" in read_until(master, b"Ctrl-A Ctrl-A")
+            os.write(master, b"\x01x")
+        else:
+            p.send_signal(how)
+        p.wait()
+        timer.cancel()
+        restored = termios.tcgetattr(slave) == before
+        os.close(slave)
+        os.close(master)
+    item(name, ready and raw and helped and restored and p.returncode == status,
+         f"ready {ready}, raw {raw}, help {helped}, restored {restored}, status {p.returncode}")
+
+
+def check_dtb():
+    with tempfile.TemporaryDirectory() as d:
+        status, _, err = run([PIPIT, "run", "--dump-dtb", d + "/x.dtb", "--cpus", "3", "--disk", d + "/none.img"])
+        blob = b""
+        if status == 0:
+            with open(d + "/x.dtb", "rb") as f:
+                blob = f.read()
+        size = struct.unpack(">I", blob[4:8])[0] if len(blob) >= 8 else 0
+        good = blob[:4] == b"\xd0\x0d\xfe\xed" and size == len(blob)
+        good = good and all(w in blob for w in (b"pl011@9000000", b"cpu@2", b"virtio_mmio@a000000", b"console=ttyAMA0"))
+        item("dump-dtb", status == 0 and good and os.listdir(d) == ["x.dtb"], f"status {status}, {len(blob)} bytes, {err!r}")
+
+
+def main():
+    check_ends()
+    check_signals()
+    check_stalled_output()
+    check_terminal("terminal-keys", "keys", 0)
+    check_terminal("terminal-SIGTERM", signal.SIGTERM, 143)
+    check_dtb()
+    return not all(results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+#!/bin/bash
+# limit: 120
+# Command lines that must end in one clear sentence on standard error, the right status, and nothing left behind.
+set -uo pipefail
+root=${PIPIT_ROOT:-$(cd "$(dirname "$0")/../.." && pwd)}
+pipit=${PIPIT:-$root/build/release/pipit}
+dir=$(mktemp -d)
+holder=
+trap '[ -z "$holder" ] || kill "$holder" 2>/dev/null; rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+ln -s "$pipit" qemu-system-aarch64
+bad=0
+
+# says NAME STATUS TEXT COMMAND...: the command ends with STATUS, prints nothing on stdout and, on stderr, one line that
+# has TEXT.
+says() {
+    local name=$1 status=$2 text=$3 got
+    shift 3
+    timeout -k 5 20 "$@" >out 2>err </dev/null
+    got=$?
+    if [ "$got" != "$status" ]; then
+        cat out err
+        echo "FAIL $name: status $got, not $status"
+    elif [ -s out ] || [ "$(wc -l <err)" != 1 ]; then
+        cat out err
+        echo "FAIL $name: not one line on standard error"
+    elif ! grep -qF -e "$text" err; then
+        cat err
+        echo "FAIL $name: its sentence has no \"$text\""
+    else
+        echo "ok $name"
+        return
+    fi
+    bad=1
+}
+
+# An arm64 kernel of one instruction, a branch to itself.
+image() {
+    python3 - "$1" <<'P'
+import struct, sys
+head = struct.pack("<IIQQQQQQII", 0x14000000, 0, 0x80000, 0x1000, 0xa, 0, 0, 0, 0x644d5241, 0)
+open(sys.argv[1], "wb").write(head.ljust(0x1000, b"\0"))
+P
+}
+image Image
+head -c 1M /dev/urandom >garbage
+head -c 20 Image >short
+truncate -s 1M disk.img
+printf 'QFI\373\0\0\0\3' >qcow2.img
+truncate -s 1M qcow2.img
+mkdir folder
+free=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+
+says no-command 2 '"frob" is no command' "$pipit" frob
+says near-command 2 'did you mean run' "$pipit" rum
+says unknown-option 2 '--kernal is not known; did you mean --kernel' "$pipit" run --kernal x
+says bad-memory 2 '--memory much' "$pipit" run --kernel Image --memory much
+says bad-cpu 2 'CPU model z80' "$pipit" run --kernel Image --cpu z80
+says kvm 2 'kvm cannot be used' "$pipit" run --kernel Image --accel kvm
+says no-kernel 2 'no kernel' "$pipit" run
+says missing-kernel 1 'nothing-there' "$pipit" run --kernel nothing-there
+says folder-kernel 1 'folder' "$pipit" run --kernel folder
+says garbage-kernel 1 'garbage' "$pipit" run --kernel garbage
+says truncated-kernel 1 'short' "$pipit" run --kernel short
+says missing-initrd 1 'no-initrd' "$pipit" run --kernel Image --initrd no-initrd
+says missing-disk 1 'no-disk' "$pipit" run --kernel Image --disk no-disk
+says folder-disk 1 'folder' "$pipit" run --kernel Image --disk folder
+says qcow2-disk 1 'begins like a qcow2 image' "$pipit" run --kernel Image --disk qcow2.img
+says disk-twice 1 'disk.img' "$pipit" run --kernel Image --disk disk.img --disk disk.img
+says unwritable-log 1 'no-folder/log' "$pipit" run --kernel Image --log no-folder/log
+says unwritable-dtb 1 'no-folder/dtb' "$pipit" run --kernel Image --dump-dtb no-folder/dtb
+says unwritable-pidfile 1 'no-folder/pid' "$pipit" run --kernel Image --net none --pidfile no-folder/pid
+says qemu-board 1 'machine raspi3b is not supported' ./qemu-system-aarch64 -M raspi3b -kernel Image
+says qemu-option 1 'option -xyz is not supported' ./qemu-system-aarch64 -M virt -xyz
+says qemu-kernel 1 'no kernel' ./qemu-system-aarch64 -M virt
+says qemu-word 1 'addr' "$pipit" qemu -kernel Image -device virtio-rng-pci,addr=3
+says huge-memory 1 'this host has' "$pipit" run --kernel Image --memory 255G
+
+if [[ $("$pipit" --version) == *+user-network* ]]; then
+    python3 -c '
+import socket, sys, time
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", int(sys.argv[1])))
+s.listen()
+open("bound", "w").close()
+time.sleep(60)' "$free" &
+    holder=$!
+    for _ in $(seq 100); do
+        [ ! -e bound ] || break
+        sleep 0.1
+    done
+    says port-in-use 1 "$free" "$pipit" run --kernel Image --publish "127.0.0.1:$free:22"
+else
+    echo 'skip port-in-use: this build has no user network'
+fi
+
+rm -f bound
+if [ "$(ls | xargs)" = 'Image disk.img err folder garbage out qcow2.img qemu-system-aarch64 short' ]; then
+    echo 'ok nothing-left-behind'
+else
+    ls -l
+    echo 'FAIL nothing-left-behind: the folder has other files'
+    bad=1
+fi
+exit $bad

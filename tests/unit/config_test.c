@@ -1,0 +1,262 @@
+/* `pipit run`'s command line and the validation behind both command lines. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/check.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/machine/args.h"
+
+static struct vm_config c;
+static struct err e;
+
+/* Parses one command line, words separated by single spaces; a '~' stands for a space inside a word. */
+static int parse(const char *line)
+{
+    char *copy = strdup(line), *words[128], *save = NULL;
+    int n = 0, r;
+
+    for (char *w = strtok_r(copy, " ", &save); w && n < 128; w = strtok_r(NULL, " ", &save)) {
+        for (char *p = w; *p; p++)
+            *p = *p == '~' ? ' ' : *p;
+        words[n++] = w;
+    }
+    config_free(&c);
+    config_init(&c);
+    e = (struct err){0};
+    r = args_run(&c, n, words, &e);
+    if (r == ARGS_RUN)
+        r = config_validate(&c, &e);
+    free(copy);
+    return r;
+}
+
+/* Refused, and the sentence names what was wrong. */
+static bool refused(const char *line, const char *says)
+{
+    int r = parse(line);
+
+    if (r < 0 && e.code == -r && strstr(e.msg, says))
+        return true;
+    printf("  \"%s\" gave %d: %s\n", line, r, e.msg);
+    return false;
+}
+
+static void defaults(void)
+{
+    CHECK(parse("--kernel Image") == 0);
+    CHECK(!strcmp(c.kernel, "Image"));
+    CHECK(c.initrd == NULL);
+    CHECK(!strcmp(c.cmdline, "console=ttyAMA0"));
+    CHECK_EQ(c.memory, GIB(1));
+    CHECK_EQ(c.cpus, 1);
+    CHECK(!strcmp(c.cpu, "max"));
+    CHECK_EQ(c.gic_version, 3);
+    CHECK_EQ(c.accel, VM_ACCEL_JIT);
+    CHECK_EQ(c.tier, VM_TIER_1);
+    CHECK(c.sandbox && !c.no_reboot && c.dtb_randomness && c.status_signals);
+    CHECK_EQ(c.status_reset, 3);
+    CHECK_EQ(c.ndisks, 0);
+    CHECK_EQ(c.serial, 0);
+    CHECK(c.chardev[0].kind == VM_CHARDEV_STDIO && c.chardev[0].escapes);
+#ifdef HAVE_SLIRP
+    CHECK_EQ(c.nnets, 1);
+    CHECK(c.net[0].ipv6 && !c.net[0].restricted);
+    CHECK(!memcmp(c.net[0].mac, "\x52\x54\x00\x12\x34\x56", 6));
+    CHECK_EQ(c.ndevices, 2);
+#endif
+}
+
+static void every_option(void)
+{
+    CHECK(parse("--kernel=k --initrd i --cmdline root=/dev/vda1~quiet --memory=2G -c 4 --cpu cortex-a72 --gic 2 "
+                "--accel jit --jit interp --name test --no-reboot --sandbox off --log l --pidfile p -v "
+                "--block-engine threads --console virtio --kernel-format flat") == 0);
+    CHECK(!strcmp(c.kernel, "k") && !strcmp(c.initrd, "i"));
+    CHECK(!strcmp(c.cmdline, "root=/dev/vda1 quiet console=ttyAMA0 console=hvc0"));
+    CHECK_EQ(c.memory, GIB(2));
+    CHECK_EQ(c.cpus, 4);
+    CHECK_EQ(c.gic_version, 2);
+    CHECK_EQ(c.tier, VM_TIER_INTERP);
+    CHECK(c.no_reboot && !c.sandbox && c.kernel_flat);
+    CHECK(!strcmp(c.log_file, "l") && !strcmp(c.pidfile, "p") && !strcmp(c.name, "test"));
+    CHECK_EQ(c.log_level, LOG_DEBUG);
+    CHECK_EQ(c.block_engine, VM_BLOCK_THREADS);
+    /* The virtio console shares the terminal with the PL011. */
+    CHECK_EQ(c.device[c.ndevices - 1].kind, VM_DEVICE_CONSOLE);
+    CHECK_EQ(c.device[c.ndevices - 1].index, c.serial);
+    CHECK(parse("--kernel k --cmdline console=tty0") == 0);
+    CHECK(!strcmp(c.cmdline, "console=tty0"));
+    CHECK(parse("--kernel k --memory 1024 --net none -q") == 0);
+    CHECK_EQ(c.memory, GIB(1));
+    CHECK_EQ(c.nnets, 0);
+    CHECK_EQ(c.log_level, LOG_WARN);
+    CHECK(parse("--kernel k --accel auto") == 0);
+    CHECK(parse("--dump-dtb f") == 0); /* needs no kernel */
+}
+
+static void disks(void)
+{
+    CHECK(parse("--kernel k --net none -d a.img --disk b,,c.img,ro,serial=S1,cache=none --disk d,format=raw,ro=off") ==
+          0);
+    CHECK_EQ(c.ndisks, 3);
+    CHECK(!strcmp(c.disk[0].path, "a.img") && !c.disk[0].read_only && !c.disk[0].format_given);
+    CHECK(!strcmp(c.disk[1].path, "b,c.img") && c.disk[1].read_only && !strcmp(c.disk[1].serial, "S1"));
+    CHECK_EQ(c.disk[1].cache, VM_CACHE_NONE);
+    CHECK(c.disk[2].format_given && !c.disk[2].read_only);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(c.device[i].kind, VM_DEVICE_BLK);
+        CHECK_EQ(c.device[i].index, i);
+        CHECK_EQ(c.device[i].slot, i);
+    }
+    CHECK(refused("--kernel k --disk a,rw", "\"rw\" is not known; did you mean ro"));
+    CHECK(refused("--kernel k --disk a,cache=fast", "cache=fast"));
+    CHECK(refused("--kernel k --disk a,format=qcow2", "format=qcow2 is not supported"));
+    CHECK(refused("--kernel k --disk a,serial=123456789012345678901", "more than 20"));
+    CHECK(refused("--kernel k --disk a,ro=perhaps", "ro=perhaps"));
+    CHECK(refused("--kernel k --disk ro=on", "names no file"));
+    CHECK(refused("--kernel k --disk =x", "without a name"));
+}
+
+static void too_many_disks(void)
+{
+    char line[1024] = "--kernel k --net none";
+
+    for (int i = 0; i < VM_MAX_SLOTS - 1; i++)
+        strcat(line, " -d x");
+    CHECK(parse(line) == 0); /* and the entropy device */
+    CHECK_EQ(c.ndevices, VM_MAX_SLOTS);
+    CHECK_EQ(c.device[VM_MAX_SLOTS - 1].slot, VM_MAX_SLOTS - 1);
+    strcat(line, " -d x");
+    CHECK(refused(line, "room for 32 virtio devices"));
+}
+
+static void published_ports(void)
+{
+    struct net_hostfwd f;
+    static const char *const bad[] = {
+        "",           "22",       ":22",         "22:",   "0:22",        "22:0",
+        "65536:22",   "22:65536", "a:22",        "22:b",  "1.2.3:22:22", "::1:22:22x",
+        "22:22/sctp", ":22:22",   "1.2.3.4::22", "-1:22", "22 :22",      "localhost:22:22"};
+
+    CHECK(config_publish_parse("2222:22", &f, &e) == 0);
+    CHECK(!f.udp && f.host_port == 2222 && f.guest_port == 22 && !*f.host_addr && !*f.guest_addr);
+    CHECK(config_publish_parse("0.0.0.0:53:5353/udp", &f, &e) == 0);
+    CHECK(f.udp && f.host_port == 53 && f.guest_port == 5353 && !strcmp(f.host_addr, "0.0.0.0"));
+    CHECK(config_publish_parse("[::1]:8080:80/tcp", &f, &e) == 0);
+    CHECK(!f.udp && !strcmp(f.host_addr, "::1") && f.host_port == 8080);
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        e = (struct err){0};
+        if (config_publish_parse(bad[i], &f, &e) != -EINVAL)
+            printf("  taken: \"%s\"\n", bad[i]);
+        CHECK(e.code == EINVAL && strstr(e.msg, bad[i]));
+    }
+    CHECK(parse("--kernel k -p 1:2 -p 127.0.0.1:3:4/udp --mac 52:54:00:00:00:01") == 0);
+    CHECK_EQ(c.net[0].nfwd, 2);
+    CHECK_EQ(c.net[0].mac[5], 1);
+    CHECK(refused("--kernel k --net none -p 1:2", "--publish has no meaning with --net none"));
+    CHECK(refused("--kernel k --mac 01:00:00:00:00:01", "group address"));
+    CHECK(refused("--kernel k --mac zz", "--mac zz"));
+}
+
+static void hostfwd(void)
+{
+    struct net_hostfwd f;
+    static const char *const bad[] = {"tcp",        "tcp:",       "tcp::22",   "tcp::22-",      "tcp::22-:",
+                                      "sctp::1-:2", "tcp:x:1-:2", "tcp::0-:2", "tcp::1-:70000", "tcp::1-h:2"};
+
+    CHECK(config_hostfwd_parse("tcp::2222-:22", &f, &e) == 0);
+    CHECK(!f.udp && f.host_port == 2222 && f.guest_port == 22 && !strcmp(f.host_addr, "0.0.0.0"));
+    CHECK(config_hostfwd_parse("udp:127.0.0.1:5353-10.0.2.15:53", &f, &e) == 0);
+    CHECK(f.udp && !strcmp(f.host_addr, "127.0.0.1") && !strcmp(f.guest_addr, "10.0.2.15"));
+    CHECK(config_hostfwd_parse(":127.0.0.1:1-:2", &f, &e) == 0); /* the protocol may be left out */
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
+        CHECK(config_hostfwd_parse(bad[i], &f, &e) == -EINVAL && strstr(e.msg, bad[i]));
+}
+
+static void refusals(void)
+{
+    CHECK(refused("", "no kernel"));
+    CHECK(refused("--kernal x", "--kernal is not known; did you mean --kernel"));
+    CHECK(refused("--kernel x --frobnicate", "--frobnicate is not known (pipit help run"));
+    CHECK(refused("Image", "\"Image\" is not an option"));
+    CHECK(refused("-", "\"-\""));
+    CHECK(refused("-x", "-x is not known"));
+    CHECK(refused("--kernel", "--kernel needs a value"));
+    CHECK(refused("--kernel=", "--kernel has an empty value"));
+    CHECK(refused("--kernel k --no-reboot=yes", "--no-reboot takes no value"));
+    CHECK(refused("--kernel k --memory lots", "--memory lots"));
+    CHECK(refused("--kernel k --memory 32M", "at least 64 MiB"));
+    CHECK(refused("--kernel k --memory 256G", "this board has room"));
+    CHECK(refused("--kernel k --memory 99999999999T", "is not a size"));
+    CHECK(refused("--kernel k --memory 67108865B", "whole number of MiB"));
+    CHECK(refused("--kernel k --cpus 0", "--cpus 0"));
+    CHECK(refused("--kernel k --cpus 9", "--cpus 9"));
+    CHECK(refused("--kernel k --cpus 2x", "--cpus 2x"));
+    CHECK(refused("--kernel k --cpu cortex-a75", "cortex-a75 is not known; did you mean cortex-a7"));
+    CHECK(refused("--kernel k --cpu host", "only KVM"));
+    CHECK(refused("--kernel k --gic 4", "--gic takes 2 or 3, not \"4\""));
+    CHECK(refused("--kernel k --accel kvm", "kvm cannot be used"));
+    CHECK(refused("--kernel k --accel tcg", "--accel takes auto, jit or kvm"));
+    CHECK(refused("--kernel k --jit tier9", "--jit takes"));
+    CHECK(refused("--kernel k --console vga", "--console takes"));
+    CHECK(refused("--kernel k --net bridge", "--net takes"));
+    CHECK(refused("--kernel k --sandbox maybe", "--sandbox takes"));
+    CHECK(refused("--kernel k --block-engine aio", "--block-engine takes"));
+    CHECK(refused("--dump-dtb f --initrd i", "without a kernel"));
+}
+
+static void long_command_lines(void)
+{
+    static char line[4096] = "--kernel k --cmdline ";
+
+    memset(line + strlen(line), 'a', 2047 - strlen(" console=ttyAMA0"));
+    CHECK(parse(line) == 0);
+    CHECK_EQ(strlen(c.cmdline), 2047);
+    strcat(line, "a");
+    CHECK(refused(line, "2048 characters"));
+}
+
+static void cmdline_words(void)
+{
+    CHECK(config_cmdline_has("a console=x b", "console="));
+    CHECK(config_cmdline_has("console=", "console="));
+    CHECK(!config_cmdline_has("noconsole=x", "console="));
+    CHECK(!config_cmdline_has("", "console="));
+    CHECK(config_cmdline_has("quiet ro", "ro"));
+    CHECK(!config_cmdline_has("root=x", "ro"));
+}
+
+static void slots(void)
+{
+    config_free(&c);
+    config_init(&c);
+    c.kernel = "k";
+    for (int i = 0; i < 4; i++)
+        CHECK(config_add_device(&c, VM_DEVICE_RNG, 0, &e) == i);
+    c.device[1].slot = 0;
+    c.device[3].slot = 31;
+    CHECK(config_validate(&c, &e) == 0);
+    CHECK(c.device[0].slot == 1 && c.device[1].slot == 0 && c.device[2].slot == 2 && c.device[3].slot == 31);
+    c.device[0].slot = 31;
+    CHECK(config_validate(&c, &e) == -EINVAL && strstr(e.msg, "slot 31 is given to two"));
+    c.device[0].slot = 32;
+    CHECK(config_validate(&c, &e) == -EINVAL && strstr(e.msg, "slot 32"));
+}
+
+int main(void)
+{
+    RUN(defaults);
+    RUN(every_option);
+    RUN(disks);
+    RUN(too_many_disks);
+    RUN(published_ports);
+    RUN(hostfwd);
+    RUN(refusals);
+    RUN(long_command_lines);
+    RUN(cmdline_words);
+    RUN(slots);
+    config_free(&c);
+    return check_done();
+}

@@ -1,0 +1,330 @@
+/* QEMU's command line. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/check.h"
+#include "vmm/base/log.h"
+#include "vmm/base/util.h"
+#include "vmm/machine/args.h"
+
+static struct vm_config c;
+static struct err e;
+static int notes[2]; /* a pipe that takes the log */
+
+/* As in config_test.c: words at single spaces, '~' for a space inside a word. */
+static int parse(const char *line)
+{
+    char *copy = strdup(line), *words[96], *save = NULL;
+    int n = 0, r;
+
+    for (char *w = strtok_r(copy, " ", &save); w && n < 96; w = strtok_r(NULL, " ", &save)) {
+        for (char *p = w; *p; p++)
+            *p = *p == '~' ? ' ' : *p;
+        words[n++] = w;
+    }
+    config_free(&c);
+    config_init(&c);
+    e = (struct err){0};
+    r = args_qemu(&c, n, words, &e);
+    if (r == ARGS_RUN)
+        r = config_validate(&c, &e);
+    free(copy);
+    return r;
+}
+
+static bool refused(const char *line, const char *says)
+{
+    int r = parse(line);
+
+    if (r < 0 && strstr(e.msg, says))
+        return true;
+    printf("  \"%s\" gave %d: %s\n", line, r, e.msg);
+    return false;
+}
+
+static unsigned count_notes(void)
+{
+    char buf[4096];
+    ssize_t n = read(notes[0], buf, sizeof(buf) - 1);
+    unsigned lines = 0;
+
+    for (ssize_t i = 0; i < n; i++)
+        lines += buf[i] == '\n';
+    return lines;
+}
+
+/* The command line of issue reports and tutorials, as it stands. */
+static void the_usual_command_line(void)
+{
+    count_notes();
+    CHECK(parse("-M virt -cpu cortex-a57 -smp 2 -m 2048 -kernel vmlinuz -initrd initrd.img -append console=ttyAMA0 "
+                "-drive file=disk.img,if=virtio -netdev user,id=net0,hostfwd=tcp::2222-:22,hostfwd=tcp::8080-:80 "
+                "-device virtio-net-pci,netdev=net0 -nographic") == 0);
+    CHECK_EQ(count_notes(), 1);
+    CHECK(!strcmp(c.cpu, "cortex-a57"));
+    CHECK_EQ(c.cpus, 2);
+    CHECK_EQ(c.memory, GIB(2));
+    CHECK_EQ(c.gic_version, 2);
+    CHECK(!strcmp(c.cmdline, "console=ttyAMA0"));
+    CHECK_EQ(c.ndevices, 2);
+    CHECK(c.device[0].kind == VM_DEVICE_BLK && c.device[0].slot == 0);
+    CHECK(c.device[1].kind == VM_DEVICE_NET && c.device[1].slot == 1);
+    CHECK_EQ(c.nnets, 1);
+    CHECK_EQ(c.net[0].nfwd, 2);
+    CHECK(c.net[0].fwd[1].host_port == 8080 && c.net[0].fwd[1].guest_port == 80);
+    CHECK(!c.disk[0].format_given);
+    CHECK(c.serial == 0 && c.chardev[0].kind == VM_CHARDEV_STDIO && c.chardev[0].escapes);
+    CHECK(c.status_reset == 0 && !c.status_signals);
+}
+
+static void the_scripts_command_line(void)
+{
+    CHECK(
+        parse("-M virt -cpu max -smp 2 -m 1024 -kernel k -initrd i -append x -nodefaults -nographic -serial mon:stdio "
+              "-no-reboot -netdev user,id=net0 -device virtio-net-device,netdev=net0 -device virtio-rng-device "
+              "-drive file=d,if=none,id=disk0,format=raw -device virtio-blk-device,drive=disk0") == 0);
+    CHECK_EQ(c.ndevices, 3);
+    CHECK(c.device[0].kind == VM_DEVICE_NET && c.device[1].kind == VM_DEVICE_RNG && c.device[2].kind == VM_DEVICE_BLK);
+    CHECK(c.no_reboot && c.disk[0].format_given);
+    CHECK_EQ(c.nchardevs, 1);
+}
+
+static void any_order(void)
+{
+    /* Devices before the back ends that they name, settings last, both dashes. */
+    CHECK(
+        parse("--device virtio-blk-pci,drive=d1,serial=X --nographic -device virtio-net,netdev=n,mac=52:54:00:aa:bb:cc "
+              "--netdev user,id=n -drive if=none,id=d1,file=a,,b --kernel k -m size=1G -M virt") == 0);
+    CHECK(!strcmp(c.disk[0].path, "a,b") && !strcmp(c.disk[0].serial, "X"));
+    CHECK(c.device[0].kind == VM_DEVICE_BLK && c.device[1].kind == VM_DEVICE_NET);
+    CHECK_EQ(c.ndevices, 2);
+    CHECK_EQ(c.net[0].mac[3], 0xaa);
+    CHECK_EQ(c.memory, GIB(1));
+}
+
+static void disks_in_order(void)
+{
+    CHECK(parse("-kernel k -nodefaults -drive file=a -device virtio-blk-device,drive=b -drive file=b,if=none,id=b "
+                "-drive file=c,readonly=on,cache=unsafe,if=virtio,media=disk,index=2 d.img -hda e") == 0);
+    CHECK_EQ(c.ndisks, 5);
+    CHECK_EQ(c.ndevices, 5);
+    for (unsigned i = 0; i < 5; i++) {
+        static const char *const want[] = {"a", "b", "c", "d.img", "e"};
+
+        CHECK(c.device[i].kind == VM_DEVICE_BLK);
+        CHECK(!strcmp(c.disk[c.device[i].index].path, want[i]));
+    }
+    CHECK(c.disk[2].read_only && c.disk[2].cache == VM_CACHE_UNSAFE);
+    CHECK(parse("-kernel k -drive file=a,media=cdrom,aio=threads") == 0);
+    CHECK(c.disk[0].read_only && c.block_engine == VM_BLOCK_THREADS);
+    CHECK(refused("-kernel k -drive file=a,index=3", "index=3"));
+    CHECK(refused("-kernel k -drive file=a,format=qcow2", "format=qcow2"));
+    CHECK(refused("-kernel k -drive file=a,snapshot=on", "snapshot=on"));
+    CHECK(refused("-kernel k -drive file=a,if=pflash", "if=pflash"));
+    CHECK(refused("-kernel k -drive file=a,bus=1", "\"bus\" is not supported"));
+    CHECK(refused("-kernel k -drive if=virtio", "names no file"));
+    CHECK(refused("-kernel k -drive file=a,if=none,id=a", "no device uses it"));
+    CHECK(refused("-kernel k -drive file=a,if=none,id=a -drive file=b,id=a", "\"a\" is taken"));
+    CHECK(refused("-kernel k -device virtio-blk-pci,drive=zz", "\"zz\""));
+    CHECK(refused("-kernel k -device virtio-blk-pci", "no drive="));
+    CHECK(refused("-kernel k -drive file=a,id=a -device virtio-blk-pci,drive=a", "has a device already"));
+}
+
+static void networks(void)
+{
+#ifdef HAVE_SLIRP
+    CHECK(parse("-kernel k") == 0 && c.nnets == 1 && c.ndevices == 1);
+#endif
+    CHECK(parse("-kernel k -nodefaults") == 0 && c.nnets == 0);
+    CHECK(parse("-kernel k -nic none") == 0 && c.nnets == 0);
+    CHECK(parse("-kernel k -net none") == 0 && c.nnets == 0);
+    CHECK(parse("-kernel k -nic user,model=virtio-net-pci,mac=52:54:00:00:00:09,hostfwd=udp::1-:2,restrict=on") == 0);
+    CHECK(c.nnets == 1 && c.net[0].restricted && c.net[0].fwd[0].udp && c.net[0].mac[5] == 9);
+    CHECK(parse("-kernel k -net nic,model=virtio,macaddr=52:54:00:00:00:08 -net user,hostfwd=tcp::1-:2") == 0);
+    CHECK(c.nnets == 1 && c.ndevices == 1 && c.net[0].nfwd == 1 && c.net[0].mac[5] == 8);
+    CHECK(parse("-kernel k -netdev user,id=a,dns=10.0.2.3,hostname=h,ipv6=off,net=10.0.2.0/24 -net nic,netdev=a") == 0);
+    CHECK(!c.net[0].ipv6 && !strcmp(c.net[0].hostname, "h") && !strcmp(c.net[0].dns, "10.0.2.3"));
+    CHECK(parse("-kernel k -nic user -nic user") == 0);
+    CHECK(c.net[0].mac[5] == 0x56 && c.net[1].mac[5] == 0x57);
+    CHECK(refused("-kernel k -netdev tap,id=a", "-netdev tap is not supported"));
+    CHECK(refused("-kernel k -netdev user", "has no id"));
+    CHECK(refused("-kernel k -netdev user,id=a", "-netdev id=a: no device uses it"));
+    CHECK(refused("-kernel k -netdev user,id=a,smb=/x -net nic,netdev=a", "\"smb\" is not supported"));
+    CHECK(refused("-kernel k -netdev user,id=a,hostfwd=tcp:22 -net nic,netdev=a", "hostfwd=tcp:22"));
+    CHECK(refused("-kernel k -nic user,model=e1000", "model=e1000"));
+    CHECK(refused("-kernel k -net nic", "no network to join"));
+    CHECK(refused("-kernel k -device virtio-net-pci,netdev=a", "no back end with the id \"a\""));
+    CHECK(refused("-kernel k -nic user,mac=52:54 ", "\"52:54\""));
+}
+
+static void pci_properties_are_refused(void)
+{
+    static const char *const props[] = {"addr=0x3",           "romfile=", "vectors=4",        "disable-legacy=on",
+                                        "disable-modern=off", "rombar=0", "multifunction=on", "ats=on",
+                                        "bus=pcie.0",         "bus=pci.0"};
+    char line[160];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(props); i++) {
+        snprintf(line, sizeof(line), "-kernel k -netdev user,id=n -device virtio-net-pci,netdev=n,%s", props[i]);
+        CHECK(refused(line, "PCI"));
+    }
+    count_notes();
+    CHECK(parse("-kernel k -device virtio-rng-pci -device virtio-rng-pci -device virtio-rng-pci-non-transitional") ==
+          0);
+    CHECK_EQ(count_notes(), 1); /* said once */
+    CHECK(parse("-kernel k -nodefaults -device virtio-rng-device") == 0);
+    CHECK_EQ(count_notes(), 0);
+}
+
+static void other_devices(void)
+{
+    CHECK(parse("-kernel k -nodefaults -object rng-random,filename=/dev/urandom,id=r0 -device "
+                "virtio-rng-device,rng=r0,bus=virtio-mmio-bus.7 -chardev null,id=c0 -device virtio-serial-device,id=vs "
+                "-device virtconsole,chardev=c0,id=con,bus=vs.0 -device virtio-rng-device") == 0);
+    CHECK_EQ(c.ndevices, 3);
+    CHECK_EQ(c.device[0].slot, 7);
+    CHECK(c.device[1].kind == VM_DEVICE_CONSOLE && c.device[1].slot == 0);
+    CHECK_EQ(c.device[2].slot, 1);
+    CHECK(refused("-kernel k -device virtio-rng-device,rng=r", "\"r\""));
+    CHECK(refused("-kernel k -device e1000", "-device e1000 is not supported"));
+    CHECK(refused("-kernel k -device virtio-rng-device,bus=virtio-mmio-bus.32", "virtio-mmio-bus.32"));
+    CHECK(refused("-kernel k -device virtio-rng-device,packed=on", "packed=on is not supported"));
+    CHECK(refused("-kernel k -device virtio-rng-device,max-bytes=1", "\"max-bytes\""));
+    CHECK(refused("-kernel k -device virtio-rng-device,id=a -device virtio-rng-device,id=a", "\"a\" is taken"));
+    CHECK(refused("-kernel k -device {\"driver\":\"virtio-rng-pci\"}", "JSON"));
+    CHECK(refused("-kernel k -object memory-backend-ram,id=m", "memory-backend-ram"));
+    CHECK(refused("-kernel k -object rng-random,id=m,filename=/etc/passwd", "/etc/passwd"));
+    CHECK(refused("-kernel k -device virtconsole-pci", "virtconsole-pci"));
+}
+
+static void machines(void)
+{
+    CHECK(parse("-machine virt-9.2,gic-version=max,virtualization=off,highmem=on -kernel k") == 0);
+    CHECK_EQ(c.gic_version, 3);
+    CHECK(parse("-M gic-version=3 -M virt -machine accel=tcg -kernel k") == 0); /* repeated, merged */
+    CHECK_EQ(c.gic_version, 3);
+    CHECK(parse("-M type=virt,accel=kvm:tcg,gic-version=2,dtb-randomness=off -kernel k") == 0);
+    CHECK_EQ(c.accel, VM_ACCEL_JIT);
+    CHECK(!c.dtb_randomness);
+    CHECK(parse("-M virt,dumpdtb=x.dtb") == 0 && !strcmp(c.dump_dtb, "x.dtb"));
+    CHECK(refused("-M raspi3b -kernel k", "machine raspi3b is not supported; virt is"));
+    CHECK(refused("-M virt- -kernel k", "virt-"));
+    CHECK(refused("-M q35 -kernel k", "q35"));
+    CHECK(refused("-M none", "machine none"));
+    CHECK(refused("-M virt,virtualization=on -kernel k", "virtualization=on is not supported"));
+    CHECK(refused("-M virt,secure=on -kernel k", "secure=on"));
+    CHECK(refused("-M virt,gic-version=4 -kernel k", "gic-version=4"));
+    CHECK(refused("-M virt,gic-version=host -kernel k", "only KVM"));
+    CHECK(refused("-M virt,iommu=smmuv3 -kernel k", "iommu=smmuv3"));
+    CHECK(refused("-M virt,foo=1 -kernel k", "\"foo\""));
+    CHECK(refused("-M virt", "no kernel"));
+}
+
+static void accelerators(void)
+{
+    CHECK(parse("-accel tcg,thread=multi -kernel k") == 0);
+    CHECK(parse("-accel kvm -accel tcg -kernel k") == 0);
+    CHECK_EQ(c.accel, VM_ACCEL_JIT);
+    CHECK(refused("-accel kvm -kernel k", "kvm cannot be used"));
+    CHECK(refused("-enable-kvm -kernel k", "kvm cannot be used"));
+    CHECK(refused("-accel hvf -kernel k", "\"hvf\""));
+    CHECK(refused("-accel tcg,thread=single -kernel k", "thread=single"));
+    CHECK(refused("-accel tcg,tb-size=64 -kernel k", "\"tb-size\""));
+}
+
+static void processors_and_memory(void)
+{
+    CHECK(parse("-kernel k") == 0 && c.cpus == 1 && c.memory == MIB(128) && !strcmp(c.cpu, "cortex-a57"));
+    CHECK(parse("-kernel k -cpu max,pauth=off,sve=off,sme=off,lpa2=off,aarch64=on,pmu=off") == 0);
+    CHECK(!strcmp(c.cpu, "max"));
+    CHECK(parse("-kernel k -cpu max,-sve,+aarch64") == 0);
+    CHECK(refused("-kernel k -cpu max,pauth=on", "feature pauth is not there"));
+    CHECK(refused("-kernel k -cpu max,aarch64=off", "aarch64=off"));
+    CHECK(refused("-kernel k -cpu max,turbo=on", "feature turbo is not known"));
+    CHECK(refused("-kernel k -cpu max,sve", "\"sve\""));
+    CHECK(refused("-kernel k -cpu cortex-a15", "cortex-a15 is not known"));
+    CHECK(refused("-kernel k -cpu host", "only KVM"));
+
+    CHECK(parse("-kernel k -smp 8") == 0 && c.cpus == 8);
+    CHECK(parse("-kernel k -smp cpus=4,sockets=1,cores=2,threads=2") == 0 && c.cpus == 4);
+    CHECK(parse("-kernel k -smp sockets=1,cores=3,threads=1") == 0 && c.cpus == 3);
+    CHECK(parse("-kernel k -smp 2,maxcpus=2") == 0);
+    CHECK(refused("-kernel k -smp 9", "9 CPUs"));
+    CHECK(refused("-kernel k -smp 0", "-smp cpus=0"));
+    CHECK(refused("-kernel k -smp 2,maxcpus=4", "maxcpus=4"));
+    CHECK(refused("-kernel k -smp 2,cores=3", "make 3 CPUs"));
+    CHECK(refused("-kernel k -smp cores=1024,threads=1024,sockets=1024,clusters=1024", "CPUs"));
+    CHECK(refused("-kernel k -smp 2,books=1", "\"books\""));
+
+    CHECK(parse("-kernel k -m 1024M") == 0 && c.memory == GIB(1));
+    CHECK(refused("-kernel k -m 1X", "-m 1X"));
+    CHECK(refused("-kernel k -m 8", "at least 64 MiB"));
+    CHECK(refused("-kernel k -m 1G,slots=2,maxmem=4G", "\"slots\""));
+}
+
+static void serial_lines(void)
+{
+    CHECK(parse("-kernel k") == 0 && c.serial == 0 && c.chardev[0].kind == VM_CHARDEV_STDIO);
+    CHECK(parse("-kernel k -display none") == 0 && c.serial == -1);
+    CHECK(parse("-kernel k -nodefaults -nographic") == 0 && c.serial == -1);
+    CHECK(parse("-kernel k -serial none -nographic") == 0 && c.serial == -1);
+    CHECK(parse("-kernel k -serial null") == 0 && c.chardev[c.serial].kind == VM_CHARDEV_NULL);
+    CHECK(parse("-kernel k -serial file:log.txt -serial none") == 0);
+    CHECK(c.chardev[c.serial].kind == VM_CHARDEV_FILE && !strcmp(c.chardev[c.serial].path, "log.txt"));
+    CHECK(parse("-kernel k -serial stdio -display none -monitor none") == 0);
+    CHECK(c.chardev[c.serial].kind == VM_CHARDEV_STDIO);
+    CHECK(parse("-kernel k -serial chardev:x -chardev stdio,id=x,mux=on,signal=off") == 0);
+    CHECK(c.chardev[c.serial].escapes);
+    CHECK(parse("-kernel k -nographic -chardev stdio,id=x,mux=on -device virtconsole,chardev=x") == 0);
+    CHECK(c.serial == -1 && c.nchardevs == 1); /* the console has the terminal */
+    CHECK(refused("-kernel k -serial pty", "-serial pty"));
+    CHECK(refused("-kernel k -serial file:", "-serial file:"));
+    CHECK(refused("-kernel k -serial stdio -serial file:x", "one serial line"));
+    CHECK(refused("-kernel k -serial chardev:x", "\"x\""));
+    CHECK(refused("-kernel k -serial stdio -chardev stdio,id=y", "standard input"));
+    CHECK(refused("-kernel k -chardev socket,id=y", "-chardev socket"));
+    CHECK(refused("-kernel k -chardev null", "has no id"));
+}
+
+static void the_rest(void)
+{
+    CHECK(
+        parse("-kernel k -name vm1,debug-threads=on -rtc base=utc,clock=host -vga none -parallel none -no-user-config "
+              "-pidfile p -D l -sandbox on,spawn=deny -monitor null") == 0);
+    CHECK(!strcmp(c.name, "vm1") && !strcmp(c.pidfile, "p") && !strcmp(c.log_file, "l") && c.sandbox);
+    CHECK(parse("-kernel k -sandbox off") == 0 && !c.sandbox);
+    CHECK(refused("-kernel k -S", "-S is not supported"));
+    CHECK(refused("-kernel k -bios f", "-bios is not supported"));
+    CHECK(refused("-kernel k --dtb f", "--dtb is not supported"));
+    CHECK(refused("-kernel k -daemonize", "-daemonize"));
+    CHECK(refused("-kernel k -monitor stdio", "-monitor stdio"));
+    CHECK(refused("-kernel k -qmp stdio", "-qmp"));
+    CHECK(refused("-kernel k -rtc base=localtime", "base=localtime"));
+    CHECK(refused("-kernel k -nographics", "-nographics is not supported; did you mean -nographic"));
+    CHECK(refused("-kernel k -xyzzy", "-xyzzy is not supported"));
+    CHECK(refused("-kernel", "-kernel needs a value"));
+}
+
+int main(void)
+{
+    if (pipe2(notes, O_NONBLOCK | O_CLOEXEC) < 0)
+        return 1;
+    log_set_fd(notes[1]);
+    RUN(the_usual_command_line);
+    RUN(the_scripts_command_line);
+    RUN(any_order);
+    RUN(disks_in_order);
+    RUN(networks);
+    RUN(pci_properties_are_refused);
+    RUN(other_devices);
+    RUN(machines);
+    RUN(accelerators);
+    RUN(processors_and_memory);
+    RUN(serial_lines);
+    RUN(the_rest);
+    config_free(&c);
+    return check_done();
+}
