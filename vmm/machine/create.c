@@ -171,6 +171,17 @@ static int check_format(const struct vm_disk *d, struct err *e)
     return r;
 }
 
+/* Each thread of a pool begins with this; one that cannot be confined must not serve. */
+static void confine_worker(void)
+{
+    struct err e = {0};
+
+    if (sandbox_enter(SANDBOX_WORKER, &e) == 0)
+        return;
+    log_error("sandbox", "%s", e.msg);
+    _exit(MACHINE_EXIT_FAILURE);
+}
+
 static int create_disks(struct machine *m, struct err *e)
 {
     const struct vm_config *c = m->cfg;
@@ -178,6 +189,7 @@ static int create_disks(struct machine *m, struct err *e)
 
     if (!c->ndisks)
         return 0;
+    block_engine_set_thread_init(confine_worker);
     r = block_engine_create(&m->engine, m->loop, c->block_engine == VM_BLOCK_THREADS, e);
     if (r < 0)
         return r;
