@@ -101,9 +101,8 @@ static void *map_at(uint64_t addr, size_t size)
 
 int main(int argc, char **argv)
 {
-    static uint8_t stack[65536] __attribute__((aligned(16)));
     static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
-    stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    stack_t ss = {.ss_size = DIFF_STACK_SIZE};
     struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     struct stat st;
     int fd;
@@ -137,10 +136,11 @@ int main(int argc, char **argv)
     if (write(out, &answer, sizeof(answer)) != sizeof(answer))
         die("runner: cannot write the results");
 
+    ss.ss_sp = map_at(DIFF_STACK, DIFF_STACK_SIZE);
     sigaltstack(&ss, NULL);
     for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         sigaction(signals[i], &sa, NULL);
-    alarm(240);
+    alarm(60);
     raise(SIGTRAP);
     return 1;
 }

@@ -17,6 +17,8 @@
 #define DIFF_SLOT 16u                    /* bytes */
 #define DIFF_MEM UINT64_C(0x2000000800)  /* address of the window, inside its page */
 #define DIFF_MEM_SIZE 256u
+#define DIFF_STACK UINT64_C(0x3000000000) /* the runner's signal stack; no case has its SP there */
+#define DIFF_STACK_SIZE 0x10000u
 #define DIFF_BRK 0xd4200000u
 
 /* How a case stopped: the signal that Linux would deliver. */

@@ -94,6 +94,8 @@ static void rnd_state(struct diff_state *s, bool simd)
     for (unsigned i = 0; i < 32; i++)
         s->x[i] = i && rnd(8) == 0 ? s->x[rnd(i)] : rnd_integer();
     s->x[31] &= ~UINT64_C(15);
+    if (s->x[31] - DIFF_STACK < DIFF_STACK_SIZE)
+        s->x[31] += DIFF_STACK_SIZE;
     for (unsigned i = 0; i < 32; i++) {
         if (i && rnd(8) == 0)
             memcpy(s->v[i], s->v[rnd(i)], 16);
