@@ -146,12 +146,36 @@ struct jit_thunks {
     const uint8_t *dead;   /* rcx: block entry */
     const uint8_t *mem;    /* rax: va, edx: info, rcx: entry; value through slow[] */
     const uint8_t *interp; /* edx: instruction, eax: pc offset, rcx: entry */
+    const uint8_t *simd;   /* edx: instruction, eax: row; one that touches registers only */
 };
 
 /* C functions that thunks and code call through struct jit_vcpu, so that code holds no host addresses. */
 enum jit_helper { JIT_HELPER_MEM, JIT_HELPER_INTERP, JIT_HELPERS };
 
 #define JIT_TLBI_QUEUE 64
+
+/* 16-byte constants that vector code reads. */
+enum jit_const {
+    JIT_CONST_ABS32, /* all but the sign, each lane */
+    JIT_CONST_ABS64,
+    JIT_CONST_SIGN32, /* the sign, each lane */
+    JIT_CONST_SIGN64,
+    JIT_CONST_SIGN32_S, /* the sign, lane 0 only */
+    JIT_CONST_SIGN64_S,
+    JIT_CONST_MIN32, /* the smallest normal number, each lane */
+    JIT_CONST_MIN64,
+    JIT_CONST_LOW8,  /* 0x00ff, each 16-bit lane */
+    JIT_CONST_LOW16, /* 0x0000ffff, each 32-bit lane */
+    JIT_CONST_X70,   /* 0x70, each byte: makes TBL indices of 16 and more negative for PSHUFB */
+    JIT_CONST_REV64_8,
+    JIT_CONST_REV64_16,
+    JIT_CONST_REV32_8,
+    JIT_CONST_REV32_16,
+    JIT_CONST_REV16_8,
+    JIT_CONST_NIBBLE, /* 0x0f, each byte */
+    JIT_CONST_POPCNT, /* bits set in 0..15 */
+    JIT_CONSTS
+};
 
 struct jit_vcpu {
     struct arm64_cpu cpu; /* first: RBP is inside */
@@ -164,6 +188,8 @@ struct jit_vcpu {
     const uint8_t *link_entry;
     uint8_t slow[32] __attribute__((aligned(16))); /* values to and from slow paths */
     void *helper[JIT_HELPERS];
+    const void *exec; /* a64_exec */
+    arm64_vreg consts[JIT_CONSTS];
     struct jit_tlb_entry tlb[JIT_VIEWS][JIT_TLB_SIZE];
     struct jit_jc_entry jc[2][JIT_JC_SIZE];
 
@@ -283,6 +309,9 @@ void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len);
 
 /* tier1/translate.c: emits the block's code at e; false when the room did not suffice. */
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e);
+
+/* consts.c */
+void jit_consts_init(arm64_vreg c[JIT_CONSTS]);
 
 /* thunk.c */
 void jit_thunks_emit(struct jit *j);

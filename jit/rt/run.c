@@ -251,6 +251,8 @@ int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out)
     v->host_mxcsr = 0x1f80;
     v->helper[JIT_HELPER_MEM] = (void *)(uintptr_t)jit_helper_mem;
     v->helper[JIT_HELPER_INTERP] = (void *)(uintptr_t)jit_helper_interp;
+    v->exec = a64_exec;
+    jit_consts_init(v->consts);
     v->sctlr = UINT64_MAX; /* no value a guest can set: the first context update fills everything */
     pthread_mutex_init(&v->tlbi_lock, NULL);
     j->vcpu[index] = v;

@@ -22,11 +22,16 @@ static void jit_emit_mxcsr(struct x64_emit *e, unsigned op, int32_t off)
     x64_rm(e, false, X64_OP(0, 0x0f, 0xae), (int)op, x64_m(RBP, off));
 }
 
-static void jit_emit_spill(struct x64_emit *e)
+static void jit_emit_pins(struct x64_emit *e, bool store)
 {
     for (unsigned r = 0; r < 32; r++)
         if (jit_pin[r] >= 0)
-            x64_store(e, true, jit_pin[r], x64_m(RBP, jit_off_x(r)));
+            x64_rm(e, true, store ? 0x89 : 0x8b, jit_pin[r], x64_m(RBP, jit_off_x(r)));
+}
+
+static void jit_emit_spill(struct x64_emit *e)
+{
+    jit_emit_pins(e, true);
     jit_emit_mxcsr(e, X64_STMXCSR, JIT_OFF(mxcsr));
     jit_emit_mxcsr(e, X64_LDMXCSR, JIT_OFF(host_mxcsr));
 }
@@ -34,9 +39,7 @@ static void jit_emit_spill(struct x64_emit *e)
 static void jit_emit_reload(struct x64_emit *e)
 {
     jit_emit_mxcsr(e, X64_LDMXCSR, JIT_OFF(mxcsr));
-    for (unsigned r = 0; r < 32; r++)
-        if (jit_pin[r] >= 0)
-            x64_load(e, true, jit_pin[r], x64_m(RBP, jit_off_x(r)));
+    jit_emit_pins(e, false);
 }
 
 static const uint8_t jit_saved[] = {RBX, RBP, R12, R13, R14, R15};
@@ -129,6 +132,24 @@ static const uint8_t *jit_emit_interp(struct x64_emit *e, const uint8_t *leave)
     return at;
 }
 
+/* A row of the interpreter that touches registers only: it can neither trap nor leave, and does its arithmetic on
+ * integers, so MXCSR may stay. */
+static const uint8_t *jit_emit_simd(struct x64_emit *e)
+{
+    const uint8_t *at = e->p;
+
+    jit_emit_pins(e, true);
+    x64_alu_ri(e, true, ALU_SUB, RSP, 8);
+    x64_lea(e, true, RDI, x64_m(RBP, -JIT_RBP_BIAS));
+    x64_mov_rr(e, false, RSI, RDX);
+    x64_load(e, true, RCX, x64_m(RBP, JIT_OFF(exec)));
+    x64_call_mem(e, x64_mx(RCX, RAX, 3, 0));
+    x64_alu_ri(e, true, ALU_ADD, RSP, 8);
+    jit_emit_pins(e, false);
+    x64_u8(e, 0xc3);
+    return at;
+}
+
 /* Fills j->thunk and sets code_start behind the thunks. The cache is large enough for them by far. */
 void jit_thunks_emit(struct jit *j)
 {
@@ -156,6 +177,7 @@ void jit_thunks_emit(struct jit *j)
     jit_emit_exit(&e, JIT_EXIT_LOOKUP, leave);
     t->mem = jit_emit_mem(&e, leave);
     t->interp = jit_emit_interp(&e, leave);
+    t->simd = jit_emit_simd(&e);
     j->code_start = (uint32_t)align_up((uint64_t)(e.p - j->rw), 64);
     j->code_next = j->code_start;
 }

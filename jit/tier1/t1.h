@@ -178,5 +178,10 @@ void t1_init_int(void);
 void t1_init_mem(void);
 void t1_init_flow(void);
 void t1_init_fp(void);
+void t1_init_simd(void);
+
+/* ---- fp.c ---- */
+struct x64_mem t1_v(unsigned r); /* V register r in memory */
+struct x64_mem t1_const(enum jit_const k);
 
 #endif

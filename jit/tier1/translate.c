@@ -10,6 +10,8 @@ static void t1_init(void)
     t1_init_int();
     t1_init_mem();
     t1_init_flow();
+    t1_init_fp();
+    t1_init_simd();
 }
 
 /* Rows after which control never comes back to the next instruction within the block. */
@@ -53,6 +55,19 @@ static void t1_decode(struct t1 *t)
     }
 }
 
+/* No translator: the interpreter does it. Rows of SIMD and FP behind the loads and stores touch registers only. */
+static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
+{
+    if (a64_rows[row].simd && row > A64_ld4r_post && !trapped) {
+        x64_mov_imm(t->e, RDX, insn);
+        x64_mov_imm(t->e, RAX, row);
+        x64_call_to(t->e, t->j->thunk.simd);
+    } else {
+        t->sp_aligned = false;
+        t1_interp(t, insn);
+    }
+}
+
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -70,8 +85,7 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
 
         t.keep_flags = false;
         if (simd || !t1_table[row] || !t1_table[row](&t, insn)) {
-            t.sp_aligned = false;
-            t1_interp(&t, insn);
+            t1_fallback(&t, row, insn, simd);
         }
         if (!t.keep_flags)
             t.host_flags = false;

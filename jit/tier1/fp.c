@@ -1,0 +1,842 @@
+/*
+ * Tier 1: SIMD&FP loads and stores, scalar and vector floating point.
+ *
+ * Arithmetic runs on the host's SSE with all exceptions masked and FPCR's rounding mode in MXCSR; MXCSR's sticky
+ * flags are FPSR's until somebody reads them. Where the architectures differ the result shows it: a NaN, or (for
+ * operations that can round a tiny result up) exactly the smallest normal number, where Arm, which detects tininess
+ * before rounding, may set UFC and x86 does not. Such instructions are done again by the interpreter. Flags that the
+ * first attempt raised are a subset of the right ones.
+ *
+ * This holds with FPCR at its default but for the rounding mode (JIT_CTX_FPFAST); with any other bit set the
+ * interpreter does all arithmetic.
+ */
+#include "jit/tier1/t1.h"
+#include "jit/x64/sse.h"
+
+#include <cpuid.h>
+
+static bool t1_have_fma;
+
+struct x64_mem t1_v(unsigned r)
+{
+    return x64_m(RBP, JIT_OFF(cpu.v) + (int32_t)r * 16);
+}
+
+struct x64_mem t1_const(enum jit_const k)
+{
+    return x64_m(RBP, JIT_OFF(consts) + (int32_t)k * 16);
+}
+
+static struct x64_mem t1_v_hi(unsigned r)
+{
+    return x64_m(RBP, JIT_OFF(cpu.v) + (int32_t)r * 16 + 8);
+}
+
+/* ---- loads and stores ---- */
+
+static unsigned t1_fp_shift(uint32_t insn)
+{
+    return insn >> 30 | (insn >> 23 & 1) << 2;
+}
+
+/* One V register from [RAX + RCX + off]. */
+static void t1_vload_one(struct t1 *t, unsigned v, unsigned shift, int32_t off)
+{
+    struct x64_mem m = x64_mx(RAX, RCX, 0, off);
+
+    if (shift >= 2) {
+        sse_rm(t->e, shift == 4 ? SSE_MOVUPS_LOAD : shift == 3 ? SSE_MOVQ_LOAD : SSE_MOVSS_LOAD, XMM0, m);
+    } else {
+        x64_rm(t->e, false, shift ? X64_MOVZX16 : X64_MOVZX8, RDX, m);
+        sse_rr(t->e, SSE_MOVD_LOAD, XMM0, RDX);
+    }
+    sse_rm(t->e, SSE_MOVAPS_STORE, XMM0, t1_v(v));
+}
+
+static void t1_vstore_one(struct t1 *t, unsigned v, unsigned shift, int32_t off)
+{
+    struct x64_mem m = x64_mx(RAX, RCX, 0, off);
+
+    if (shift == 4) {
+        sse_rm(t->e, SSE_MOVAPS_LOAD, XMM0, t1_v(v));
+        sse_rm(t->e, SSE_MOVUPS_STORE, XMM0, m);
+        return;
+    }
+    x64_load(t->e, shift == 3, RDX, t1_v(v));
+    if (shift == 1)
+        x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RDX, m);
+    else
+        x64_rm_(t->e, shift == 3, shift ? 0x89 : 0x88, RDX, m, false);
+}
+
+/* The access at RAX: one register, or two in a row. */
+static void t1_vaccess(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2)
+{
+    unsigned bytes = 1u << shift;
+    struct t1_stub *s = t1_probe(t, v2 >= 0 ? bytes * 2 : bytes, !load, shift | (v2 >= 0 ? JIT_MEM_PAIR : 0),
+                                 load ? T1_STUB_VLOAD : T1_STUB_VSTORE);
+
+    if (load) {
+        t1_vload_one(t, v1, shift, 0);
+        if (v2 >= 0)
+            t1_vload_one(t, (unsigned)v2, shift, (int32_t)bytes);
+    } else {
+        t1_vstore_one(t, v1, shift, 0);
+        if (v2 >= 0)
+            t1_vstore_one(t, (unsigned)v2, shift, (int32_t)bytes);
+    }
+    s->r1 = (int16_t)v1;
+    s->r2 = (int16_t)v2;
+    s->back = t->e->p;
+}
+
+static bool t1_vldst(struct t1 *t, uint32_t insn, bool load, int64_t off, bool pre, bool post)
+{
+    unsigned n = a64_rn(insn);
+    struct t1_stub *sp = t1_sp_check(t, n);
+
+    t1_address(t, n, post ? 0 : off);
+    t1_vaccess(t, load, t1_fp_shift(insn), insn & 31, -1);
+    if (pre || post)
+        t1_writeback(t, n, off);
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+static bool t1_vldst_uimm(struct t1 *t, uint32_t insn)
+{
+    return t1_vldst(t, insn, insn >> 22 & 1, (int64_t)bits32(insn, 21, 10) << t1_fp_shift(insn), false, false);
+}
+
+static bool t1_vldst_imm9(struct t1 *t, uint32_t insn)
+{
+    unsigned form = bits32(insn, 11, 10);
+    return t1_vldst(t, insn, insn >> 22 & 1, sext64(bits32(insn, 20, 12), 9), form == 3, form == 1);
+}
+
+static bool t1_vldst_reg(struct t1 *t, uint32_t insn)
+{
+    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn));
+
+    t1_address_reg(t, insn, t1_fp_shift(insn));
+    t1_vaccess(t, insn >> 22 & 1, t1_fp_shift(insn), insn & 31, -1);
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+static bool t1_vldr_lit(struct t1 *t, uint32_t insn)
+{
+    x64_mov_imm64(t->e, RAX, t1_pc(t) + (uint64_t)(sext64(bits32(insn, 23, 5), 19) * 4));
+    t1_vaccess(t, true, 2 + (insn >> 30), insn & 31, -1);
+    return true;
+}
+
+static bool t1_vpair(struct t1 *t, uint32_t insn)
+{
+    unsigned shift = 2 + (insn >> 30), n = a64_rn(insn), form = bits32(insn, 24, 23);
+    unsigned a = insn & 31, b = bits32(insn, 14, 10);
+    bool load = insn >> 22 & 1;
+    int64_t off = sext64(bits32(insn, 21, 15), 7) * (1 << shift);
+    struct t1_stub *sp;
+
+    if (load && a == b)
+        return false;
+    sp = t1_sp_check(t, n);
+    t1_address(t, n, form == 1 ? 0 : off);
+    t1_vaccess(t, load, shift, a, (int)b);
+    if (form & 1)
+        t1_writeback(t, n, off);
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+/* LD1, ST1 of one to four whole registers: consecutive memory. */
+static bool t1_ld1(struct t1 *t, uint32_t insn)
+{
+    static const uint8_t count[16] = {[7] = 1, [10] = 2, [6] = 3, [2] = 4};
+    unsigned regs = count[bits32(insn, 15, 12)], q = insn >> 30 & 1, n = a64_rn(insn), shift = q ? 4 : 3;
+    unsigned m = a64_rm(insn);
+    bool load = insn >> 22 & 1, post = insn >> 23 & 1;
+    int64_t total = (int64_t)regs << shift;
+    struct t1_stub *sp, *s;
+
+    if (post && m != 31 && m == n)
+        return false;
+    sp = t1_sp_check(t, n);
+    t1_address(t, n, 0);
+    s = t1_probe(t, (unsigned)total, !load, 0, T1_STUB_INTERP);
+    for (unsigned k = 0; k < regs; k++) {
+        unsigned v = ((insn & 31) + k) & 31;
+        if (load)
+            t1_vload_one(t, v, shift, (int32_t)(k << shift));
+        else
+            t1_vstore_one(t, v, shift, (int32_t)(k << shift));
+    }
+    if (post && m == 31) {
+        t1_writeback(t, n, total);
+    } else if (post) {
+        t1_copy(t, true, m, RAX);
+        t1_alu(t, true, ALU_ADD, RAX, n);
+        t1_put(t, n, RAX);
+    }
+    s->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+static bool t1_ld1r(struct t1 *t, uint32_t insn)
+{
+    static const uint32_t load[4] = {X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b};
+    static const uint64_t spread[4] = {UINT64_C(0x0101010101010101), UINT64_C(0x0001000100010001),
+                                       UINT64_C(0x0000000100000001), 1};
+    unsigned shift = bits32(insn, 11, 10), n = a64_rn(insn), d = insn & 31, q = insn >> 30 & 1, m = a64_rm(insn);
+    struct t1_stub *sp, *s;
+
+    if (insn >> 23 & 1 && m != 31)
+        return false;
+    sp = t1_sp_check(t, n);
+    t1_address(t, n, 0);
+    s = t1_probe(t, 1u << shift, false, 0, T1_STUB_INTERP);
+    x64_rm(t->e, shift == 3, load[shift], RDX, x64_mx(RAX, RCX, 0, 0));
+    if (shift < 3) {
+        x64_mov_imm(t->e, RCX, spread[shift]);
+        x64_rr(t->e, true, X64_IMUL, RDX, RCX);
+    }
+    x64_store(t->e, true, RDX, t1_v(d));
+    if (q)
+        x64_store(t->e, true, RDX, t1_v_hi(d));
+    else
+        x64_store_imm(t->e, true, t1_v_hi(d), 0);
+    if (insn >> 23 & 1)
+        t1_writeback(t, n, 1 << shift);
+    s->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+/* ---- scalar arithmetic ---- */
+
+static bool t1_dbl(uint32_t insn)
+{
+    return insn >> 22 & 1;
+}
+
+static uint32_t t1_scalar(bool dbl, uint8_t op)
+{
+    return dbl ? SSE_SD(op) : SSE_SS(op);
+}
+
+static uint32_t t1_packed(bool dbl, uint8_t op)
+{
+    return dbl ? SSE_PD(op) : SSE_PS(op);
+}
+
+/* Loads a scalar operand with the rest of the register zero. */
+static void t1_fload(struct t1 *t, bool dbl, int xmm, unsigned v)
+{
+    sse_rm(t->e, dbl ? SSE_MOVSD_LOAD : SSE_MOVSS_LOAD, xmm, t1_v(v));
+}
+
+/* Leaves for the interpreter where XMM0 is a NaN, or (tiny) the smallest normal; the instruction's end must be set in
+ * the stub's `back`. XMM1 is lost. */
+static struct t1_stub *t1_fcheck(struct t1 *t, bool dbl, bool tiny)
+{
+    if (tiny) {
+        /* Equal and unordered both set ZF. */
+        sse_rr(t->e, SSE_MOVAPS_LOAD, XMM1, XMM0);
+        sse_rm(t->e, SSE_ANDPS, XMM1, t1_const(dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32));
+        sse_rm(t->e, t1_packed(dbl, SSE_UCOMIS), XMM1, t1_const(dbl ? JIT_CONST_MIN64 : JIT_CONST_MIN32));
+        return t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_E));
+    }
+    sse_rr(t->e, t1_packed(dbl, SSE_UCOMIS), XMM0, XMM0);
+    return t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_P));
+}
+
+static void t1_fstore(struct t1 *t, unsigned d, struct t1_stub *s)
+{
+    sse_rm(t->e, SSE_MOVAPS_STORE, XMM0, t1_v(d));
+    if (s)
+        s->back = t->e->p;
+}
+
+static bool t1_fast(const struct t1 *t)
+{
+    return t->b->ctx & JIT_CTX_FPFAST;
+}
+
+static bool t1_farith(struct t1 *t, uint32_t insn, uint8_t op, bool tiny)
+{
+    bool dbl = t1_dbl(insn);
+
+    if (!t1_fast(t))
+        return false;
+    t1_fload(t, dbl, XMM0, a64_rn(insn));
+    sse_rm(t->e, t1_scalar(dbl, op), XMM0, t1_v(a64_rm(insn)));
+    t1_fstore(t, a64_rd(insn), t1_fcheck(t, dbl, tiny));
+    return true;
+}
+
+static bool t1_fadd(struct t1 *t, uint32_t insn)
+{
+    return t1_farith(t, insn, 0x58, false);
+}
+
+static bool t1_fsub(struct t1 *t, uint32_t insn)
+{
+    return t1_farith(t, insn, 0x5c, false);
+}
+
+static bool t1_fmul(struct t1 *t, uint32_t insn)
+{
+    return t1_farith(t, insn, 0x59, true);
+}
+
+static bool t1_fdiv(struct t1 *t, uint32_t insn)
+{
+    return t1_farith(t, insn, 0x5e, true);
+}
+
+static bool t1_fnmul(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn);
+    struct t1_stub *s;
+
+    if (!t1_fast(t))
+        return false;
+    t1_fload(t, dbl, XMM0, a64_rn(insn));
+    sse_rm(t->e, t1_scalar(dbl, 0x59), XMM0, t1_v(a64_rm(insn)));
+    s = t1_fcheck(t, dbl, true);
+    sse_rm(t->e, SSE_XORPS, XMM0, t1_const(dbl ? JIT_CONST_SIGN64_S : JIT_CONST_SIGN32_S));
+    t1_fstore(t, a64_rd(insn), s);
+    return true;
+}
+
+static bool t1_fsqrt(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn);
+
+    if (!t1_fast(t))
+        return false;
+    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
+    sse_rm(t->e, t1_scalar(dbl, 0x51), XMM0, t1_v(a64_rn(insn)));
+    t1_fstore(t, a64_rd(insn), t1_fcheck(t, dbl, false));
+    return true;
+}
+
+/* FMADD a + n*m, FMSUB a - n*m, FNMADD -a - n*m, FNMSUB -a + n*m. */
+static bool t1_fmadd(struct t1 *t, uint32_t insn)
+{
+    /* vfmadd231, vfnmadd231, vfnmsub231, vfmsub231 by o1:o0 */
+    static const uint8_t op[4] = {0xb9, 0xbd, 0xbf, 0xbb};
+    bool dbl = t1_dbl(insn);
+
+    if (!t1_fast(t) || !t1_have_fma)
+        return false;
+    t1_fload(t, dbl, XMM0, a64_ra(insn));
+    t1_fload(t, dbl, XMM1, a64_rn(insn));
+    vex_38_rrm(t->e, dbl, false, op[(insn >> 21 & 1) << 1 | (insn >> 15 & 1)], XMM0, XMM1, t1_v(a64_rm(insn)));
+    /* The VEX form keeps the rest of XMM0, which is zero. */
+    t1_fstore(t, a64_rd(insn), t1_fcheck(t, dbl, true));
+    return true;
+}
+
+/* FMAX and the like where the operands are ordered and different; equal ones may be zeroes of either sign. */
+static bool t1_fminmax(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn), min = insn >> 12 & 1;
+    struct t1_stub *s;
+
+    if (!t1_fast(t))
+        return false;
+    t1_fload(t, dbl, XMM0, a64_rn(insn));
+    sse_rm(t->e, t1_packed(dbl, SSE_UCOMIS), XMM0, t1_v(a64_rm(insn)));
+    s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_E));
+    sse_rm(t->e, t1_scalar(dbl, min ? 0x5d : 0x5f), XMM0, t1_v(a64_rm(insn)));
+    t1_fstore(t, a64_rd(insn), s);
+    return true;
+}
+
+/* ---- moves ---- */
+
+static bool t1_fmov(struct t1 *t, uint32_t insn)
+{
+    t1_fload(t, t1_dbl(insn), XMM0, a64_rn(insn));
+    t1_fstore(t, a64_rd(insn), NULL);
+    t->keep_flags = true;
+    return true;
+}
+
+static bool t1_fabsneg(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn), neg = insn >> 16 & 1;
+
+    t1_fload(t, dbl, XMM0, a64_rn(insn));
+    if (neg)
+        sse_rm(t->e, SSE_XORPS, XMM0, t1_const(dbl ? JIT_CONST_SIGN64_S : JIT_CONST_SIGN32_S));
+    else
+        sse_rm(t->e, SSE_ANDPS, XMM0, t1_const(dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32));
+    t1_fstore(t, a64_rd(insn), NULL);
+    t->keep_flags = true;
+    return true;
+}
+
+/* VFPExpandImm (Arm ARM, shared/functions/float). */
+static uint64_t t1_fp_imm(uint8_t imm8, bool dbl)
+{
+    uint64_t sign = imm8 >> 7, b6 = imm8 >> 6 & 1, low = imm8 & 63;
+
+    if (dbl)
+        return sign << 63 | (b6 ? UINT64_C(0x3fc0) : UINT64_C(0x4000)) << 48 | low << 48;
+    return sign << 31 | (b6 ? 0x3e000000u : 0x40000000u) | low << 19;
+}
+
+static void t1_vset(struct t1 *t, unsigned d, uint64_t lo, uint64_t hi)
+{
+    x64_mov_imm(t->e, RAX, lo);
+    x64_store(t->e, true, RAX, t1_v(d));
+    if (hi != lo)
+        x64_mov_imm(t->e, RAX, hi);
+    x64_store(t->e, true, RAX, t1_v_hi(d));
+    t->keep_flags = true;
+}
+
+static bool t1_fmov_imm(struct t1 *t, uint32_t insn)
+{
+    t1_vset(t, a64_rd(insn), t1_fp_imm((uint8_t)bits32(insn, 20, 13), t1_dbl(insn)), 0);
+    return true;
+}
+
+static bool t1_fmov_from_gpr(struct t1 *t, uint32_t insn)
+{
+    bool w = insn >> 31, hi = insn >> 19 & 1;
+    unsigned d = a64_rd(insn);
+
+    t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
+    x64_store(t->e, true, RAX, hi ? t1_v_hi(d) : t1_v(d));
+    if (!hi)
+        x64_store_imm(t->e, true, t1_v_hi(d), 0);
+    t->keep_flags = true;
+    return true;
+}
+
+static bool t1_fmov_to_gpr(struct t1 *t, uint32_t insn)
+{
+    bool w = insn >> 31, hi = insn >> 19 & 1;
+    unsigned d = t1_zr(a64_rd(insn)), n = a64_rn(insn);
+    int h = t1_dst(d, RAX);
+
+    if (d != T1_ZR) {
+        x64_load(t->e, w, h, hi ? t1_v_hi(n) : t1_v(n));
+        t1_put(t, d, h);
+    }
+    t->keep_flags = true;
+    return true;
+}
+
+static bool t1_fcsel(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn);
+    unsigned cond = bits32(insn, 15, 12), d = a64_rd(insn);
+
+    if (cond < 14) {
+        enum x64_cc cc = t1_cond(t, cond);
+        x64_load(t->e, dbl, RAX, t1_v(a64_rm(insn)));
+        x64_rm(t->e, dbl, X64_OP(0, 0x0f, 0x40 | cc), RAX, t1_v(a64_rn(insn)));
+    } else {
+        x64_load(t->e, dbl, RAX, t1_v(a64_rn(insn)));
+    }
+    x64_store(t->e, true, RAX, t1_v(d));
+    x64_store_imm(t->e, true, t1_v_hi(d), 0);
+    t->keep_flags = true;
+    return true;
+}
+
+/* ---- comparison ---- */
+
+/* Flags of an ordered comparison in EAX from host flags; then in memory. */
+static void t1_fcmp_flags(struct t1 *t)
+{
+    x64_setcc(t->e, CC_E, RAX);
+    x64_rr(t->e, false, 0x1b, RDX, RDX); /* sbb: all ones where less */
+    x64_alu_ri(t->e, false, ALU_AND, RDX, ARM64_FLAG_N | ARM64_FLAG_NOTC);
+    x64_rr8(t->e, false, X64_MOVZX8, RAX, RAX);
+    x64_shift_ri(t->e, false, SH_SHL, RAX, 14);
+    x64_alu_rr(t->e, false, ALU_OR, RAX, RDX);
+    x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+}
+
+static bool t1_fcmp(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn), zero = insn >> 3 & 1, signal = insn >> 4 & 1;
+    uint32_t op = t1_packed(dbl, signal ? SSE_COMIS : SSE_UCOMIS);
+    struct t1_stub *s;
+
+    if (!t1_fast(t))
+        return false;
+    t1_fload(t, dbl, XMM0, a64_rn(insn));
+    if (zero) {
+        sse_rr(t->e, SSE_XORPS, XMM1, XMM1);
+        sse_rr(t->e, op, XMM0, XMM1);
+    } else {
+        sse_rm(t->e, op, XMM0, t1_v(a64_rm(insn)));
+    }
+    s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_P));
+    t1_fcmp_flags(t);
+    s->back = t->e->p;
+    t->host_flags = false;
+    return true;
+}
+
+/* ---- conversion and rounding ---- */
+
+static bool t1_fcvt(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn); /* of the source */
+
+    if (!t1_fast(t))
+        return false;
+    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
+    sse_rm(t->e, t1_scalar(dbl, 0x5a), XMM0, t1_v(a64_rn(insn)));
+    t1_fstore(t, a64_rd(insn), t1_fcheck(t, !dbl, dbl));
+    return true;
+}
+
+static bool t1_scvtf_g(struct t1 *t, uint32_t insn)
+{
+    bool w = insn >> 31, dbl = t1_dbl(insn);
+
+    if (!t1_fast(t))
+        return false;
+    t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
+    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
+    x64_rr(t->e, w, t1_scalar(dbl, 0x2a), XMM0, RAX);
+    t1_fstore(t, a64_rd(insn), NULL);
+    return true;
+}
+
+static bool t1_ucvtf_g(struct t1 *t, uint32_t insn)
+{
+    if (insn >> 31 || !t1_fast(t))
+        return false;
+    t1_copy(t, false, t1_zr(a64_rn(insn)), RAX);
+    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
+    x64_rr(t->e, true, t1_scalar(t1_dbl(insn), 0x2a), XMM0, RAX);
+    t1_fstore(t, a64_rd(insn), NULL);
+    return true;
+}
+
+/* SCVTF of a scalar in a V register. */
+static bool t1_scvtf_s(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn);
+
+    if (!t1_fast(t))
+        return false;
+    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
+    x64_rm(t->e, dbl, t1_scalar(dbl, 0x2a), XMM0, t1_v(a64_rn(insn)));
+    t1_fstore(t, a64_rd(insn), NULL);
+    return true;
+}
+
+/* The host gives the most negative number for all it cannot convert. */
+static bool t1_fcvtzs_g(struct t1 *t, uint32_t insn)
+{
+    bool w = insn >> 31;
+    unsigned d = t1_zr(a64_rd(insn));
+    struct t1_stub *s;
+
+    if (!t1_fast(t))
+        return false;
+    x64_rm(t->e, w, t1_scalar(t1_dbl(insn), 0x2c), RAX, t1_v(a64_rn(insn)));
+    x64_mov_imm(t->e, RCX, w ? BIT64(63) : BIT64(31));
+    x64_alu_rr(t->e, w, ALU_CMP, RAX, RCX);
+    s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_E));
+    t1_put(t, d, RAX);
+    s->back = t->e->p;
+    return true;
+}
+
+/* ROUNDSS/SD: imm bit 3 suppresses the inexact flag, bit 2 takes MXCSR's mode. */
+static bool t1_frint(struct t1 *t, uint32_t insn, uint8_t imm)
+{
+    bool dbl = t1_dbl(insn);
+
+    if (!t1_fast(t))
+        return false;
+    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
+    sse_rm(t->e, SSE_66_3A(dbl ? 0x0b : 0x0a), XMM0, t1_v(a64_rn(insn)));
+    x64_u8(t->e, imm);
+    t1_fstore(t, a64_rd(insn), t1_fcheck(t, dbl, false));
+    return true;
+}
+
+static bool t1_frintn(struct t1 *t, uint32_t insn)
+{
+    return t1_frint(t, insn, 8);
+}
+
+static bool t1_frintm(struct t1 *t, uint32_t insn)
+{
+    return t1_frint(t, insn, 9);
+}
+
+static bool t1_frintp(struct t1 *t, uint32_t insn)
+{
+    return t1_frint(t, insn, 10);
+}
+
+static bool t1_frintz(struct t1 *t, uint32_t insn)
+{
+    return t1_frint(t, insn, 11);
+}
+
+static bool t1_frintx(struct t1 *t, uint32_t insn)
+{
+    return t1_frint(t, insn, 4);
+}
+
+static bool t1_frinti(struct t1 *t, uint32_t insn)
+{
+    return t1_frint(t, insn, 12);
+}
+
+/* ---- vectors ---- */
+
+static bool t1_q(uint32_t insn)
+{
+    return insn >> 30 & 1;
+}
+
+/* A vector operand; 64-bit ones with a zero upper half, so that nothing there raises a flag. */
+static void t1_vfload(struct t1 *t, uint32_t insn, int xmm, unsigned v)
+{
+    sse_rm(t->e, t1_q(insn) ? SSE_MOVAPS_LOAD : SSE_MOVQ_LOAD, xmm, t1_v(v));
+}
+
+/* As t1_fcheck, any lane. XMM1, XMM2 and RAX are lost. */
+static struct t1_stub *t1_vfcheck(struct t1 *t, bool dbl, bool tiny)
+{
+    uint32_t cmp = t1_packed(dbl, 0xc2);
+
+    sse_rr(t->e, SSE_MOVAPS_LOAD, XMM1, XMM0);
+    sse_rri(t->e, cmp, XMM1, XMM1, 3); /* unordered */
+    if (tiny) {
+        sse_rr(t->e, SSE_MOVAPS_LOAD, XMM2, XMM0);
+        sse_rm(t->e, SSE_ANDPS, XMM2, t1_const(dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32));
+        sse_rm(t->e, dbl ? SSE_66_38(0x29) : SSE_PCMPEQD, XMM2, t1_const(dbl ? JIT_CONST_MIN64 : JIT_CONST_MIN32));
+        sse_rr(t->e, SSE_POR, XMM1, XMM2);
+    }
+    sse_rr(t->e, SSE_PS(0x50), RAX, XMM1); /* movmskps */
+    x64_test_rr(t->e, false, RAX, RAX);
+    return t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
+}
+
+static bool t1_varith(struct t1 *t, uint32_t insn, uint8_t op, bool tiny)
+{
+    bool dbl = t1_dbl(insn);
+
+    if (!t1_fast(t))
+        return false;
+    t1_vfload(t, insn, XMM0, a64_rn(insn));
+    t1_vfload(t, insn, XMM1, a64_rm(insn));
+    sse_rr(t->e, t1_packed(dbl, op), XMM0, XMM1);
+    t1_fstore(t, a64_rd(insn), t1_vfcheck(t, dbl, tiny));
+    return true;
+}
+
+static bool t1_fadd_v(struct t1 *t, uint32_t insn)
+{
+    return t1_varith(t, insn, 0x58, false);
+}
+
+static bool t1_fsub_v(struct t1 *t, uint32_t insn)
+{
+    return t1_varith(t, insn, 0x5c, false);
+}
+
+static bool t1_fmul_v(struct t1 *t, uint32_t insn)
+{
+    return t1_varith(t, insn, 0x59, true);
+}
+
+/* The empty half of a 64-bit division would be 0/0. */
+static bool t1_fdiv_v(struct t1 *t, uint32_t insn)
+{
+    return t1_q(insn) && t1_varith(t, insn, 0x5e, true);
+}
+
+/* XMM1 = the element of Vm that by-element forms name, in all lanes of the operation. */
+static void t1_velement(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn);
+    unsigned h = insn >> 11 & 1, l = insn >> 21 & 1, m = bits32(insn, 20, 16);
+
+    sse_rm(t->e, SSE_PSHUFD, XMM1, t1_v(m));
+    x64_u8(t->e, dbl ? (h ? 0xee : 0x44) : (uint8_t)((h << 1 | l) * 0x55));
+    if (!t1_q(insn))
+        sse_rr(t->e, SSE_MOVQ_LOAD, XMM1, XMM1);
+}
+
+static bool t1_fmla(struct t1 *t, uint32_t insn, bool sub, bool element)
+{
+    bool dbl = t1_dbl(insn);
+
+    if (!t1_fast(t) || !t1_have_fma)
+        return false;
+    if (element)
+        t1_velement(t, insn);
+    else
+        t1_vfload(t, insn, XMM1, a64_rm(insn));
+    t1_vfload(t, insn, XMM2, a64_rn(insn));
+    t1_vfload(t, insn, XMM0, a64_rd(insn));
+    vex_38_rrr(t->e, dbl, sub ? 0xbc : 0xb8, XMM0, XMM2, XMM1);
+    t1_fstore(t, a64_rd(insn), t1_vfcheck(t, dbl, true));
+    return true;
+}
+
+static bool t1_fmla_v(struct t1 *t, uint32_t insn)
+{
+    return t1_fmla(t, insn, insn >> 23 & 1, false);
+}
+
+static bool t1_fmla_e(struct t1 *t, uint32_t insn)
+{
+    return t1_fmla(t, insn, insn >> 14 & 1, true);
+}
+
+static bool t1_fmul_e(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn);
+
+    if (!t1_fast(t))
+        return false;
+    t1_velement(t, insn);
+    t1_vfload(t, insn, XMM0, a64_rn(insn));
+    sse_rr(t->e, t1_packed(dbl, 0x59), XMM0, XMM1);
+    t1_fstore(t, a64_rd(insn), t1_vfcheck(t, dbl, true));
+    return true;
+}
+
+static bool t1_vfabsneg(struct t1 *t, uint32_t insn)
+{
+    bool dbl = t1_dbl(insn), neg = insn >> 29 & 1;
+
+    t1_vfload(t, insn, XMM0, a64_rn(insn));
+    if (neg)
+        sse_rm(t->e, SSE_XORPS, XMM0, t1_const(dbl ? JIT_CONST_SIGN64 : JIT_CONST_SIGN32));
+    else
+        sse_rm(t->e, SSE_ANDPS, XMM0, t1_const(dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32));
+    if (!t1_q(insn))
+        sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, XMM0);
+    t1_fstore(t, a64_rd(insn), NULL);
+    t->keep_flags = true;
+    return true;
+}
+
+static bool t1_scvtf_v(struct t1 *t, uint32_t insn)
+{
+    if (!t1_fast(t) || t1_dbl(insn))
+        return false;
+    t1_vfload(t, insn, XMM0, a64_rn(insn));
+    sse_rr(t->e, SSE_PS(0x5b), XMM0, XMM0);
+    t1_fstore(t, a64_rd(insn), NULL);
+    return true;
+}
+
+/* FCMEQ is quiet, FCMGT and FCMGE signal for any NaN, as the host's EQ, LT and LE do. */
+static bool t1_vfcmp(struct t1 *t, uint32_t insn, uint8_t pred, bool swap)
+{
+    bool dbl = t1_dbl(insn);
+
+    if (!t1_fast(t))
+        return false;
+    t1_vfload(t, insn, XMM0, swap ? a64_rm(insn) : a64_rn(insn));
+    t1_vfload(t, insn, XMM1, swap ? a64_rn(insn) : a64_rm(insn));
+    sse_rri(t->e, t1_packed(dbl, 0xc2), XMM0, XMM1, pred);
+    if (!t1_q(insn))
+        sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, XMM0);
+    t1_fstore(t, a64_rd(insn), NULL);
+    return true;
+}
+
+static bool t1_fcmeq_v(struct t1 *t, uint32_t insn)
+{
+    return t1_vfcmp(t, insn, 0, false);
+}
+
+static bool t1_fcmgt_v(struct t1 *t, uint32_t insn)
+{
+    return t1_vfcmp(t, insn, 1, true);
+}
+
+static bool t1_fcmge_v(struct t1 *t, uint32_t insn)
+{
+    return t1_vfcmp(t, insn, 2, true);
+}
+
+static void t1_init_fp_memory(void)
+{
+    t1_table[A64_ldr_fp_lit] = t1_vldr_lit;
+    t1_table[A64_str_fp_uimm] = t1_table[A64_ldr_fp_uimm] = t1_vldst_uimm;
+    t1_table[A64_str_fp_unscaled] = t1_table[A64_str_fp_post] = t1_table[A64_str_fp_pre] = t1_vldst_imm9;
+    t1_table[A64_ldr_fp_unscaled] = t1_table[A64_ldr_fp_post] = t1_table[A64_ldr_fp_pre] = t1_vldst_imm9;
+    t1_table[A64_str_fp_reg] = t1_table[A64_ldr_fp_reg] = t1_vldst_reg;
+    t1_table[A64_stp_fp_off] = t1_table[A64_stp_fp_pre] = t1_table[A64_stp_fp_post] = t1_table[A64_stnp_fp] = t1_vpair;
+    t1_table[A64_ldp_fp_off] = t1_table[A64_ldp_fp_pre] = t1_table[A64_ldp_fp_post] = t1_table[A64_ldnp_fp] = t1_vpair;
+    t1_table[A64_ld1x1] = t1_table[A64_ld1x2] = t1_table[A64_ld1x3] = t1_table[A64_ld1x4] = t1_ld1;
+    t1_table[A64_ld1x1_post] = t1_table[A64_ld1x2_post] = t1_table[A64_ld1x3_post] = t1_table[A64_ld1x4_post] = t1_ld1;
+    t1_table[A64_st1x1] = t1_table[A64_st1x2] = t1_table[A64_st1x3] = t1_table[A64_st1x4] = t1_ld1;
+    t1_table[A64_st1x1_post] = t1_table[A64_st1x2_post] = t1_table[A64_st1x3_post] = t1_table[A64_st1x4_post] = t1_ld1;
+    t1_table[A64_ld1r] = t1_table[A64_ld1r_post] = t1_ld1r;
+}
+
+void t1_init_fp(void)
+{
+    unsigned a, b, c, d;
+
+    t1_have_fma = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_FMA) && (c & bit_OSXSAVE);
+    t1_init_fp_memory();
+    t1_table[A64_fadd_s] = t1_fadd;
+    t1_table[A64_fsub_s] = t1_fsub;
+    t1_table[A64_fmul_s] = t1_fmul;
+    t1_table[A64_fdiv_s] = t1_fdiv;
+    t1_table[A64_fnmul_s] = t1_fnmul;
+    t1_table[A64_fsqrt_s] = t1_fsqrt;
+    t1_table[A64_fmadd_s] = t1_table[A64_fmsub_s] = t1_table[A64_fnmadd_s] = t1_table[A64_fnmsub_s] = t1_fmadd;
+    t1_table[A64_fmax_s] = t1_table[A64_fmin_s] = t1_table[A64_fmaxnm_s] = t1_table[A64_fminnm_s] = t1_fminmax;
+    t1_table[A64_fmov_s] = t1_fmov;
+    t1_table[A64_fabs_s] = t1_table[A64_fneg_s] = t1_fabsneg;
+    t1_table[A64_fmov_imm_s] = t1_fmov_imm;
+    t1_table[A64_fmov_w2s] = t1_table[A64_fmov_x2d] = t1_table[A64_fmov_x2hi] = t1_fmov_from_gpr;
+    t1_table[A64_fmov_s2w] = t1_table[A64_fmov_d2x] = t1_table[A64_fmov_hi2x] = t1_fmov_to_gpr;
+    t1_table[A64_fcsel_s] = t1_fcsel;
+    t1_table[A64_fcmp_s] = t1_table[A64_fcmpe_s] = t1_table[A64_fcmp0_s] = t1_table[A64_fcmpe0_s] = t1_fcmp;
+    t1_table[A64_fcvt_s2d] = t1_table[A64_fcvt_d2s] = t1_fcvt;
+    t1_table[A64_scvtf_g] = t1_scvtf_g;
+    t1_table[A64_ucvtf_g] = t1_ucvtf_g;
+    t1_table[A64_scvtf_s] = t1_scvtf_s;
+    t1_table[A64_fcvtzs_g] = t1_fcvtzs_g;
+    t1_table[A64_frintn_s] = t1_frintn;
+    t1_table[A64_frintm_s] = t1_frintm;
+    t1_table[A64_frintp_s] = t1_frintp;
+    t1_table[A64_frintz_s] = t1_frintz;
+    t1_table[A64_frintx_s] = t1_frintx;
+    t1_table[A64_frinti_s] = t1_frinti;
+    t1_table[A64_fadd_v] = t1_fadd_v;
+    t1_table[A64_fsub_v] = t1_fsub_v;
+    t1_table[A64_fmul_v] = t1_fmul_v;
+    t1_table[A64_fdiv_v] = t1_fdiv_v;
+    t1_table[A64_fmla_v] = t1_table[A64_fmls_v] = t1_fmla_v;
+    t1_table[A64_fmla_e] = t1_table[A64_fmls_e] = t1_fmla_e;
+    t1_table[A64_fmul_e] = t1_fmul_e;
+    t1_table[A64_fabs_v] = t1_table[A64_fneg_v] = t1_vfabsneg;
+    t1_table[A64_scvtf_v] = t1_scvtf_v;
+    t1_table[A64_fcmeq_v] = t1_fcmeq_v;
+    t1_table[A64_fcmgt_v] = t1_fcmgt_v;
+    t1_table[A64_fcmge_v] = t1_fcmge_v;
+}
