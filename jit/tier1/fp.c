@@ -636,6 +636,14 @@ static struct t1_stub *t1_vfcheck(struct t1 *t, bool dbl, bool tiny)
     return t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
 }
 
+/* A 64-bit result: what the empty lanes gave (0 - 0 is -0 when rounding down) goes. */
+static void t1_vfstore(struct t1 *t, uint32_t insn, struct t1_stub *s)
+{
+    if (!t1_q(insn))
+        sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, XMM0);
+    t1_fstore(t, a64_rd(insn), s);
+}
+
 static bool t1_varith(struct t1 *t, uint32_t insn, uint8_t op, bool tiny)
 {
     bool dbl = t1_dbl(insn);
@@ -645,7 +653,7 @@ static bool t1_varith(struct t1 *t, uint32_t insn, uint8_t op, bool tiny)
     t1_vfload(t, insn, XMM0, a64_rn(insn));
     t1_vfload(t, insn, XMM1, a64_rm(insn));
     sse_rr(t->e, t1_packed(dbl, op), XMM0, XMM1);
-    t1_fstore(t, a64_rd(insn), t1_vfcheck(t, dbl, tiny));
+    t1_vfstore(t, insn, t1_vfcheck(t, dbl, tiny));
     return true;
 }
 
@@ -695,7 +703,7 @@ static bool t1_fmla(struct t1 *t, uint32_t insn, bool sub, bool element)
     t1_vfload(t, insn, XMM2, a64_rn(insn));
     t1_vfload(t, insn, XMM0, a64_rd(insn));
     vex_38_rrr(t->e, dbl, sub ? 0xbc : 0xb8, XMM0, XMM2, XMM1);
-    t1_fstore(t, a64_rd(insn), t1_vfcheck(t, dbl, true));
+    t1_vfstore(t, insn, t1_vfcheck(t, dbl, true));
     return true;
 }
 
@@ -718,7 +726,7 @@ static bool t1_fmul_e(struct t1 *t, uint32_t insn)
     t1_velement(t, insn);
     t1_vfload(t, insn, XMM0, a64_rn(insn));
     sse_rr(t->e, t1_packed(dbl, 0x59), XMM0, XMM1);
-    t1_fstore(t, a64_rd(insn), t1_vfcheck(t, dbl, true));
+    t1_vfstore(t, insn, t1_vfcheck(t, dbl, true));
     return true;
 }
 
@@ -731,9 +739,7 @@ static bool t1_vfabsneg(struct t1 *t, uint32_t insn)
         sse_rm(t->e, SSE_XORPS, XMM0, t1_const(dbl ? JIT_CONST_SIGN64 : JIT_CONST_SIGN32));
     else
         sse_rm(t->e, SSE_ANDPS, XMM0, t1_const(dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32));
-    if (!t1_q(insn))
-        sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, XMM0);
-    t1_fstore(t, a64_rd(insn), NULL);
+    t1_vfstore(t, insn, NULL);
     t->keep_flags = true;
     return true;
 }
@@ -758,9 +764,7 @@ static bool t1_vfcmp(struct t1 *t, uint32_t insn, uint8_t pred, bool swap)
     t1_vfload(t, insn, XMM0, swap ? a64_rm(insn) : a64_rn(insn));
     t1_vfload(t, insn, XMM1, swap ? a64_rn(insn) : a64_rm(insn));
     sse_rri(t->e, t1_packed(dbl, 0xc2), XMM0, XMM1, pred);
-    if (!t1_q(insn))
-        sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, XMM0);
-    t1_fstore(t, a64_rd(insn), NULL);
+    t1_vfstore(t, insn, NULL);
     return true;
 }
 

@@ -310,11 +310,20 @@ static bool t1_pair_post(struct t1 *t, uint32_t insn)
 
 /* ---- acquire and release ---- */
 
+/* LSE2 relaxes the alignment of ordered accesses to any place within 16 bytes: left to the interpreter. */
+static bool t1_lse2(const struct t1 *t)
+{
+    return t->v->cpu.model->features & BIT64(ARM64_FEAT_LSE2);
+}
+
 /* x86 loads are acquires; they must be aligned, as the architecture without LSE2 demands. */
 static bool t1_ldar(struct t1 *t, uint32_t insn)
 {
-    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn));
+    struct t1_stub *sp;
 
+    if (t1_lse2(t))
+        return false;
+    sp = t1_sp_check(t, a64_rn(insn));
     t1_address(t, a64_rn(insn), 0);
     t1_load_gpr(t, t1_zr(insn & 31), T1_SIZE(insn), T1_ZERO, JIT_MEM_ALIGNED);
     if (sp)
@@ -324,8 +333,11 @@ static bool t1_ldar(struct t1 *t, uint32_t insn)
 
 static bool t1_stlr(struct t1 *t, uint32_t insn)
 {
-    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn));
+    struct t1_stub *sp;
 
+    if (t1_lse2(t))
+        return false;
+    sp = t1_sp_check(t, a64_rn(insn));
     t1_address(t, a64_rn(insn), 0);
     t1_store_gpr(t, t1_zr(insn & 31), T1_SIZE(insn), JIT_MEM_ALIGNED, true);
     if (sp)
@@ -389,20 +401,18 @@ static bool t1_lse_xadd(struct t1 *t, uint32_t insn)
     return true;
 }
 
-/* LDCLR, LDEOR, LDSET: a locked AND, XOR, OR where the old value is not wanted; else a compare-and-swap loop. */
+/* LDCLR, LDEOR, LDSET where the old value is not wanted: a locked AND, XOR, OR. */
 static bool t1_lse_logic(struct t1 *t, uint32_t insn)
 {
     unsigned shift = T1_SIZE(insn), n = a64_rn(insn), d = t1_zr(insn & 31), s = t1_zr(a64_rm(insn));
     unsigned opc = bits32(insn, 14, 12);
     enum x64_alu op = opc == 1 ? ALU_AND : opc == 2 ? ALU_XOR : ALU_OR;
     struct t1_stub *sp, *st;
-    uint8_t *loop;
 
     if (d != T1_ZR)
         return false;
     sp = t1_sp_check(t, n);
     st = t1_atomic_probe(t, n, shift);
-    (void)loop;
     t1_copy(t, true, s, RDX);
     if (opc == 1)
         x64_rr(t->e, true, 0xf7, 2, RDX);

@@ -1,0 +1,462 @@
+/*
+ * Tier 1 against the interpreter: random short blocks from the decode table, on one flat page-mapped memory, with
+ * registers full of interesting values. All state must agree afterwards: registers, flags, vectors, FPSR, memory,
+ * and the exception if there was one. Every row that a block can contain must be reached.
+ *
+ * Arguments: cases a row (default 60) and a seed. A failure prints the seed, the instructions and the first difference.
+ */
+#include "jit/interp/interp.h"
+#include "jit/jit.h"
+#include "tests/check.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define RAM_SIZE 0x10000u
+#define RAM_BASE UINT64_C(0x40000000)
+#define CODE_OFF 0xf000u /* the last page; data may hit it, which drops translations */
+#define MAX_INSNS 6
+
+static uint8_t *ram;
+static atomic_uchar flags[RAM_SIZE / 4096];
+static uint8_t ram_image[RAM_SIZE];
+
+/* What ended a block. */
+static struct {
+    uint32_t kind, a, b;
+    uint64_t far, pc;
+} event;
+
+static uint64_t rng_state;
+
+static uint64_t rnd(void)
+{
+    rng_state ^= rng_state << 13;
+    rng_state ^= rng_state >> 7;
+    rng_state ^= rng_state << 17;
+    return rng_state * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+/* ---- the world around the JIT ---- */
+
+static void stop(struct arm64_cpu *c, uint32_t kind, uint32_t a, uint32_t b, uint64_t far)
+{
+    event.kind = kind;
+    event.a = a;
+    event.b = b;
+    event.far = far;
+    event.pc = c->pc;
+    atomic_fetch_or(&c->exit_request, ARM64_EXIT_KICK);
+}
+
+static int op_translate(struct arm64_cpu *c, uint64_t va, unsigned acc, unsigned el, struct jit_xlat *x)
+{
+    (void)el;
+    if (va - RAM_BASE >= RAM_SIZE) {
+        stop(c, 1, acc, 0, va);
+        return A64_TRAPPED;
+    }
+    *x = (struct jit_xlat){.pa = va, .page_bits = 12, .perm = 0x3f, .ng = true};
+    return 0;
+}
+
+static void op_align(struct arm64_cpu *c, uint64_t va, bool write)
+{
+    stop(c, 2, write, 0, va);
+}
+
+static uint8_t *op_ram_page(void *opaque, uint64_t pa, atomic_uchar **f)
+{
+    (void)opaque;
+    *f = &flags[(pa - RAM_BASE) >> 12];
+    return ram + (pa - RAM_BASE);
+}
+
+static atomic_uchar *op_page_flags(void *opaque, const uint8_t *host)
+{
+    (void)opaque;
+    return &flags[(host - ram) >> 12];
+}
+
+static int op_mmio_read(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t *val)
+{
+    (void)pa;
+    (void)val;
+    stop(c, 3, size, 0, va);
+    return A64_TRAPPED;
+}
+
+static int op_mmio_write(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t val)
+{
+    (void)val;
+    return op_mmio_read(c, va, pa, size, NULL);
+}
+
+static void op_fault(struct arm64_cpu *c, uint64_t va)
+{
+    stop(c, 4, 0, 0, va);
+}
+
+static void op_pc_align(struct arm64_cpu *c)
+{
+    stop(c, 5, 0, 0, c->pc);
+}
+
+static bool op_interrupt(struct arm64_cpu *c)
+{
+    (void)c;
+    return false;
+}
+
+static void op_wait(struct arm64_cpu *c)
+{
+    (void)c;
+}
+
+static int op_plain(uint32_t enc, unsigned el, bool write)
+{
+    (void)enc;
+    (void)el;
+    (void)write;
+    return -1;
+}
+
+static const struct jit_mem_ops mem_ops = {
+    .translate = op_translate,
+    .align_fault = op_align,
+    .ram_page = op_ram_page,
+    .page_flags = op_page_flags,
+    .mmio_read = op_mmio_read,
+    .mmio_write = op_mmio_write,
+    .fetch_abort = op_fault,
+    .atomic_fault = op_fault,
+    .pc_align_fault = op_pc_align,
+    .take_interrupt = op_interrupt,
+    .wait = op_wait,
+    .sysreg_plain = op_plain,
+};
+
+static int op_sysreg_read(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t *val)
+{
+    (void)rt;
+    (void)val;
+    stop(c, 6, enc, 0, 0);
+    return A64_TRAPPED;
+}
+
+static int op_sysreg_write(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t val)
+{
+    (void)val;
+    return op_sysreg_read(c, enc, rt, NULL);
+}
+
+static int op_pstate(struct arm64_cpu *c, unsigned op1, unsigned crm, unsigned op2)
+{
+    stop(c, 7, op1 << 8 | op2, crm, 0);
+    return A64_TRAPPED;
+}
+
+static void op_undef(struct arm64_cpu *c)
+{
+    stop(c, 8, 0, 0, 0);
+}
+
+static void op_exception(struct arm64_cpu *c, uint32_t ec, uint32_t iss, uint64_t far)
+{
+    stop(c, 9, ec, iss, far);
+}
+
+static int op_call(struct arm64_cpu *c, enum a64_call kind, uint32_t imm)
+{
+    stop(c, 10, kind, imm, 0);
+    return A64_TRAPPED;
+}
+
+static void op_eret(struct arm64_cpu *c)
+{
+    stop(c, 11, 0, 0, 0);
+}
+
+static int op_hint(struct arm64_cpu *c, enum a64_hint h)
+{
+    (void)c;
+    (void)h;
+    return 0;
+}
+
+static int op_fp_access(struct arm64_cpu *c)
+{
+    (void)c;
+    return 0;
+}
+
+static struct a64_ops ops = {
+    .sysreg_read = op_sysreg_read,
+    .sysreg_write = op_sysreg_write,
+    .pstate_write = op_pstate,
+    .undef = op_undef,
+    .exception = op_exception,
+    .call = op_call,
+    .eret = op_eret,
+    .hint = op_hint,
+    .fp_access = op_fp_access,
+};
+
+static const struct arm64_model model = {.name = "test", .features = UINT64_MAX & ~BIT64(ARM64_FEAT_LSE2)};
+
+/* ---- cases ---- */
+
+struct outcome {
+    struct arm64_cpu cpu;
+    uint8_t ram[RAM_SIZE];
+    uint32_t kind, a, b;
+    uint64_t far, pc;
+};
+
+static uint64_t interesting(void)
+{
+    static const uint64_t v[] = {0,
+                                 1,
+                                 UINT64_MAX,
+                                 0x7fffffff,
+                                 0x80000000,
+                                 0xffffffff,
+                                 UINT64_C(0x7fffffffffffffff),
+                                 UINT64_C(0x8000000000000000),
+                                 UINT64_C(0x7ff8000000000001), /* NaNs, infinities, tiny and ordinary numbers */
+                                 UINT64_C(0x7ff0000000000001),
+                                 UINT64_C(0xfff0000000000000),
+                                 UINT64_C(0x0010000000000000),
+                                 UINT64_C(0x000fffffffffffff),
+                                 UINT64_C(0x3ff0000000000000),
+                                 UINT64_C(0xc008000000000000),
+                                 UINT64_C(0x7f8000017fc00000),
+                                 UINT64_C(0x0080000080800000),
+                                 UINT64_C(0x3f800000bf000000),
+                                 UINT64_C(0x007fffff00000001)};
+    uint64_t r = rnd();
+    switch (r >> 61) {
+    case 0: return v[r % ARRAY_SIZE(v)];
+    case 1: return (uint64_t)sext64(r, 8);
+    case 2: return r & 0xff;
+    case 3: return (v[r % ARRAY_SIZE(v)] & ~UINT64_C(0xff)) | (r >> 32 & 0xff);
+    case 4: return (r & UINT64_C(0x800fffffffffffff)) | (UINT64_C(0x3f0) + (r >> 32) % 0x20) << 52;
+    default: return rnd();
+    }
+}
+
+/* A random encoding of a row; letters are fields. */
+static uint32_t encode(const struct a64_row_info *row)
+{
+    for (unsigned tries = 0; tries < 1000; tries++) {
+        uint32_t insn = ((uint32_t)rnd() & ~row->mask) | row->value;
+        if (&a64_rows[a64_decode(insn)] == row)
+            return insn;
+    }
+    return 0;
+}
+
+/* Rows that leave the block, wait, or whose meaning is the surroundings' own. */
+static bool excluded(unsigned row)
+{
+    switch (row) {
+    case A64_UNALLOCATED:
+    case A64_eret:
+    case A64_wfe:
+    case A64_wfi:
+    case A64_yield:
+    case A64_sev:
+    case A64_sevl: return true;
+    default: return false;
+    }
+}
+
+static bool jumps(unsigned row)
+{
+    return row == A64_b || row == A64_bl || row == A64_br || row == A64_blr || row == A64_ret || row == A64_b_cond ||
+           row == A64_cbz || row == A64_cbnz || row == A64_tbz || row == A64_tbnz;
+}
+
+/* Short forward branches only, so that every block ends. */
+static uint32_t tame(unsigned row, uint32_t insn)
+{
+    if (row == A64_b || row == A64_bl)
+        return (insn & 0xfc000000u) | (1 + insn % 3);
+    if (row == A64_tbz || row == A64_tbnz)
+        return (insn & ~0x0007ffe0u) | (1 + (insn >> 5) % 3) << 5;
+    if (row == A64_b_cond || row == A64_cbz || row == A64_cbnz)
+        return (insn & ~0x00ffffe0u) | (1 + (insn >> 5) % 3) << 5;
+    return insn;
+}
+
+static void random_state(struct arm64_cpu *c, bool plain_fpcr)
+{
+    for (unsigned r = 0; r < 32; r++)
+        c->x[r] = rnd() & 1 ? interesting() : RAM_BASE + RAM_SIZE / 2 + (rnd() & 0xfff8) % (RAM_SIZE / 4);
+    if (rnd() & 3)
+        c->x[31] &= ~UINT64_C(15);
+    for (unsigned r = 0; r < 32; r++) {
+        c->v[r].d[0] = interesting();
+        c->v[r].d[1] = interesting();
+    }
+    c->flags = 0;
+    arm64_set_nzcv(c, (uint32_t)rnd());
+    c->fpcr = plain_fpcr ? 0 : (uint32_t)rnd() & 0x07c80000u;
+    c->fpsr = 0;
+    c->pc = RAM_BASE + CODE_OFF + (rnd() % 64) * 4;
+}
+
+static void run_one(struct arm64_cpu *c, const struct arm64_cpu *init, struct outcome *o)
+{
+    memcpy(ram, ram_image, RAM_SIZE);
+    memcpy(c->x, init->x, sizeof(c->x));
+    memcpy(c->v, init->v, sizeof(c->v));
+    c->pc = init->pc;
+    c->flags = init->flags;
+    c->fpcr = init->fpcr;
+    c->fpsr = 0;
+    c->sys.cpacr_el1 = 3u << 20;
+    c->sys.sctlr_el1 = 1u << 4; /* SA0 */
+    jit_fpsr_sync(c);
+    c->fpsr = 0;
+    jit_fpcr_changed(c);
+    c->ops->clear_excl(c);
+    memset(&event, 0, sizeof(event));
+    jit_run(c);
+    jit_fpsr_sync(c);
+    memset(o, 0, sizeof(*o));
+    memcpy(o->cpu.x, c->x, sizeof(c->x));
+    memcpy(o->cpu.v, c->v, sizeof(c->v));
+    arm64_set_nzcv(&o->cpu, arm64_nzcv(c));
+    o->cpu.fpsr = c->fpsr;
+    memcpy(o->ram, ram, RAM_SIZE);
+    o->kind = event.kind;
+    o->a = event.a;
+    o->b = event.b;
+    o->far = event.far;
+    o->pc = event.pc;
+}
+
+static void show_difference(const struct outcome *a, const struct outcome *b)
+{
+    for (unsigned r = 0; r < 32; r++) {
+        if (a->cpu.x[r] != b->cpu.x[r])
+            printf("  x%u: interpreter %016" PRIx64 ", tier 1 %016" PRIx64 "\n", r, a->cpu.x[r], b->cpu.x[r]);
+        if (memcmp(&a->cpu.v[r], &b->cpu.v[r], 16))
+            printf("  v%u: interpreter %016" PRIx64 "_%016" PRIx64 ", tier 1 %016" PRIx64 "_%016" PRIx64 "\n", r,
+                   a->cpu.v[r].d[1], a->cpu.v[r].d[0], b->cpu.v[r].d[1], b->cpu.v[r].d[0]);
+    }
+    if (a->cpu.flags != b->cpu.flags)
+        printf("  flags: interpreter %08x, tier 1 %08x\n", arm64_nzcv(&a->cpu), arm64_nzcv(&b->cpu));
+    if (a->cpu.fpsr != b->cpu.fpsr)
+        printf("  fpsr: interpreter %08x, tier 1 %08x\n", a->cpu.fpsr, b->cpu.fpsr);
+    if (a->kind != b->kind || a->a != b->a || a->b != b->b || a->far != b->far || a->pc != b->pc)
+        printf("  end: interpreter %u %x %x far %" PRIx64 " pc %" PRIx64 ", tier 1 %u %x %x far %" PRIx64 " pc %" PRIx64
+               "\n",
+               a->kind, a->a, a->b, a->far, a->pc, b->kind, b->a, b->b, b->far, b->pc);
+    for (unsigned i = 0; i < RAM_SIZE; i++) {
+        if (a->ram[i] != b->ram[i]) {
+            printf("  memory at %x: interpreter %02x, tier 1 %02x\n", i, a->ram[i], b->ram[i]);
+            break;
+        }
+    }
+}
+
+static struct arm64_cpu *make_cpu(enum jit_tier tier, struct jit **j)
+{
+    struct jit_config cfg = {.tier = tier, .ncpus = 1, .mem = &mem_ops, .code_size = 4u << 20};
+    struct arm64_cpu *c;
+    struct err e;
+
+    if (jit_create(j, &cfg, &e) || jit_vcpu_create(*j, 0, &c)) {
+        printf("cannot make a JIT: %s\n", e.msg);
+        exit(1);
+    }
+    c->ops = &ops;
+    c->model = &model;
+    return c;
+}
+
+static unsigned cases_per_row = 60;
+static unsigned failures_shown;
+
+static bool one_case(struct arm64_cpu *ci, struct arm64_cpu *ct, struct jit *jt, unsigned row, bool plain_fpcr)
+{
+    static struct outcome oi, ot;
+    struct arm64_cpu init;
+    uint64_t seed = rng_state;
+    unsigned n = 1 + (unsigned)(rnd() % MAX_INSNS), at = (unsigned)(rnd() % n), off;
+    uint32_t code[MAX_INSNS + 4];
+
+    memset(&init, 0, sizeof(init));
+    random_state(&init, plain_fpcr);
+    off = (unsigned)(init.pc - RAM_BASE);
+    for (unsigned i = 0; i < n; i++) {
+        unsigned r = i == at ? row : 1 + (unsigned)(rnd() % (A64_ROW_COUNT - 1));
+        while (excluded(r) || (i != at && jumps(r)))
+            r = 1 + (unsigned)(rnd() % (A64_ROW_COUNT - 1));
+        code[i] = tame(r, encode(&a64_rows[r]));
+    }
+    for (unsigned i = n; i < n + 4; i++)
+        code[i] = 0xd4000001u; /* svc #0 */
+    memcpy(ram_image + off, code, (n + 4) * 4);
+    run_one(ci, &init, &oi);
+    jit_invalidate(jt, ram + CODE_OFF, 4096);
+    run_one(ct, &init, &ot);
+    memset(ram_image + off, 0, (n + 4) * 4);
+    /* A store into the block that is running: without IC IVAU either version of the code may execute. */
+    if (!memcmp(&oi, &ot, sizeof(oi)) || memcmp(oi.ram + off, code, (n + 4) * 4))
+        return true;
+    if (failures_shown++ < 5) {
+        printf("  seed %" PRIu64 ", row %s, fpcr %08x, pc %" PRIx64 ":\n", seed, a64_rows[row].name, init.fpcr,
+               init.pc);
+        for (unsigned i = 0; i < n; i++) {
+            char text[128];
+            a64_disasm(text, sizeof(text), code[i], init.pc + i * 4);
+            printf("    %08x  %s (%s)\n", code[i], text, a64_rows[a64_decode(code[i])].name);
+        }
+        show_difference(&oi, &ot);
+    }
+    return false;
+}
+
+static void test_tier1_against_interpreter(void)
+{
+    struct jit *ji, *jt;
+    struct arm64_cpu *ci, *ct;
+    unsigned long cases = 0, bad = 0;
+    unsigned rows = 0;
+
+    ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(ram != MAP_FAILED);
+    for (unsigned i = 0; i < CODE_OFF; i += 8) {
+        uint64_t v = interesting();
+        memcpy(ram_image + i, &v, 8);
+    }
+    jit_fill_ops(&ops);
+    ci = make_cpu(JIT_INTERP, &ji);
+    ct = make_cpu(JIT_TIER1, &jt);
+    for (unsigned row = 1; row < A64_ROW_COUNT; row++) {
+        if (excluded(row))
+            continue;
+        rows++;
+        for (unsigned k = 0; k < cases_per_row; k++, cases++)
+            bad += !one_case(ci, ct, jt, row, k % 4 != 0);
+    }
+    printf("  %u rows, %lu cases, %lu differences\n", rows, cases, bad);
+    CHECK_EQ(bad, 0);
+    jit_vcpu_destroy(ci);
+    jit_vcpu_destroy(ct);
+    jit_destroy(ji);
+    jit_destroy(jt);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cases_per_row = (unsigned)strtoul(argv[1], NULL, 10);
+    rng_state = argc > 2 ? strtoull(argv[2], NULL, 10) : 88172645463325252u;
+    a64_decode_init();
+    RUN(test_tier1_against_interpreter);
+    return check_done();
+}
