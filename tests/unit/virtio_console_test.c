@@ -17,8 +17,7 @@ static struct {
     atomic_uint budget, written;
     char out[4096];
     char in[4096];
-    atomic_uint in_len;
-    unsigned in_done;
+    atomic_uint in_len, in_done;
 } be;
 
 static size_t be_write(struct chardev *c, const uint8_t *p, size_t len)
