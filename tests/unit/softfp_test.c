@@ -31,7 +31,7 @@ static uint64_t interesting(unsigned fmt)
     uint64_t sign = (rnd() & 1) << (total - 1), frac = rnd() & (BIT64(frac_bits) - 1), exp;
     switch (rnd() % 4) {
     case 0: frac = BIT64(frac_bits) - 1; break;
-    case 1: frac &= rnd() & rnd(); break;
+    case 1: frac &= rnd() << rnd() % frac_bits; break;
     case 2: frac &= UINT64_MAX << rnd() % frac_bits; break;
     default: break;
     }
