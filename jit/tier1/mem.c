@@ -260,7 +260,7 @@ static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
     bool load = insn >> 22 & 1, sw = (insn >> 30) == 1;
     unsigned shift = insn >> 31 ? 3 : 2, n = a64_rn(insn);
     unsigned a = t1_zr(insn & 31), b = t1_zr(bits32(insn, 14, 10));
-    int64_t off = sext64(bits32(insn, 21, 15), 7) << shift;
+    int64_t off = sext64(bits32(insn, 21, 15), 7) * (1 << shift);
     struct t1_stub *sp, *s;
 
     if ((mode != T1_OFF && (a == n || b == n)) || (load && a == b))
