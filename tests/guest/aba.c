@@ -3,7 +3,7 @@
  * even where its value is the same again. One CPU reserves, the other writes A, B, A in many ways; then a lock-free
  * stack whose pop reads the next pointer between the two. aba.expect has the lines: other emulators fail here.
  */
-#include "smp.h"
+#include "tests/guest/smp.h"
 
 static volatile u64 word[8] __attribute__((aligned(4096)));
 static volatile u64 step __attribute__((aligned(64)));

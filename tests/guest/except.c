@@ -2,7 +2,7 @@
  * Every synchronous exception that EL0 and EL1 can raise, with the syndrome, fault address, return address and saved
  * state that the architecture prescribes.
  */
-#include "guest.h"
+#include "tests/guest/guest.h"
 
 /* Where the test code is mapped: readable and executable at both ELs. */
 #define CODE 0x0000200000000000ul

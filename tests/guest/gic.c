@@ -2,7 +2,7 @@
  * Interrupts: the generic timers, the controller's priorities, masks and pending states, software and level-triggered
  * interrupts. The same lines for GICv2 and GICv3.
  */
-#include "guest.h"
+#include "tests/guest/guest.h"
 
 #define PPI_VIRT 27
 #define PPI_PHYS 30

@@ -2,7 +2,7 @@
  * Identification registers. What depends on the machine around the CPU, or on a choice that a model leaves open, is
  * masked: AArch32 (none here), EL2 and EL3, the GIC's system registers, granules, debug and performance counters.
  */
-#include "guest.h"
+#include "tests/guest/guest.h"
 
 #define SHOW(reg, mask) print(reg " %x\n", mrs(reg) & (mask))
 

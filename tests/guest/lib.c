@@ -1,7 +1,7 @@
 /* See guest.h. */
 #include <stdarg.h>
 
-#include "guest.h"
+#include "tests/guest/guest.h"
 
 /* ---- output ---- */
 #define UART 0x09000000ul

@@ -5,7 +5,7 @@
  * A page is mapped to A, read, mapped to B, invalidated by the form under test, and must then read as B. What the
  * architecture leaves open (the value between the two) is not printed.
  */
-#include "guest.h"
+#include "tests/guest/guest.h"
 
 #define V 0x0000008000000000ul
 #define V2M 0x0000008000200000ul

@@ -2,7 +2,7 @@
  * Memory ordering between two CPUs: results that the architecture forbids are counted, and there may be none. A JIT on
  * a host with a stronger order can still fail here, in store buffering above all. order.expect has the lines.
  */
-#include "smp.h"
+#include "tests/guest/smp.h"
 
 #define ROUNDS 20000ul
 #define PAIRS 1000ul

@@ -3,7 +3,7 @@
  * is not mapped either, a store-exclusive that is misaligned and would fail anyway, the syndrome of a trapped MSR
  * (immediate). priority.expect has the lines.
  */
-#include "guest.h"
+#include "tests/guest/guest.h"
 
 #define CODE 0x0000200000000000ul
 #define DATA 0x0000008000000000ul

@@ -2,7 +2,7 @@
  * Random instructions of the rows that differ by exception level; rows_gen.py writes them. One line a case: registers
  * afterwards, or the exception. The cases of phase 0 run with the MMU off, those of phase 1 with it on.
  */
-#include "guest.h"
+#include "tests/guest/guest.h"
 
 #define CODE 0x0000200000000000ul
 #define PAGE_RW0 0x0000008000001000ul
@@ -21,7 +21,7 @@ struct row {
 static u8 data[3 * PAGE] __attribute__((aligned(4096)));
 extern u32 rows_code[];
 
-#include "rows.inc"
+#include ROWS_INC /* from rows_gen.py */
 
 static u64 hash_data(void)
 {

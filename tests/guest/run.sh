@@ -6,7 +6,7 @@
 #
 #   tests/guest/run.sh [--peer] [PROGRAM...]    --peer checks the .expect files and programs on the peer alone
 #
-# ROWS_SEED (default: the day) and ROWS_CASES (1500) are for rows.c.
+# PIPIT_OPTIONS: more options of pipit run (--jit interp). ROWS_SEED (default: the day) and ROWS_CASES (1500) are for rows.c.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
@@ -38,16 +38,16 @@ compile() {
     shift 2
     aarch64-linux-gnu-gcc -march=armv8-a -ffreestanding -fno-stack-protector -fno-pic -mstrict-align \
         -mno-outline-atomics -O2 -Wall -Wextra -Werror -nostdlib -static -no-pie -Wl,-T,"$here/link.ld" \
-        -Wl,--build-id=none -Wl,--no-warn-rwx-segments "$@" -o "$out" "$here/start.S" "$here/lib.c" "$here/$name.c"
+        -Wl,--build-id=none -Wl,--no-warn-rwx-segments -I"$root" "$@" -o "$out" "$here/start.S" "$here/lib.c" "$here/$name.c"
 }
 
 run_peer() { # ELF GIC CPU CPUS
-    timeout 120 qemu-system-aarch64 -M "virt,gic-version=$2" -cpu "$3" -smp "$4" -m 128 -nographic -nic none -kernel "$1" \
+    timeout -k 5 120 qemu-system-aarch64 -M "virt,gic-version=$2" -cpu "$3" -smp "$4" -m 128 -nographic -nic none -kernel "$1" \
         </dev/null 2>&1
 }
 
 run_pipit() {
-    timeout 120 "$pipit" run --kernel "$1" --gic "$2" --cpu "$3" --cpus "$4" --memory 128M --net none </dev/null 2>&1
+    timeout -k 5 120 "$pipit" run ${PIPIT_OPTIONS:-} --kernel "$1" --gic "$2" --cpu "$3" --cpus "$4" --memory 128M --net none </dev/null 2>&1
 }
 
 # check LABEL ELF GIC CPU CPUS [EXPECT]: the first differing line is shown.
@@ -102,7 +102,7 @@ rows() {
         result FAIL "rows-$cpu: a row has no case"
         return
     fi
-    compile rows "$dir/rows.elf" -I"$dir" || { result FAIL "rows-$cpu: does not compile" && return; }
+    compile rows "$dir/rows.elf" "-DROWS_INC=\"$dir/rows.inc\"" || { result FAIL "rows-$cpu: does not compile" && return; }
     check "rows-$cpu-seed$seed" "$dir/rows.elf" 3 "$cpu" 1
 }
 

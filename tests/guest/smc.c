@@ -2,7 +2,7 @@
  * Self-modifying code: with the maintenance that the architecture asks for (DC CVAU, IC IVAU), new instructions run,
  * however hot the old ones were, wherever in a page they are, through whichever address they were written, at both ELs.
  */
-#include "guest.h"
+#include "tests/guest/guest.h"
 
 #define CODE 0x0000200000000000ul  /* two pages, for both ELs, read-only */
 #define ALIAS 0x0000300000000000ul /* the same two pages, writable */

@@ -2,7 +2,7 @@
  * Several CPUs: PSCI, atomic counters by exclusives and by LSE, a lock, interrupts between CPUs, and TLB and
  * instruction-cache maintenance that reaches the others.
  */
-#include "smp.h"
+#include "tests/guest/smp.h"
 
 #define ROUNDS 20000ul
 

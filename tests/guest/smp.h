@@ -2,7 +2,7 @@
 #ifndef PIPIT_TESTS_GUEST_SMP_H
 #define PIPIT_TESTS_GUEST_SMP_H
 
-#include "guest.h"
+#include "tests/guest/guest.h"
 
 #define SMP_MAX 8
 
