@@ -224,7 +224,15 @@ out:
 /* The last words; also from atexit. */
 static void out_finish(struct stdio *s)
 {
-    pthread_mutex_lock(&s->lock);
+    struct timespec until;
+
+    /* A thread that is stuck in a write holds the lock. */
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += CLOSE_PATIENCE_MS / 1000;
+    if (pthread_mutex_timedlock(&s->lock, &until)) {
+        log_warn("console", "output is lost: nothing reads it");
+        return;
+    }
     if (out_drain(s, CLOSE_PATIENCE_MS) < 0)
         log_warn("console", "%zu bytes of output are lost: nothing reads them", s->out_end - s->out_start);
     s->out_start = s->out_end = 0;

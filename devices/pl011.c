@@ -363,6 +363,7 @@ static int pl011_load(struct device *d, struct state_reader *r)
 
 static void pl011_destroy(struct device *d)
 {
+    pl011_tx_drain(pl011_of(d));
     pthread_mutex_destroy(&d->lock);
     free(pl011_of(d));
 }
