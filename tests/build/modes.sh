@@ -24,14 +24,24 @@ item() {
 core=build/release-without-slirp-zlib-zstd
 core_alone() {
     make -s "$jobs" WITHOUT='slirp zlib zstd' tests || return
-    # Linked against none of them, and it says so.
+    # Linked against none of them; it says so, and refuses by name what needs them.
     ldd $core/pipit >"$tmp/ldd" || return
     ! grep -E 'libslirp|libz\.|libzstd' "$tmp/ldd" || return
     $core/pipit --version >"$tmp/version" || return
     cat "$tmp/version"
-    for lib in slirp zlib zstd; do
-        grep -i "without.*$lib" "$tmp/version" || return
+    for lib in libslirp zlib libzstd; do
+        grep -e "-[a-z-]* ($lib)" "$tmp/version" || return
     done
+    head -c 65536 /dev/zero | gzip >"$tmp/kernel.gz"
+    refuses_run libslirp --kernel "$tmp/kernel.gz" --publish 2222:22 && refuses_run zlib --kernel "$tmp/kernel.gz"
+}
+
+refuses_run() {
+    local word=$1
+    shift
+    ! timeout 20 $core/pipit run "$@" >"$tmp/refusal" 2>&1 || return 1
+    cat "$tmp/refusal"
+    grep -q "$word" "$tmp/refusal"
 }
 
 core_tests() {
