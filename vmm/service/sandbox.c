@@ -235,6 +235,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(sched_setaffinity, R_ALL),
     ROW(clone, R_MAIN),
     ROW(ptrace, R_MAIN),
+    ROW(getdents, R_MAIN),
     ROW(getdents64, R_MAIN),
     ROW(pipe2, R_MAIN),
     ROW(process_vm_readv, R_ALL),
