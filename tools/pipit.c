@@ -16,11 +16,17 @@
 
 typedef int (*args_fn)(struct vm_config *c, int argc, char **argv, struct err *e);
 
-static int open_log(const struct vm_config *c, struct err *e)
+/* Where messages go from here on, and under which name. */
+static int open_log(const struct vm_config *c, const char *program, struct err *e)
 {
+    static char name[96];
     int fd;
 
     log_set_level((enum log_level)c->log_level);
+    if (c->name) {
+        snprintf(name, sizeof(name), "%s[%s]", program, c->name);
+        log_set_name(name);
+    }
     if (!c->log_file)
         return 0;
     fd = open(c->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -30,7 +36,7 @@ static int open_log(const struct vm_config *c, struct err *e)
     return 0;
 }
 
-static int run(args_fn parse, int argc, char **argv, int usage_status)
+static int run(args_fn parse, const char *program, int argc, char **argv, int usage_status)
 {
     static struct vm_config c;
     struct err e = {0};
@@ -49,7 +55,7 @@ static int run(args_fn parse, int argc, char **argv, int usage_status)
         status = usage_status;
         goto out;
     }
-    if (open_log(&c, &e) < 0) {
+    if (open_log(&c, program, &e) < 0) {
         log_error(NULL, "%s", e.msg);
         status = MACHINE_EXIT_FAILURE;
         goto out;
@@ -101,16 +107,16 @@ int main(int argc, char **argv)
     }
     if (!strcmp(base, "qemu-system-aarch64")) {
         log_set_name("qemu-system-aarch64");
-        return run(args_qemu, argc - 1, argv + 1, 1);
+        return run(args_qemu, "qemu-system-aarch64", argc - 1, argv + 1, 1);
     }
     if (argc < 2) {
         args_print_help();
         return MACHINE_EXIT_USAGE;
     }
     if (!strcmp(argv[1], "run"))
-        return run(args_run, argc - 2, argv + 2, MACHINE_EXIT_USAGE);
+        return run(args_run, "pipit", argc - 2, argv + 2, MACHINE_EXIT_USAGE);
     if (!strcmp(argv[1], "qemu"))
-        return run(args_qemu, argc - 2, argv + 2, 1);
+        return run(args_qemu, "pipit", argc - 2, argv + 2, 1);
     if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
         return help(argc - 2, argv + 2);
     if (!strcmp(argv[1], "--version")) {

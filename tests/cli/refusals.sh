@@ -58,6 +58,7 @@ says bad-memory 2 '--memory much' "$pipit" run --kernel Image --memory much
 says bad-cpu 2 'CPU model z80' "$pipit" run --kernel Image --cpu z80
 says kvm 2 'kvm cannot be used' "$pipit" run --kernel Image --accel kvm
 says no-kernel 2 'no kernel' "$pipit" run
+says named-machine 1 'pipit[vm1]: error: ' "$pipit" run --kernel nothing-there --name vm1
 says missing-kernel 1 'nothing-there' "$pipit" run --kernel nothing-there
 says folder-kernel 1 'folder' "$pipit" run --kernel folder
 says garbage-kernel 1 'garbage' "$pipit" run --kernel garbage
