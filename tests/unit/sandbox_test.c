@@ -39,6 +39,15 @@
 #define SANITIZED 0
 #endif
 
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#include <sanitizer/lsan_interface.h>
+#else
+static int __lsan_do_recoverable_leak_check(void)
+{
+    return 0;
+}
+#endif
+
 /* What is open before the filter, as in the real program. */
 static struct {
     int event, timer, epoll, file, inet;
@@ -221,6 +230,12 @@ static int main_calls(void)
     return loop_calls();
 }
 
+/* What the leak check does at the program's end; it hangs for ever when its tracing thread makes a forbidden call. */
+static int check_leaks(void)
+{
+    return __lsan_do_recoverable_leak_check();
+}
+
 static int call_thread(void)
 {
     /* What pthread_create asks for; it never gets a thread, so the stack does not matter. */
@@ -330,6 +345,7 @@ static void needed_calls_pass(void)
     CHECK(lives(SANDBOX_WORKER, disk_calls));
     CHECK(lives(SANDBOX_NET, net_calls));
     CHECK(lives(SANDBOX_MAIN, main_calls));
+    CHECK(lives(SANDBOX_MAIN, check_leaks));
 }
 
 static const enum sandbox_role every[] = {SANDBOX_VCPU, SANDBOX_LOOP, SANDBOX_WORKER, SANDBOX_NET, SANDBOX_MAIN};
@@ -343,7 +359,7 @@ static void no_role_runs_programs_or_writes_files(void)
         CHECK(dies(every[i], call_create, names[i], "openat"));
         CHECK(dies(every[i], call_mprotect_exec, names[i], "mprotect"));
         CHECK(dies(every[i], call_mmap_exec, names[i], "mmap"));
-        CHECK(dies(every[i], call_mmap_file, names[i], "mmap"));
+        CHECK(SANITIZED || dies(every[i], call_mmap_file, names[i], "mmap"));
         CHECK(dies(every[i], call_packet_socket, names[i], "socket"));
         CHECK(dies(every[i], call_kill_init, names[i], "kill"));
         CHECK(SANITIZED || dies(every[i], call_ptrace, names[i], "ptrace"));

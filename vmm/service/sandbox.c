@@ -219,10 +219,16 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(unlinkat, R_MAIN),
 
 #if SANDBOX_SANITIZERS
-    /* Their runtimes read /proc/self to describe a fault, and the leak check at exit walks the threads from a clone. */
+    /* Their runtimes read /proc/self and map the program to describe a fault, and go without the symbolizer that they
+     * may not start; the leak check at exit walks the threads from a clone. */
+    ROW(mmap, R_ALL, IF(BITS(2, PROT_EXEC, 0))),
+    ROW(fork, R_ALL, .deny = EPERM),
+    ROW(pipe, R_ALL, .deny = EPERM),
+    ROW(pipe2, R_ALL, .deny = EPERM),
     ROW(open, R_ALL, IF(BITS(1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY))),
     ROW(openat, R_ALL, IF(BITS(2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY))),
     ROW(close, R_ALL),
+    ROW(ioctl, R_ALL, IF(IS(1, TCGETS))),
     ROW(readlink, R_ALL),
     ROW(stat, R_ALL),
     ROW(newfstatat, R_ALL),
@@ -237,7 +243,6 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(ptrace, R_MAIN),
     ROW(getdents, R_MAIN),
     ROW(getdents64, R_MAIN),
-    ROW(pipe2, R_MAIN),
     ROW(process_vm_readv, R_ALL),
     ROW(tgkill, R_MAIN),
 #endif
