@@ -65,6 +65,16 @@ static void tlbi_va(const char *name, void (*op)(u64 arg), u64 attr, u64 va, u64
     {                                                                                                                  \
         asm volatile("tlbi " insn ::"r"(x) : "memory");                                                                \
     }
+#define TLBI_SYS(name, where, value)                                                                                   \
+    static void name(u64 x)                                                                                            \
+    {                                                                                                                  \
+        asm volatile("sys #0, c8, " where ", %0" ::"r"(value) : "memory");                                             \
+    }
+/* The operand of a range form: (num + 1) << (5 * scale + 1) pages of 4 KiB, from `before` pages before that of x. */
+static u64 range(u64 x, u64 scale, u64 num, u64 before)
+{
+    return (x & 0xffff000000000000ul) | 1ul << 46 | scale << 44 | num << 39 | ((x - before) & 0x1ffffffffful);
+}
 TLBI(op_vmalle1, "vmalle1 // %0")
 TLBI(op_vae1, "vae1, %0")
 TLBI(op_aside1, "aside1, %0")
@@ -78,34 +88,73 @@ TLBI(op_vaae1is, "vaae1is, %0")
 TLBI(op_vale1is, "vale1is, %0")
 TLBI(op_vaale1is, "vaale1is, %0")
 
+/* Outer shareable and range forms, by their encodings: assemblers of Armv8.0 do not know the names. */
+TLBI_SYS(op_vmalle1os, "c1, #0", x)
+TLBI_SYS(op_vae1os, "c1, #1", x)
+TLBI_SYS(op_aside1os, "c1, #2", x)
+TLBI_SYS(op_vaae1os, "c1, #3", x)
+TLBI_SYS(op_vale1os, "c1, #5", x)
+TLBI_SYS(op_vaale1os, "c1, #7", x)
+/* Two pages, of which the tested one is the second; 128 pages, of which it is the 101st. */
+TLBI_SYS(op_rvae1, "c6, #1", range(x, 0, 0, 1))
+TLBI_SYS(op_rvaae1, "c6, #3", range(x, 0, 0, 1))
+TLBI_SYS(op_rvale1, "c6, #5", range(x, 1, 1, 100))
+TLBI_SYS(op_rvaale1, "c6, #7", range(x, 1, 1, 100))
+TLBI_SYS(op_rvae1is, "c2, #1", range(x, 1, 1, 100))
+TLBI_SYS(op_rvaae1is, "c2, #3", range(x, 0, 0, 1))
+TLBI_SYS(op_rvale1is, "c2, #5", range(x, 0, 0, 1))
+TLBI_SYS(op_rvaale1is, "c2, #7", range(x, 0, 0, 1))
+TLBI_SYS(op_rvae1os, "c5, #1", range(x, 0, 0, 1))
+TLBI_SYS(op_rvaae1os, "c5, #3", range(x, 1, 1, 100))
+TLBI_SYS(op_rvale1os, "c5, #5", range(x, 0, 0, 1))
+TLBI_SYS(op_rvaale1os, "c5, #7", range(x, 0, 0, 1))
+
+struct form {
+    const char *name;
+    void (*op)(u64);
+    int by_asid;
+};
+
+static void tlbi_try(const struct form *f)
+{
+    msr("ttbr0_el1", (u64)root | 5ul << 48);
+    isb();
+    if (!f->by_asid) {
+        print("global ");
+        tlbi_va(f->name, f->op, RW1, V + 0x85000, 5);
+        print("high ");
+        u64 *save = root;
+        root = root1;
+        tlbi_va(f->name, f->op, RW1, HI + 0x85000, 5);
+        root = save;
+    }
+    print("asid ");
+    tlbi_va(f->name, f->op, RW1 | PTE_NG, V + 0x86000, 5);
+}
+
 static void tlbi_forms(void)
 {
-    static const struct {
-        const char *name;
-        void (*op)(u64);
-    } forms[] = {
-        {"vmalle1", op_vmalle1},   {"vae1", op_vae1},       {"aside1", op_aside1},       {"vaae1", op_vaae1},
-        {"vale1", op_vale1},       {"vaale1", op_vaale1},   {"vmalle1is", op_vmalle1is}, {"vae1is", op_vae1is},
-        {"aside1is", op_aside1is}, {"vaae1is", op_vaae1is}, {"vale1is", op_vale1is},     {"vaale1is", op_vaale1is},
+    static const struct form forms[] = {
+        {"vmalle1", op_vmalle1, 0},     {"vae1", op_vae1, 0},       {"aside1", op_aside1, 1},
+        {"vaae1", op_vaae1, 0},         {"vale1", op_vale1, 0},     {"vaale1", op_vaale1, 0},
+        {"vmalle1is", op_vmalle1is, 0}, {"vae1is", op_vae1is, 0},   {"aside1is", op_aside1is, 1},
+        {"vaae1is", op_vaae1is, 0},     {"vale1is", op_vale1is, 0}, {"vaale1is", op_vaale1is, 0},
     };
 
-    for (unsigned i = 0; i < ARRAY_SIZE(forms); i++) {
-        int by_asid = forms[i].op == op_aside1 || forms[i].op == op_aside1is;
+    static const struct form later[] = {
+        {"vmalle1os", op_vmalle1os, 0}, {"vae1os", op_vae1os, 0},       {"aside1os", op_aside1os, 1},
+        {"vaae1os", op_vaae1os, 0},     {"vale1os", op_vale1os, 0},     {"vaale1os", op_vaale1os, 0},
+        {"rvae1", op_rvae1, 0},         {"rvaae1", op_rvaae1, 0},       {"rvale1", op_rvale1, 0},
+        {"rvaale1", op_rvaale1, 0},     {"rvae1is", op_rvae1is, 0},     {"rvaae1is", op_rvaae1is, 0},
+        {"rvale1is", op_rvale1is, 0},   {"rvaale1is", op_rvaale1is, 0}, {"rvae1os", op_rvae1os, 0},
+        {"rvaae1os", op_rvaae1os, 0},   {"rvale1os", op_rvale1os, 0},   {"rvaale1os", op_rvaale1os, 0},
+    };
+    u64 tlb = mrs("id_aa64isar0_el1") >> 56 & 15; /* 1: outer shareable forms; 2: range forms too */
 
-        msr("ttbr0_el1", (u64)root | 5ul << 48);
-        isb();
-        if (!by_asid) {
-            print("global ");
-            tlbi_va(forms[i].name, forms[i].op, RW1, V + 0x5000, 5);
-            print("high ");
-            u64 *save = root;
-            root = root1;
-            tlbi_va(forms[i].name, forms[i].op, RW1, HI + 0x5000, 5);
-            root = save;
-        }
-        print("asid ");
-        tlbi_va(forms[i].name, forms[i].op, RW1 | PTE_NG, V + 0x6000, 5);
-    }
+    for (unsigned i = 0; i < ARRAY_SIZE(forms); i++)
+        tlbi_try(&forms[i]);
+    for (unsigned i = 0; i < (tlb == 0 ? 0 : tlb == 1 ? 6 : ARRAY_SIZE(later)); i++)
+        tlbi_try(&later[i]);
     msr("ttbr0_el1", root);
     isb();
 }

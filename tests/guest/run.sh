@@ -43,11 +43,11 @@ compile() {
 
 run_peer() { # ELF GIC CPU CPUS
     timeout -k 5 120 qemu-system-aarch64 -M "virt,gic-version=$2" -cpu "$3" -smp "$4" -m 128 -nographic -nic none -kernel "$1" \
-        </dev/null 2>&1
+        </dev/null 2>"$build/peer.err"
 }
 
 run_pipit() {
-    timeout -k 5 120 "$pipit" run ${PIPIT_OPTIONS:-} --kernel "$1" --gic "$2" --cpu "$3" --cpus "$4" --memory 128M --net none </dev/null 2>&1
+    timeout -k 5 120 "$pipit" run ${PIPIT_OPTIONS:-} --kernel "$1" --gic "$2" --cpu "$3" --cpus "$4" --memory 128M --net none </dev/null 2>"$build/pipit.err"
 }
 
 # check LABEL ELF GIC CPU CPUS [EXPECT]: the first differing line is shown.
@@ -59,7 +59,7 @@ check() {
     else
         run_peer "$@" | tr -d '\r' >"$want"
         if [ "$(tail -n 1 "$want")" != end ]; then
-            tail -n 3 "$want"
+            tail -n 3 "$want" "$build/peer.err"
             result FAIL "$label: the peer did not finish"
             return
         fi
@@ -76,6 +76,7 @@ check() {
     fi
     # Expected lines begin with <, pipit's with >.
     diff "$want" "$got" | head -n "${DIFF_LINES:-20}"
+    tail -n 5 "$build/pipit.err"
     result FAIL "$label: $(diff "$want" "$got" | grep -c '^[<>]') lines differ, exit status $status ($elf)"
 }
 
@@ -122,18 +123,20 @@ E
 program mmu <<E
 2 cortex-a72 1
 3 cortex-a76 1
+3 max 1
 E
 program smc <<E
 2 cortex-a72 1
 E
 program gic <<E
 2 cortex-a72 1
-3 cortex-a72 1
+3 max 1
 E
 program smp <<E
 2 cortex-a72 1
 2 cortex-a72 2
 3 cortex-a76 4
+3 max 8
 E
 program order <<E
 2 cortex-a72 2
