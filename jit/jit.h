@@ -82,6 +82,8 @@ int jit_hint(struct arm64_cpu *c, enum a64_hint h);
 /* For arch/arm64's hooks, on the vCPU's thread. */
 void jit_context_changed(struct arm64_cpu *c);
 void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadcast);
+/* Drops all translations when the vCPU next leaves generated code, which its current instruction must do. */
+void jit_flush(struct arm64_cpu *c);
 void jit_fpsr_sync(struct arm64_cpu *c);
 void jit_fpcr_changed(struct arm64_cpu *c);
 

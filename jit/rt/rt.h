@@ -2,8 +2,8 @@
  * The JIT runtime's own structures: a vCPU with its soft TLB and jump cache, translated blocks, the code cache.
  *
  * Generated code addresses struct jit_vcpu through RBP, which points at cpu.x[16]; RSP and RBP never hold guest
- * addresses. Eleven guest registers live in host registers (JIT_PIN), all others in memory. RAX, RCX and RDX are
- * scratch. At every exit and in every helper that may trap, all state is in struct arm64_cpu.
+ * addresses. Ten guest registers live in host registers (jit_pin), all others in memory. RAX, RCX, RDX and R14
+ * are scratch. At every exit and in every helper that may trap, all state is in struct arm64_cpu.
  *
  * Code is written through one view of the cache and executed through another: no page is writable and executable.
  */

@@ -195,6 +195,11 @@ void jit_context_changed(struct arm64_cpu *c)
     jit_context_update(jit_vcpu_of(c));
 }
 
+void jit_flush(struct arm64_cpu *c)
+{
+    jit_vcpu_of(c)->attention |= JIT_ATTN_FLUSH;
+}
+
 /* ---- creation ---- */
 
 int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e)

@@ -6,12 +6,13 @@
  */
 #include "jit/rt/rt.h"
 
-/* Arguments and results, the first callee-saved registers and the stack pointer: what compilers' code uses most. */
+/* Arguments and results, the first callee-saved registers and the stack pointer: what compilers' code uses most. R14 is
+ * tier 1's own: the TLB addend that accesses with one base share. */
 const int8_t jit_pin[32] = {
-    [0] = RBX, [1] = RSI, [2] = RDI, [3] = R8,   [4] = R9,   [5] = R10,  [6] = -1,   [7] = -1,
-    [8] = -1,  [9] = -1,  [10] = -1, [11] = -1,  [12] = -1,  [13] = -1,  [14] = -1,  [15] = -1,
-    [16] = -1, [17] = -1, [18] = -1, [19] = R11, [20] = R12, [21] = R13, [22] = R14, [23] = -1,
-    [24] = -1, [25] = -1, [26] = -1, [27] = -1,  [28] = -1,  [29] = -1,  [30] = -1,  [31] = R15,
+    [0] = RBX, [1] = RSI, [2] = RDI, [3] = R8,   [4] = R9,   [5] = R10,  [6] = -1,  [7] = -1,
+    [8] = -1,  [9] = -1,  [10] = -1, [11] = -1,  [12] = -1,  [13] = -1,  [14] = -1, [15] = -1,
+    [16] = -1, [17] = -1, [18] = -1, [19] = R11, [20] = R12, [21] = R13, [22] = -1, [23] = -1,
+    [24] = -1, [25] = -1, [26] = -1, [27] = -1,  [28] = -1,  [29] = -1,  [30] = -1, [31] = R15,
 };
 
 #define X64_LDMXCSR 2

@@ -312,6 +312,10 @@ struct t1_stub *t1_sp_check(struct t1 *t, unsigned n)
 
 static void t1_stub_mem(struct t1 *t, const struct t1_stub *s)
 {
+    if (s->address)
+        t1_address(t, s->base, s->offset);
+    if (s->drop)
+        x64_alu_rr(t->e, false, ALU_XOR, R14, R14);
     x64_mov_imm(t->e, RDX, s->info);
     t1_lea_entry(t);
     x64_call_to(t->e, t->j->thunk.mem);

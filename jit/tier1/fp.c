@@ -39,11 +39,8 @@ static unsigned t1_fp_shift(uint32_t insn)
     return insn >> 30 | (insn >> 23 & 1) << 2;
 }
 
-/* One V register from [RAX + RCX + off]. */
-static void t1_vload_one(struct t1 *t, unsigned v, unsigned shift, int32_t off)
+static void t1_vload_one(struct t1 *t, unsigned v, unsigned shift, struct x64_mem m)
 {
-    struct x64_mem m = x64_mx(RAX, RCX, 0, off);
-
     if (shift >= 2) {
         sse_rm(t->e, shift == 4 ? SSE_MOVUPS_LOAD : shift == 3 ? SSE_MOVQ_LOAD : SSE_MOVSS_LOAD, XMM0, m);
     } else {
@@ -53,10 +50,8 @@ static void t1_vload_one(struct t1 *t, unsigned v, unsigned shift, int32_t off)
     sse_rm(t->e, SSE_MOVAPS_STORE, XMM0, t1_v(v));
 }
 
-static void t1_vstore_one(struct t1 *t, unsigned v, unsigned shift, int32_t off)
+static void t1_vstore_one(struct t1 *t, unsigned v, unsigned shift, struct x64_mem m)
 {
-    struct x64_mem m = x64_mx(RAX, RCX, 0, off);
-
     if (shift == 4) {
         sse_rm(t->e, SSE_MOVAPS_LOAD, XMM0, t1_v(v));
         sse_rm(t->e, SSE_MOVUPS_STORE, XMM0, m);
@@ -69,34 +64,37 @@ static void t1_vstore_one(struct t1 *t, unsigned v, unsigned shift, int32_t off)
         x64_rm_(t->e, shift == 3, shift ? 0x89 : 0x88, RDX, m, false);
 }
 
-/* The access at RAX: one register, or two in a row. */
-static void t1_vaccess(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2)
+static uint32_t t1_vinfo(unsigned shift, int v2)
 {
-    unsigned bytes = 1u << shift;
-    struct t1_stub *s = t1_probe(t, v2 >= 0 ? bytes * 2 : bytes, !load, shift | (v2 >= 0 ? JIT_MEM_PAIR : 0),
-                                 load ? T1_STUB_VLOAD : T1_STUB_VSTORE);
+    return shift | (v2 >= 0 ? JIT_MEM_PAIR : 0);
+}
 
-    if (load) {
-        t1_vload_one(t, v1, shift, 0);
-        if (v2 >= 0)
-            t1_vload_one(t, (unsigned)v2, shift, (int32_t)bytes);
-    } else {
-        t1_vstore_one(t, v1, shift, 0);
-        if (v2 >= 0)
-            t1_vstore_one(t, (unsigned)v2, shift, (int32_t)bytes);
-    }
+/* The access at m: one register, or two in a row. */
+static void t1_vaccess(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2, struct x64_mem m,
+                       struct t1_stub *s)
+{
+    void (*one)(struct t1 *, unsigned, unsigned, struct x64_mem) = load ? t1_vload_one : t1_vstore_one;
+
+    one(t, v1, shift, m);
+    if (v2 >= 0)
+        one(t, (unsigned)v2, shift, t1_plus(m, 1 << shift));
     s->r1 = (int16_t)v1;
     s->r2 = (int16_t)v2;
     s->back = t->e->p;
 }
 
+static enum t1_stub_kind t1_vkind(bool load)
+{
+    return load ? T1_STUB_VLOAD : T1_STUB_VSTORE;
+}
+
 static bool t1_vldst(struct t1 *t, uint32_t insn, bool load, int64_t off, bool pre, bool post)
 {
-    unsigned n = a64_rn(insn);
-    struct t1_stub *sp = t1_sp_check(t, n);
+    unsigned n = a64_rn(insn), shift = t1_fp_shift(insn);
+    struct t1_stub *sp = t1_sp_check(t, n), *s;
+    struct x64_mem m = t1_access(t, n, post ? 0 : off, 1u << shift, !load, t1_vinfo(shift, -1), t1_vkind(load), &s);
 
-    t1_address(t, n, post ? 0 : off);
-    t1_vaccess(t, load, t1_fp_shift(insn), insn & 31, -1);
+    t1_vaccess(t, load, shift, insn & 31, -1, m, s);
     if (pre || post)
         t1_writeback(t, n, off);
     if (sp)
@@ -117,10 +115,14 @@ static bool t1_vldst_imm9(struct t1 *t, uint32_t insn)
 
 static bool t1_vldst_reg(struct t1 *t, uint32_t insn)
 {
-    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn));
+    unsigned shift = t1_fp_shift(insn);
+    bool load = insn >> 22 & 1;
+    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn)), *s;
+    struct x64_mem m;
 
-    t1_address_reg(t, insn, t1_fp_shift(insn));
-    t1_vaccess(t, insn >> 22 & 1, t1_fp_shift(insn), insn & 31, -1);
+    t1_address_reg(t, insn, shift);
+    m = t1_access_rax(t, 1u << shift, !load, t1_vinfo(shift, -1), t1_vkind(load), &s);
+    t1_vaccess(t, load, shift, insn & 31, -1, m, s);
     if (sp)
         sp->back = t->e->p;
     return true;
@@ -128,8 +130,13 @@ static bool t1_vldst_reg(struct t1 *t, uint32_t insn)
 
 static bool t1_vldr_lit(struct t1 *t, uint32_t insn)
 {
+    unsigned shift = 2 + (insn >> 30);
+    struct t1_stub *s;
+    struct x64_mem m;
+
     x64_mov_imm64(t->e, RAX, t1_pc(t) + (uint64_t)(sext64(bits32(insn, 23, 5), 19) * 4));
-    t1_vaccess(t, true, 2 + (insn >> 30), insn & 31, -1);
+    m = t1_access_rax(t, 1u << shift, false, t1_vinfo(shift, -1), T1_STUB_VLOAD, &s);
+    t1_vaccess(t, true, shift, insn & 31, -1, m, s);
     return true;
 }
 
@@ -139,13 +146,14 @@ static bool t1_vpair(struct t1 *t, uint32_t insn)
     unsigned a = insn & 31, b = bits32(insn, 14, 10);
     bool load = insn >> 22 & 1;
     int64_t off = sext64(bits32(insn, 21, 15), 7) * (1 << shift);
-    struct t1_stub *sp;
+    struct t1_stub *sp, *s;
+    struct x64_mem m;
 
     if (load && a == b)
         return false;
     sp = t1_sp_check(t, n);
-    t1_address(t, n, form == 1 ? 0 : off);
-    t1_vaccess(t, load, shift, a, (int)b);
+    m = t1_access(t, n, form == 1 ? 0 : off, 2u << shift, !load, t1_vinfo(shift, (int)b), t1_vkind(load), &s);
+    t1_vaccess(t, load, shift, a, (int)b, m, s);
     if (form & 1)
         t1_writeback(t, n, off);
     if (sp)
@@ -162,18 +170,19 @@ static bool t1_ld1(struct t1 *t, uint32_t insn)
     bool load = insn >> 22 & 1, post = insn >> 23 & 1;
     int64_t total = (int64_t)regs << shift;
     struct t1_stub *sp, *s;
+    struct x64_mem at;
 
     if (post && m != 31 && m == n)
         return false;
     sp = t1_sp_check(t, n);
     t1_address(t, n, 0);
-    s = t1_probe(t, (unsigned)total, !load, 0, T1_STUB_INTERP);
+    at = t1_access_rax(t, (unsigned)total, !load, 0, T1_STUB_INTERP, &s);
     for (unsigned k = 0; k < regs; k++) {
         unsigned v = ((insn & 31) + k) & 31;
         if (load)
-            t1_vload_one(t, v, shift, (int32_t)(k << shift));
+            t1_vload_one(t, v, shift, t1_plus(at, (int32_t)(k << shift)));
         else
-            t1_vstore_one(t, v, shift, (int32_t)(k << shift));
+            t1_vstore_one(t, v, shift, t1_plus(at, (int32_t)(k << shift)));
     }
     if (post && m == 31) {
         t1_writeback(t, n, total);
@@ -195,13 +204,14 @@ static bool t1_ld1r(struct t1 *t, uint32_t insn)
                                        UINT64_C(0x0000000100000001), 1};
     unsigned shift = bits32(insn, 11, 10), n = a64_rn(insn), d = insn & 31, q = insn >> 30 & 1, m = a64_rm(insn);
     struct t1_stub *sp, *s;
+    struct x64_mem at;
 
     if (insn >> 23 & 1 && m != 31)
         return false;
     sp = t1_sp_check(t, n);
     t1_address(t, n, 0);
-    s = t1_probe(t, 1u << shift, false, 0, T1_STUB_INTERP);
-    x64_rm(t->e, shift == 3, load[shift], RDX, x64_mx(RAX, RCX, 0, 0));
+    at = t1_access_rax(t, 1u << shift, false, 0, T1_STUB_INTERP, &s);
+    x64_rm(t->e, shift == 3, load[shift], RDX, at);
     if (shift < 3) {
         x64_mov_imm(t->e, RCX, spread[shift]);
         x64_rr(t->e, true, X64_IMUL, RDX, RCX);

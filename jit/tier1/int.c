@@ -117,14 +117,13 @@ static void t1_alu3(struct t1 *t, bool w, enum x64_alu op, unsigned d, unsigned 
             x64_mov_rr(t->e, w, t1_host(d), RAX);
         else if (t1_host(d) < 0)
             x64_store(t->e, true, RAX, t1_slot(d));
-        if (d == T1_SP)
-            t->sp_aligned = false;
+        t1_wrote(t, d);
     }
 }
 
 static bool t1_addsub_imm(struct t1 *t, uint32_t insn)
 {
-    bool w = t1_sf(insn), sub = insn >> 30 & 1, flags = insn >> 29 & 1, aligned = t->sp_aligned;
+    bool w = t1_sf(insn), sub = insn >> 30 & 1, flags = insn >> 29 & 1;
     uint32_t imm = bits32(insn, 21, 10) << (insn >> 22 & 1) * 12;
     unsigned n = a64_rn(insn), d = flags ? t1_zr(a64_rd(insn)) : a64_rd(insn);
     int hd = t1_dst(d, RAX), hn;
@@ -142,6 +141,7 @@ static bool t1_addsub_imm(struct t1 *t, uint32_t insn)
             x64_alu_ri(t->e, w, sub ? ALU_SUB : ALU_ADD, hd, (int32_t)imm);
             if (d != T1_ZR && t1_host(d) < 0)
                 x64_store(t->e, true, hd, t1_slot(d));
+            t1_wrote(t, d);
         }
         if (sub)
             t1_save_flags(t);
@@ -149,8 +149,9 @@ static bool t1_addsub_imm(struct t1 *t, uint32_t insn)
             t1_flags_add(t);
         return true;
     }
-    if (d == n && t1_host(d) < 0 && w) {
-        x64_alu_mi(t->e, true, sub ? ALU_SUB : ALU_ADD, t1_slot(d), (int32_t)imm);
+    if (d == n && w) {
+        t1_writeback(t, d, sub ? -(int64_t)imm : (int64_t)imm);
+        t->keep_flags = t1_host(d) >= 0;
         return true;
     }
     hn = t1_get(t, n, RAX);
@@ -158,8 +159,6 @@ static bool t1_addsub_imm(struct t1 *t, uint32_t insn)
     x64_lea(t->e, w, hd, x64_m(hn, sub ? -(int32_t)imm : (int32_t)imm));
     t1_put(t, d, hd);
     t->keep_flags = true;
-    if (d == T1_SP)
-        t->sp_aligned = aligned && n == T1_SP && !(imm & 15);
     return true;
 }
 
@@ -314,6 +313,7 @@ static bool t1_logic_sreg(struct t1 *t, uint32_t insn)
                 t1_copy(t, w, m, RAX);
             x64_store(t->e, true, h, t1_slot(d));
         }
+        t1_wrote(t, d);
         t->keep_flags = true;
         return true;
     }

@@ -1,36 +1,173 @@
 /*
  * Tier 1: loads and stores.
  *
- * Fast path: the address in RAX; its TLB entry is found from the first byte's page, the tag is compared with the last
- * byte's page, so an access that crosses a page misses. On a hit RAX + addend is the host address.
+ * Fast path: the TLB entry is found from the first byte's page and its tag is compared with the last byte's page, so
+ * an access that crosses a page misses. On a hit address + addend is the host address.
+ *
+ * Accesses in a block often share a base register (stack frames, structures). The first of them probes for the whole
+ * range that it and those behind it cover, and keeps the addend in R14, zero if the probe failed; the others only
+ * test R14. That a mapping goes away meanwhile is no matter: TLB maintenance by others waits until this vCPU polls, and
+ * by ourselves it ends the block.
  */
 #include "jit/tier1/t1.h"
 
-struct t1_stub *t1_probe(struct t1 *t, unsigned bytes, bool write, uint32_t info, enum t1_stub_kind kind)
+#define T1_SHARE_SPAN 512 /* bytes that one probe may cover */
+
+/* ---- what an access looks like, for looking ahead ---- */
+
+struct t1_form {
+    bool store, moves; /* moves: the base is written back */
+    unsigned bytes;
+    int64_t off, by;
+};
+
+/* Immediate-offset loads and stores, single and pairs, general and V registers. False for all else. */
+static bool t1_form(uint32_t insn, struct t1_form *f)
+{
+    bool v = insn >> 26 & 1;
+    unsigned mode = bits32(insn, 24, 23), shift;
+
+    memset(f, 0, sizeof(*f));
+    if ((insn & 0x3a000000u) == 0x28000000u) { /* pairs */
+        shift = v ? 2 + (insn >> 30) : 2 + (insn >> 31);
+        f->store = !(insn >> 22 & 1);
+        f->bytes = 2u << shift;
+        f->off = sext64(bits32(insn, 21, 15), 7) * (1 << shift);
+        f->moves = mode & 1;
+        f->by = f->moves ? f->off : 0;
+        if (mode == 1)
+            f->off = 0;
+        return true;
+    }
+    if ((insn & 0x3a000000u) != 0x38000000u)
+        return false;
+    shift = v ? insn >> 30 | (insn >> 23 & 1) << 2 : insn >> 30;
+    if (!v && shift == 3 && (insn >> 23 & 1))
+        return false; /* PRFM */
+    f->store = v ? !(insn >> 22 & 1) : bits32(insn, 23, 22) == 0;
+    f->bytes = 1u << shift;
+    if (insn >> 24 & 1) {
+        f->off = (int64_t)bits32(insn, 21, 10) << shift;
+        return true;
+    }
+    if (insn >> 21 & 1 || bits32(insn, 11, 10) == 2)
+        return false; /* register offset, unprivileged */
+    f->off = sext64(bits32(insn, 20, 12), 9);
+    f->moves = insn >> 10 & 1;
+    f->by = f->moves ? f->off : 0;
+    if (bits32(insn, 11, 10) == 1)
+        f->off = 0;
+    return true;
+}
+
+/* How far do accesses behind the current one reach around base n? True where there are any. What is missed here costs
+ * time only: t1_wrote and t1_moved keep what is shared right. */
+static bool t1_look_ahead(const struct t1 *t, unsigned n, bool write, int64_t *lo, int64_t *hi)
+{
+    struct t1_form f;
+    int64_t moved = t1_form(t->insn[t->i], &f) ? f.by : 0;
+    bool found = false;
+
+    for (unsigned k = t->i + 1; k < t->n; k++) {
+        uint32_t insn = t->insn[k];
+
+        if (t1_form(insn, &f)) {
+            if (a64_rn(insn) == n) {
+                int64_t from = moved + f.off, to = from + f.bytes;
+                if (MAX(*hi, to) - MIN(*lo, from) > T1_SHARE_SPAN || (f.store && !write))
+                    break;
+                *lo = MIN(*lo, from);
+                *hi = MAX(*hi, to);
+                found = true;
+                moved += f.by;
+            }
+            if (!f.store && !(insn >> 26 & 1) && (insn & 31) == n)
+                break;
+        } else if ((insn & 31) == n && a64_rn(insn) == n && (t->row[k] == A64_add_imm || t->row[k] == A64_sub_imm)) {
+            int64_t imm = (int64_t)bits32(insn, 21, 10) << (insn >> 22 & 1) * 12;
+            moved += t->row[k] == A64_add_imm ? imm : -imm;
+        } else if ((insn & 31) == n || !t1_table[t->row[k]]) {
+            break;
+        }
+    }
+    return found;
+}
+
+/* ---- probes ---- */
+
+static enum jit_view t1_view(const struct t1 *t, uint32_t info)
+{
+    bool el1 = t->b->ctx & JIT_CTX_EL1, uao = t->b->ctx & JIT_CTX_UAO;
+    return info & JIT_MEM_UNPRIV && el1 && !uao ? JIT_VIEW_EL0 : t->v->view;
+}
+
+/* Probes for [base + lo, base + hi), base a host register; the addend goes to `addend`. RCX and RDX are lost. */
+static struct t1_stub *t1_probe(struct t1 *t, int base, int64_t lo, int64_t hi, bool write, uint32_t info,
+                                enum t1_stub_kind kind, int addend)
 {
     struct x64_emit *e = t->e;
-    enum jit_view view =
-        info & JIT_MEM_UNPRIV && (t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_UAO) ? JIT_VIEW_EL0 : t->v->view;
-    int32_t tlb = JIT_OFF(tlb) + (int32_t)(view * sizeof(t->v->tlb[0]));
-    uint8_t *misaligned = NULL;
+    int32_t tlb = JIT_OFF(tlb) + (int32_t)(t1_view(t, info) * sizeof(t->v->tlb[0]));
     struct t1_stub *s;
 
-    if (info & JIT_MEM_ALIGNED && bytes > 1) {
-        x64_test_ri(e, false, RAX, (int32_t)bytes - 1);
-        misaligned = x64_jcc_fwd(e, CC_NE);
-    }
     _Static_assert(sizeof(struct jit_tlb_entry) == 32, "the index is scaled by shifts");
-    x64_mov_rr(e, false, RCX, RAX);
+    if (lo)
+        x64_lea(e, false, RCX, x64_m(base, (int32_t)lo));
+    else
+        x64_mov_rr(e, false, RCX, base);
     x64_shift_ri(e, false, SH_SHR, RCX, 12 - 5);
     x64_alu_ri(e, false, ALU_AND, RCX, (int32_t)((JIT_TLB_SIZE - 1) << 5));
-    x64_lea(e, true, RDX, x64_m(RAX, (int32_t)bytes - 1));
+    x64_lea(e, true, RDX, x64_m(base, (int32_t)hi - 1));
     x64_alu_ri(e, true, ALU_AND, RDX, -4096);
     x64_alu_rm(e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, tlb + (write ? 8 : 0)));
     s = t1_stub(t, kind, x64_jcc_fwd(e, CC_NE));
-    s->from2 = misaligned;
     s->info = info | t->i << JIT_MEM_PC_SHIFT | (write ? JIT_MEM_STORE : 0);
-    x64_load(e, true, RCX, x64_mx(RBP, RCX, 0, tlb + (int32_t)offsetof(struct jit_tlb_entry, addend)));
+    x64_load(e, true, addend, x64_mx(RBP, RCX, 0, tlb + (int32_t)offsetof(struct jit_tlb_entry, addend)));
     return s;
+}
+
+struct x64_mem t1_access_rax(struct t1 *t, unsigned bytes, bool write, uint32_t info, enum t1_stub_kind kind,
+                             struct t1_stub **s)
+{
+    uint8_t *misaligned = NULL;
+
+    if (info & JIT_MEM_ALIGNED && bytes > 1) {
+        x64_test_ri(t->e, false, RAX, (int32_t)bytes - 1);
+        misaligned = x64_jcc_fwd(t->e, CC_NE);
+    }
+    *s = t1_probe(t, RAX, 0, bytes, write, info, kind, RCX);
+    (*s)->from2 = misaligned;
+    return x64_mx(RAX, RCX, 0, 0);
+}
+
+struct x64_mem t1_access(struct t1 *t, unsigned n, int64_t off, unsigned bytes, bool write, uint32_t info,
+                         enum t1_stub_kind kind, struct t1_stub **s)
+{
+    int64_t lo = off, hi = off + bytes;
+    int base = t1_get(t, n, RAX), addend = RCX;
+
+    if (t->share.valid && t->share.base == n && lo >= t->share.lo && hi <= t->share.hi && (t->share.write || !write) &&
+        !(info & JIT_MEM_UNPRIV)) {
+        x64_test_rr(t->e, true, R14, R14);
+        *s = t1_stub(t, kind, x64_jcc_fwd(t->e, CC_E));
+        (*s)->info = info | t->i << JIT_MEM_PC_SHIFT | (write ? JIT_MEM_STORE : 0);
+        addend = R14;
+    } else {
+        bool share = !(info & JIT_MEM_UNPRIV) && t1_look_ahead(t, n, write, &lo, &hi);
+        if (share) {
+            addend = R14;
+            t->share.valid = true;
+            t->share.write = write;
+            t->share.base = n;
+            t->share.lo = lo;
+            t->share.hi = hi;
+        }
+        *s = t1_probe(t, base, lo, hi, write, info, kind, addend);
+        (*s)->drop = share;
+    }
+    (*s)->address = true;
+    (*s)->base = (uint8_t)n;
+    (*s)->offset = (int32_t)off;
+    return x64_mx(base, addend, 0, (int32_t)off);
 }
 
 void t1_address(struct t1 *t, unsigned n, int64_t off)
@@ -44,14 +181,12 @@ void t1_address(struct t1 *t, unsigned n, int64_t off)
 void t1_writeback(struct t1 *t, unsigned n, int64_t off)
 {
     int h = t1_host(n);
-    bool aligned = t->sp_aligned && !(off & 15);
 
     if (h >= 0)
         x64_lea(t->e, true, h, x64_m(h, (int32_t)off));
     else
         x64_alu_mi(t->e, true, ALU_ADD, t1_slot(n), (int32_t)off);
-    if (n == T1_SP)
-        t->sp_aligned = aligned;
+    t1_moved(t, n, off);
 }
 
 bool t1_address_reg(struct t1 *t, uint32_t insn, unsigned shift)
@@ -83,19 +218,23 @@ bool t1_address_reg(struct t1 *t, uint32_t insn, unsigned shift)
 
 enum t1_sign { T1_ZERO, T1_SIGN64, T1_SIGN32 };
 
-/* Loads 2^shift bytes at RAX into general register d. */
-static void t1_load_gpr(struct t1 *t, unsigned d, unsigned shift, enum t1_sign sign, uint32_t flags)
+static uint32_t t1_load_info(unsigned shift, enum t1_sign sign, uint32_t flags)
+{
+    return shift | flags | (sign == T1_SIGN64 ? JIT_MEM_SIGN : sign == T1_SIGN32 ? JIT_MEM_SIGN32 : 0);
+}
+
+/* Loads 2^shift bytes at m into general register d. */
+static void t1_load_gpr(struct t1 *t, unsigned d, unsigned shift, enum t1_sign sign, struct x64_mem m,
+                        struct t1_stub *s)
 {
     static const uint32_t zero[4] = {X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b};
     static const uint32_t sext[3] = {X64_MOVSX8, X64_MOVSX16, X64_MOVSXD};
     int h = d == T1_ZR ? RAX : t1_dst(d, RAX);
-    uint32_t info = shift | flags | (sign == T1_SIGN64 ? JIT_MEM_SIGN : sign == T1_SIGN32 ? JIT_MEM_SIGN32 : 0);
-    struct t1_stub *s = t1_probe(t, 1u << shift, false, info, T1_STUB_LOAD);
 
     if (sign == T1_ZERO)
-        x64_rm(t->e, shift == 3, zero[shift], h, x64_mx(RAX, RCX, 0, 0));
+        x64_rm(t->e, shift == 3, zero[shift], h, m);
     else
-        x64_rm(t->e, sign == T1_SIGN64, sext[shift], h, x64_mx(RAX, RCX, 0, 0));
+        x64_rm(t->e, sign == T1_SIGN64, sext[shift], h, m);
     s->r1 = (int16_t)h;
     s->r2 = -1;
     s->back = t->e->p;
@@ -113,19 +252,17 @@ static void t1_store_value(struct t1 *t, unsigned g, unsigned shift, struct x64_
         x64_rm_(t->e, shift == 3, op[shift], h, m, shift == 0);
 }
 
-static void t1_store_gpr(struct t1 *t, unsigned g, unsigned shift, uint32_t flags, bool release)
+static void t1_store_gpr(struct t1 *t, unsigned g, unsigned shift, bool release, struct x64_mem m, struct t1_stub *s)
 {
-    struct t1_stub *s = t1_probe(t, 1u << shift, true, shift | flags, T1_STUB_STORE);
-
     if (release) {
         /* XCHG: a store that later loads do not pass, as STLR must before LDAR. */
         t1_copy(t, true, g, RDX);
         if (shift == 1)
-            x64_rm(t->e, false, X64_OP(0x66, 0, 0x87), RDX, x64_mx(RAX, RCX, 0, 0));
+            x64_rm(t->e, false, X64_OP(0x66, 0, 0x87), RDX, m);
         else
-            x64_rm_(t->e, shift == 3, shift ? 0x87 : 0x86, RDX, x64_mx(RAX, RCX, 0, 0), shift == 0);
+            x64_rm_(t->e, shift == 3, shift ? 0x87 : 0x86, RDX, m, shift == 0);
     } else {
-        t1_store_value(t, g, shift, x64_mx(RAX, RCX, 0, 0));
+        t1_store_value(t, g, shift, m);
     }
     s->r1 = (int16_t)g;
     s->r2 = -1;
@@ -139,16 +276,18 @@ static bool t1_ldst_imm(struct t1 *t, uint32_t insn, bool load, unsigned shift, 
                         enum t1_mode mode, uint32_t flags)
 {
     unsigned n = a64_rn(insn), g = t1_zr(insn & 31);
-    struct t1_stub *sp;
+    struct t1_stub *sp, *s;
+    struct x64_mem m;
 
     if (mode != T1_OFF && g == n)
         return false;
     sp = t1_sp_check(t, n);
-    t1_address(t, n, mode == T1_POST ? 0 : off);
+    m = t1_access(t, n, mode == T1_POST ? 0 : off, 1u << shift, !load, t1_load_info(shift, sign, flags),
+                  load ? T1_STUB_LOAD : T1_STUB_STORE, &s);
     if (load)
-        t1_load_gpr(t, g, shift, sign, flags);
+        t1_load_gpr(t, g, shift, sign, m, s);
     else
-        t1_store_gpr(t, g, shift, flags, false);
+        t1_store_gpr(t, g, shift, false, m, s);
     if (mode != T1_OFF)
         t1_writeback(t, n, off);
     if (sp)
@@ -209,13 +348,15 @@ static bool t1_ldrs_imm9(struct t1 *t, uint32_t insn)
 static bool t1_reg(struct t1 *t, uint32_t insn, bool load, enum t1_sign sign)
 {
     unsigned sh = T1_SIZE(insn), g = t1_zr(insn & 31);
-    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn));
+    struct t1_stub *sp = t1_sp_check(t, a64_rn(insn)), *s;
+    struct x64_mem m;
 
     t1_address_reg(t, insn, sh);
+    m = t1_access_rax(t, 1u << sh, !load, t1_load_info(sh, sign, 0), load ? T1_STUB_LOAD : T1_STUB_STORE, &s);
     if (load)
-        t1_load_gpr(t, g, sh, sign, 0);
+        t1_load_gpr(t, g, sh, sign, m, s);
     else
-        t1_store_gpr(t, g, sh, 0, false);
+        t1_store_gpr(t, g, sh, false, m, s);
     if (sp)
         sp->back = t->e->p;
     return true;
@@ -240,9 +381,14 @@ static bool t1_ldr_lit(struct t1 *t, uint32_t insn)
 {
     int64_t off = sext64(bits32(insn, 23, 5), 19) * 4;
     bool sw = insn >> 31;
+    unsigned shift = sw ? 2 : 2 + (insn >> 30 & 1);
+    enum t1_sign sign = sw ? T1_SIGN64 : T1_ZERO;
+    struct t1_stub *s;
+    struct x64_mem m;
 
     x64_mov_imm64(t->e, RAX, t1_pc(t) + (uint64_t)off);
-    t1_load_gpr(t, t1_zr(insn & 31), sw ? 2 : insn >> 30 & 1 ? 3 : 2, sw ? T1_SIGN64 : T1_ZERO, 0);
+    m = t1_access_rax(t, 1u << shift, false, t1_load_info(shift, sign, 0), T1_STUB_LOAD, &s);
+    t1_load_gpr(t, t1_zr(insn & 31), shift, sign, m, s);
     return true;
 }
 
@@ -262,26 +408,30 @@ static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
     unsigned a = t1_zr(insn & 31), b = t1_zr(bits32(insn, 14, 10));
     int64_t off = sext64(bits32(insn, 21, 15), 7) * (1 << shift);
     struct t1_stub *sp, *s;
+    struct x64_mem m;
 
     if ((mode != T1_OFF && (a == n || b == n)) || (load && a == b))
         return false;
     sp = t1_sp_check(t, n);
-    t1_address(t, n, mode == T1_POST ? 0 : off);
-    s = t1_probe(t, 2u << shift, !load, shift | JIT_MEM_PAIR | (sw ? JIT_MEM_SIGN : 0),
-                 load ? T1_STUB_LOAD : T1_STUB_STORE);
+    m = t1_access(t, n, mode == T1_POST ? 0 : off, 2u << shift, !load, shift | JIT_MEM_PAIR | (sw ? JIT_MEM_SIGN : 0),
+                  load ? T1_STUB_LOAD : T1_STUB_STORE, &s);
     if (load) {
         int h1 = a == T1_ZR ? RDX : t1_dst(a, RDX), h2 = b == T1_ZR ? RAX : t1_dst(b, RAX);
         uint32_t op = sw ? X64_MOVSXD : 0x8b;
-        x64_rm(t->e, shift == 3 || sw, op, h1, x64_mx(RAX, RCX, 0, 0));
-        x64_rm(t->e, shift == 3 || sw, op, h2, x64_mx(RAX, RCX, 0, 1 << shift));
+        /* A first destination that is the base itself is loaded last. */
+        if (h1 == m.base)
+            x64_rm(t->e, shift == 3 || sw, op, h2, t1_plus(m, 1 << shift));
+        x64_rm(t->e, shift == 3 || sw, op, h1, m);
+        if (h1 != m.base)
+            x64_rm(t->e, shift == 3 || sw, op, h2, t1_plus(m, 1 << shift));
         s->r1 = (int16_t)h1;
         s->r2 = (int16_t)h2;
         s->back = t->e->p;
         t1_put(t, a, h1);
         t1_put(t, b, h2);
     } else {
-        t1_store_value(t, a, shift, x64_mx(RAX, RCX, 0, 0));
-        t1_store_value(t, b, shift, x64_mx(RAX, RCX, 0, 1 << shift));
+        t1_store_value(t, a, shift, m);
+        t1_store_value(t, b, shift, t1_plus(m, 1 << shift));
         s->r1 = (int16_t)a;
         s->r2 = (int16_t)b;
         s->back = t->e->p;
@@ -319,13 +469,16 @@ static bool t1_lse2(const struct t1 *t)
 /* x86 loads are acquires; they must be aligned, as the architecture without LSE2 demands. */
 static bool t1_ldar(struct t1 *t, uint32_t insn)
 {
-    struct t1_stub *sp;
+    unsigned sh = T1_SIZE(insn);
+    struct t1_stub *sp, *s;
+    struct x64_mem m;
 
     if (t1_lse2(t))
         return false;
     sp = t1_sp_check(t, a64_rn(insn));
     t1_address(t, a64_rn(insn), 0);
-    t1_load_gpr(t, t1_zr(insn & 31), T1_SIZE(insn), T1_ZERO, JIT_MEM_ALIGNED);
+    m = t1_access_rax(t, 1u << sh, false, sh | JIT_MEM_ALIGNED, T1_STUB_LOAD, &s);
+    t1_load_gpr(t, t1_zr(insn & 31), sh, T1_ZERO, m, s);
     if (sp)
         sp->back = t->e->p;
     return true;
@@ -333,13 +486,16 @@ static bool t1_ldar(struct t1 *t, uint32_t insn)
 
 static bool t1_stlr(struct t1 *t, uint32_t insn)
 {
-    struct t1_stub *sp;
+    unsigned sh = T1_SIZE(insn);
+    struct t1_stub *sp, *s;
+    struct x64_mem m;
 
     if (t1_lse2(t))
         return false;
     sp = t1_sp_check(t, a64_rn(insn));
     t1_address(t, a64_rn(insn), 0);
-    t1_store_gpr(t, t1_zr(insn & 31), T1_SIZE(insn), JIT_MEM_ALIGNED, true);
+    m = t1_access_rax(t, 1u << sh, true, sh | JIT_MEM_ALIGNED, T1_STUB_STORE, &s);
+    t1_store_gpr(t, t1_zr(insn & 31), sh, true, m, s);
     if (sp)
         sp->back = t->e->p;
     return true;
@@ -353,7 +509,7 @@ static struct t1_stub *t1_atomic_probe(struct t1 *t, unsigned n, unsigned shift)
     struct t1_stub *s;
 
     t1_address(t, n, 0);
-    s = t1_probe(t, 1u << shift, true, shift | JIT_MEM_ALIGNED, T1_STUB_INTERP);
+    t1_access_rax(t, 1u << shift, true, shift | JIT_MEM_ALIGNED, T1_STUB_INTERP, &s);
     x64_alu_rr(t->e, true, ALU_ADD, RAX, RCX);
     return s;
 }

@@ -38,6 +38,10 @@ struct t1_stub {
     uint8_t *back;  /* where the fast path goes on; filled for those that return */
     uint32_t info;  /* JIT_MEM_* or exit number */
     int16_t r1, r2; /* host registers (loads), guest registers (stores), V registers */
+    bool address;   /* the address is not in RAX yet: it is base + offset */
+    bool drop;      /* a shared addend was wanted and is not to be had */
+    uint8_t base;
+    int32_t offset;
     int64_t target; /* exits: guest address */
     uint16_t index; /* instruction number */
 };
@@ -55,6 +59,13 @@ struct t1 {
     bool keep_flags; /* the current translator left them so */
     bool sp_aligned; /* SP is known to be aligned */
     bool ended;      /* the block was left for good */
+    /* Accesses that follow with the same base share the first one's TLB probe: R14 is the addend for [lo, hi) around
+     * guest register `base`, or zero where the probe failed. */
+    struct {
+        bool valid, write;
+        unsigned base;
+        int64_t lo, hi;
+    } share;
     unsigned nstubs;
     struct t1_stub stub[T1_MAX_STUBS];
 };
@@ -114,11 +125,30 @@ static inline int t1_dst(unsigned g, int scratch)
     return h >= 0 ? h : scratch;
 }
 
+/* Guest register g gets a new value that nothing is known of. */
+static inline void t1_wrote(struct t1 *t, unsigned g)
+{
+    if (g == T1_SP)
+        t->sp_aligned = false;
+    if (g == t->share.base)
+        t->share.valid = false;
+}
+
+/* Guest register g moves by a constant: what is known of it moves along. */
+static inline void t1_moved(struct t1 *t, unsigned g, int64_t by)
+{
+    if (g == T1_SP && (by & 15))
+        t->sp_aligned = false;
+    if (g == t->share.base) {
+        t->share.lo -= by;
+        t->share.hi -= by;
+    }
+}
+
 static inline void t1_put(struct t1 *t, unsigned g, int host)
 {
     int h = t1_host(g);
-    if (g == T1_SP)
-        t->sp_aligned = false;
+    t1_wrote(t, g);
     if (g == T1_ZR)
         return;
     if (h < 0)
@@ -164,8 +194,20 @@ void t1_emit_stubs(struct t1 *t);
 struct t1_stub *t1_sp_check(struct t1 *t, unsigned n);
 
 /* ---- mem.c ---- */
-/* Probes the TLB for [RAX, RAX+bytes): falls through with RCX the addend, or jumps to the stub that is returned. */
-struct t1_stub *t1_probe(struct t1 *t, unsigned bytes, bool write, uint32_t info, enum t1_stub_kind kind);
+/*
+ * Makes [Rn + off, + bytes) accessible: returns the host memory operand of the access, whose registers last until RCX
+ * and RAX (R14 is kept) are written; *s is the stub of the slow path, of which r1, r2 and back remain to be filled.
+ */
+struct x64_mem t1_access(struct t1 *t, unsigned n, int64_t off, unsigned bytes, bool write, uint32_t info,
+                         enum t1_stub_kind kind, struct t1_stub **s);
+/* The same for an address in RAX. */
+struct x64_mem t1_access_rax(struct t1 *t, unsigned bytes, bool write, uint32_t info, enum t1_stub_kind kind,
+                             struct t1_stub **s);
+static inline struct x64_mem t1_plus(struct x64_mem m, int32_t off)
+{
+    m.disp += off;
+    return m;
+}
 /* RAX = base + offset. */
 void t1_address(struct t1 *t, unsigned n, int64_t off);
 /* Rn += off after the access. */

@@ -66,6 +66,7 @@ static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
         t->sp_aligned = false;
         t1_interp(t, insn);
     }
+    t->share.valid = false;
 }
 
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)

@@ -14,8 +14,8 @@
 
 #define RAM_SIZE 0x10000u
 #define RAM_BASE UINT64_C(0x40000000)
-#define CODE_OFF 0xf000u /* the last page; data may hit it, which drops translations */
-#define MAX_INSNS 6
+#define CODE_OFF 0xf000u /* the last page */
+#define MAX_INSNS 10
 
 static uint8_t *ram;
 static atomic_uchar flags[RAM_SIZE / 4096];
@@ -52,11 +52,13 @@ static void stop(struct arm64_cpu *c, uint32_t kind, uint32_t a, uint32_t b, uin
 static int op_translate(struct arm64_cpu *c, uint64_t va, unsigned acc, unsigned el, struct jit_xlat *x)
 {
     (void)el;
-    if (va - RAM_BASE >= RAM_SIZE) {
+    /* Code is not writable: what self-modifying blocks do before IC IVAU is not defined, and may be a loop. */
+    if (va - RAM_BASE >= RAM_SIZE || (acc == 1 && va - RAM_BASE >= CODE_OFF)) {
         stop(c, 1, acc, 0, va);
         return A64_TRAPPED;
     }
-    *x = (struct jit_xlat){.pa = va, .page_bits = 12, .perm = 0x3f, .ng = true};
+    *x = (struct jit_xlat){
+        .pa = va, .page_bits = 12, .perm = va - RAM_BASE >= CODE_OFF ? 0x3f & ~0x12 : 0x3f, .ng = true};
     return 0;
 }
 
@@ -277,6 +279,13 @@ static bool jumps(unsigned row)
            row == A64_cbz || row == A64_cbnz || row == A64_tbz || row == A64_tbnz;
 }
 
+static const uint16_t plain_rows[] = {
+    A64_ldr_uimm,    A64_str_uimm,   A64_ldr_unscaled, A64_str_unscaled, A64_ldrs_uimm,  A64_ldr_post,
+    A64_str_pre,     A64_ldp_off,    A64_stp_off,      A64_ldp_post,     A64_stp_pre,    A64_ldr_fp_uimm,
+    A64_str_fp_uimm, A64_ldp_fp_off, A64_stp_fp_off,   A64_add_imm,      A64_sub_imm,    A64_orr_sreg,
+    A64_adds_imm,    A64_ldr_reg,    A64_ldr_fp_post,  A64_stp_fp_pre,   A64_ldrsw_uimm,
+};
+
 /* Short forward branches only, so that every block ends. */
 static uint32_t tame(unsigned row, uint32_t insn)
 {
@@ -386,7 +395,8 @@ static bool one_case(struct arm64_cpu *ci, struct arm64_cpu *ct, struct jit *jt,
     struct arm64_cpu init;
     uint64_t seed = rng_state;
     unsigned n = 1 + (unsigned)(rnd() % MAX_INSNS), at = (unsigned)(rnd() % n), off;
-    uint32_t code[MAX_INSNS + 4];
+    uint32_t code[MAX_INSNS + 4], base = (uint32_t)rnd() & 31;
+    bool favour = rnd() & 1;
 
     memset(&init, 0, sizeof(init));
     random_state(&init, plain_fpcr);
@@ -395,7 +405,16 @@ static bool one_case(struct arm64_cpu *ci, struct arm64_cpu *ct, struct jit *jt,
         unsigned r = i == at ? row : 1 + (unsigned)(rnd() % (A64_ROW_COUNT - 1));
         while (excluded(r) || (i != at && jumps(r)))
             r = 1 + (unsigned)(rnd() % (A64_ROW_COUNT - 1));
+        /* With a favoured base, mostly plain accesses and what moves the base. */
+        if (i != at && favour && rnd() % 4)
+            r = plain_rows[rnd() % ARRAY_SIZE(plain_rows)];
         code[i] = tame(r, encode(&a64_rows[r]));
+        /* Many accesses with one base, as compilers make them. */
+        if (favour && rnd() % 4 && !strncmp(a64_rows[r].bits + 22, "nnnnn", 5)) {
+            uint32_t other = (code[i] & ~0x3e0u) | base << 5;
+            if (a64_decode(other) == r)
+                code[i] = other;
+        }
     }
     for (unsigned i = n; i < n + 4; i++)
         code[i] = 0xd4000001u; /* svc #0 */
@@ -404,8 +423,7 @@ static bool one_case(struct arm64_cpu *ci, struct arm64_cpu *ct, struct jit *jt,
     jit_invalidate(jt, ram + CODE_OFF, 4096);
     run_one(ct, &init, &ot);
     memset(ram_image + off, 0, (n + 4) * 4);
-    /* A store into the block that is running: without IC IVAU either version of the code may execute. */
-    if (!memcmp(&oi, &ot, sizeof(oi)) || memcmp(oi.ram + off, code, (n + 4) * 4))
+    if (!memcmp(&oi, &ot, sizeof(oi)))
         return true;
     if (failures_shown++ < 5) {
         printf("  seed %" PRIu64 ", row %s, fpcr %08x, pc %" PRIx64 ":\n", seed, a64_rows[row].name, init.fpcr,

@@ -149,13 +149,24 @@ static void accel_jit_tlbi(struct arm64_cpu *c, const struct arm64_tlbi *op)
     jit_tlbi(c, &r, op->broadcast);
 }
 
-/* Stores to translated code are noticed when they are made, so there is nothing stale to drop; but the address must
- * be mapped (Arm ARM D7.5.9: IC IVAU may fault like a read). */
+/*
+ * Stores to translated code are noticed when they are made, but for one that raced with the translation on another
+ * vCPU or that shares a TLB probe with an earlier one: the architecture has the guest say IC for those. The address was
+ * found to be mapped by the caller.
+ */
 static void accel_jit_icache(struct arm64_cpu *c, uint64_t va, uint64_t len)
 {
-    (void)c;
-    (void)va;
-    (void)len;
+    struct mem *m = accel_jit_cfg(c)->mem;
+    struct arm64_xlat x;
+    struct arm64_fault f;
+
+    if (!len) {
+        jit_flush(c);
+    } else if (!arm64_walk(c, m, va, &x, &f)) {
+        const struct mem_region *r = mem_find(m, GPA(x.pa), len);
+        if (r && (atomic_load(&r->flags[(x.pa - r->base.v) >> MEM_PAGE_BITS]) & MEM_PAGE_CODE))
+            jit_invalidate(accel_jit_of(c->machine)->jit, r->host + (x.pa - r->base.v), len);
+    }
 }
 
 static int accel_jit_dcache_check(struct arm64_cpu *c, uint64_t va, bool write)
