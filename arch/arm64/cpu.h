@@ -192,6 +192,21 @@ static inline bool arm64_has(const struct arm64_cpu *c, enum arm64_feature f)
     return c->model->features & BIT64(f);
 }
 
+#define MDSCR_SS BIT64(0)
+#define MDSCR_KDE BIT64(13)
+#define OSLSR_OSLK BIT64(1)
+
+/* Are software step exceptions enabled at `el` with PSTATE.D as given (Arm ARM D2.12)? Where they are, PSTATE.SS 1
+ * means that one instruction is executed, 0 that the exception is next. */
+static inline bool arm64_step_enabled(const struct arm64_cpu *c, unsigned el, bool d)
+{
+    if (likely(!(c->sys.mdscr_el1 & MDSCR_SS)))
+        return false;
+    if ((c->sys.oslsr_el1 & OSLSR_OSLK) || (c->sys.osdlr_el1 & 1))
+        return false;
+    return el == 0 || ((c->sys.mdscr_el1 & MDSCR_KDE) && !d);
+}
+
 /* Is an unmasked interrupt waiting? */
 static inline bool arm64_irq_deliverable(struct arm64_cpu *c)
 {

@@ -24,6 +24,9 @@ static void take(struct arm64_cpu *c, unsigned vector, uint64_t ret)
     else
         vector += c->spsel ? VECTOR_SAME_SPX : VECTOR_SAME_SP0;
     c->sys.spsr_el1 = arm64_pstate(c);
+    /* An instruction that was executed, an SVC, has had its software step (D2.12.5). */
+    if (ret != c->pc)
+        c->sys.spsr_el1 &= ~(uint64_t)PSTATE_SS;
     c->sys.elr_el1 = ret;
     if (arm64_has(c, ARM64_FEAT_PAN) && !(c->sys.sctlr_el1 & SCTLR_SPAN))
         misc |= PSTATE_PAN;
@@ -94,14 +97,6 @@ static uint64_t branch_addr(const struct arm64_cpu *c, uint64_t va)
     return (uint64_t)sext64(va, 56);
 }
 
-/* DebugExceptionReturnSS: does PSTATE.SS come from SPSR on a return to `el` with PSTATE.D as given? */
-static bool step_enabled(const struct arm64_cpu *c, unsigned el, bool d)
-{
-    if (!(c->sys.mdscr_el1 & MDSCR_SS) || (c->sys.oslsr_el1 & OSLSR_OSLK) || (c->sys.osdlr_el1 & 1))
-        return false;
-    return el == 0 || ((c->sys.mdscr_el1 & MDSCR_KDE) && !d);
-}
-
 void arm64_eret(struct arm64_cpu *c)
 {
     if (c->el == 0) {
@@ -113,8 +108,9 @@ void arm64_eret(struct arm64_cpu *c)
     uint32_t mode = spsr & 0x1f;
     uint32_t keep = 0; /* bits of pstate_misc that SPSR does not set */
     uint32_t from = PSTATE_PAN;
-    bool ss = (spsr & PSTATE_SS) && !step_enabled(c, 1, c->daif & PSTATE_D) &&
-              step_enabled(c, bits32(mode, 3, 2), spsr & PSTATE_D);
+    /* DebugExceptionReturnSS: PSTATE.SS comes from SPSR where stepping begins with this return. */
+    bool ss = (spsr & PSTATE_SS) && !arm64_step_enabled(c, 1, c->daif & PSTATE_D) &&
+              arm64_step_enabled(c, bits32(mode, 3, 2), spsr & PSTATE_D);
 
     if (!arm64_has(c, ARM64_FEAT_PAN))
         from = 0;

@@ -46,10 +46,7 @@
 #define TCR_E0PD0 BIT64(55)
 #define TCR_E0PD1 BIT64(56)
 
-#define MDSCR_SS BIT64(0)
 #define MDSCR_TDCC BIT64(12)
-#define MDSCR_KDE BIT64(13)
-#define OSLSR_OSLK BIT64(1)
 #define OSLSR_OSLM BIT64(3) /* the OS lock is there */
 
 #define CNTKCTL_EL0PCTEN BIT64(0)

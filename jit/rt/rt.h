@@ -207,6 +207,7 @@ struct jit_vcpu {
      * lands there drops every entry of the region. */
     uint8_t large_2m[1024], large_1g[128];
     uint32_t attention; /* JIT_ATTN_*: what the run loop must do before guest code goes on */
+    uint32_t step_iss;  /* syndrome bits of the instruction that was stepped last */
     bool in_region;     /* an exclusive region: other vCPUs are stopped */
     bool excl_valid;    /* local monitor */
     uint8_t excl_size;

@@ -85,6 +85,51 @@ static bool jit_interp_one(struct jit_vcpu *v)
     return true;
 }
 
+#define JIT_EC_STEP 0x32 /* ESR_EL1.EC, as from a lower EL */
+#define JIT_STEP_ISS 0x22
+#define JIT_STEP_ISV BIT32(24) /* an instruction was stepped */
+#define JIT_STEP_EX BIT32(6)   /* it was a load-exclusive */
+
+static bool jit_is_load_excl(uint32_t insn)
+{
+    return (insn & 0x3f400000) == 0x08400000 && !(insn & BIT32(23));
+}
+
+/* Software step: executes one instruction, or raises the exception that follows it; false where none is asked for.
+ * Only ERET begins a step, and that comes back to the run loop. A load-exclusive that wants the others stopped is
+ * executed with its store-exclusive, as one step. */
+static bool jit_step(struct jit_vcpu *v)
+{
+    struct arm64_cpu *c = &v->cpu;
+    uint32_t insn = 0;
+    const uint8_t *p;
+
+    if (likely(!(c->sys.mdscr_el1 & MDSCR_SS)))
+        return false;
+    if (!arm64_step_enabled(c, c->el, c->daif & PSTATE_D)) {
+        v->step_iss = 0;
+        return false;
+    }
+    if (!(c->pstate_misc & PSTATE_SS)) {
+        c->ops->exception(c, JIT_EC_STEP, v->step_iss | JIT_STEP_ISS, 0);
+        v->step_iss = 0;
+        return true;
+    }
+    if (!(c->pc & 3)) {
+        p = jit_fetch_ptr(v, c->pc);
+        if (!p)
+            return true; /* an instruction abort */
+        insn = le32_get(p);
+    }
+    jit_interp_one(v);
+    /* An exception has cleared PSTATE.SS; a load-exclusive that waits for its region was not executed. */
+    if ((c->pstate_misc & PSTATE_SS) && !(v->attention & JIT_ATTN_REGION)) {
+        c->pstate_misc &= ~PSTATE_SS;
+        v->step_iss = JIT_STEP_ISV | (jit_is_load_excl(insn) ? JIT_STEP_EX : 0);
+    }
+    return true;
+}
+
 /* A load-exclusive to its store-exclusive with the others stopped. The architecture promises progress only for
  * short sequences (Arm ARM B2.9.5), so a long one ends here with the monitor lost. */
 #define JIT_REGION_INSNS 128
@@ -112,19 +157,20 @@ static void jit_run_inside(struct jit_vcpu *v)
 {
     int (*enter)(struct jit_vcpu *, const uint8_t *);
     struct arm64_cpu *c = &v->cpu;
-    const uint8_t *code = jit_find(v);
+    const uint8_t *code = NULL;
 
     const uint8_t *entry = v->jit->rx + (v->jit->thunk.enter - v->jit->rw);
 
     memcpy(&enter, &entry, sizeof(enter));
     while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c)) {
         if (!code) {
-            code = jit_find(v);
+            if (!jit_step(v))
+                code = jit_find(v);
             continue;
         }
         switch (enter(v, code)) {
         case JIT_EXIT_LINK: code = jit_link(v); break;
-        case JIT_EXIT_LOOKUP: code = jit_find(v); break;
+        case JIT_EXIT_LOOKUP: code = jit_step(v) ? NULL : jit_find(v); break;
         default: code = NULL; break;
         }
     }
@@ -135,7 +181,8 @@ static void jit_interp_inside(struct jit_vcpu *v)
     struct arm64_cpu *c = &v->cpu;
 
     while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c))
-        jit_interp_one(v);
+        if (!jit_step(v))
+            jit_interp_one(v);
 }
 
 static void jit_attend(struct jit_vcpu *v)

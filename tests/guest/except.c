@@ -34,7 +34,7 @@
 
 static u8 data[2 * PAGE] __attribute__((aligned(4096)));
 
-static u64 pan_bit;
+static u64 spsr_bits; /* set in, or (BIT(9), D) cleared from, the SPSR that at() uses */
 
 static void line(const char *name, char mode)
 {
@@ -60,12 +60,10 @@ static void line(const char *name, char mode)
 /* Runs a snippet at EL0 ('u'), EL1 with SP_EL0 ('t') or EL1 ('k'). */
 static void at(const char *name, char mode, char *code, u64 x0, u64 x1)
 {
+    u64 mode_spsr = mode == 'u' ? SPSR_EL0 : mode == 't' ? SPSR_EL1T : SPSR_EL1H;
     struct run r = {
         .pc = CODE + (u64)(code - user_start),
-        .spsr = (mode == 'u'   ? SPSR_EL0
-                 : mode == 't' ? SPSR_EL1T
-                               : SPSR_EL1H) |
-                pan_bit | 5ul << 28,
+        .spsr = mode_spsr ^ (spsr_bits | 5ul << 28),
         .sp_el0 = RW0 + PAGE,
         .x = {x0, x1, 0x22, 0x33},
     };
@@ -357,9 +355,9 @@ static void pan_uao(void)
         at("ldr rw1", 'k', s_pan_ldr, RW1 + 0x80, 0);
         at("ldtr rw0", 'k', s_pan_ldtr, RW0 + 0x80, 0);
         at("ldadd rw0", 'k', s_pan_ldadd, RW0, 0);
-        pan_bit = BIT(22);
+        spsr_bits = BIT(22);
         both("spsr ldr rw0", s_ldr, RW0 + 0x80, 0);
-        pan_bit = 0;
+        spsr_bits = 0;
         sctlr(0, SCTLR_SPAN);
         both("span svc", s_svc, 0, 0);
         sctlr(0, 0);
@@ -370,6 +368,43 @@ static void pan_uao(void)
         at("sttr rw1", 'k', s_uao_sttr, RW1, 3);
         at("sttr ro1", 'k', s_uao_sttr, RO1, 3);
     }
+}
+
+/* Software step: one instruction, then EC 0x32 or 0x33; what an instruction raises itself comes first. */
+static void step(void)
+{
+    print("-- step\n");
+    msr("oslar_el1", 0);
+    msr("mdscr_el1", 1);
+    isb();
+    for (int k = 0; k < 2; k++) {
+        char mode = k ? 'k' : 'u';
+        /* At EL1 it takes KDE, and PSTATE.D clear. */
+        u64 d = k ? BIT(9) : 0;
+        if (k) {
+            msr("mdscr_el1", 1 | BIT(13));
+            isb();
+        }
+        spsr_bits = BIT(21) | d;
+        at("nop", mode, s_nop, 0, 0);
+        at("ldr_pre", mode, s_ldr_pre, RW0, 0);
+        at("br", mode, s_br, CODE + (u64)(s_nop - user_start), 0);
+        at("ldxr", mode, s_ldxr, RW0, 0);
+        at("svc", mode, s_svc, 0, 0);
+        at("brk", mode, s_brk, 0, 0);
+        at("udf", mode, s_udf, 0, 0);
+        at("ldr none", mode, s_ldr, NONE3, 0);
+        at("pc", mode, s_br, CODE + 2, 0);
+        at("br none", mode, s_br, NONE3, 0);
+        spsr_bits = d; /* SS clear: the exception comes at once */
+        at("no ss", mode, s_nop, 0, 0);
+        spsr_bits = BIT(21);
+        at("masked", mode, s_nop, 0, 0); /* by PSTATE.D, which EL0 does not ask */
+    }
+    spsr_bits = 0;
+    msr("mdscr_el1", 0);
+    isb();
+    at("off", 'u', s_nop, 0, 0);
 }
 
 int main(void)
@@ -409,6 +444,7 @@ int main(void)
     traps();
     returns();
     pan_uao();
+    step();
     print("end\n");
     return 0;
 }
