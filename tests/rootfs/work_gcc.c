@@ -104,10 +104,27 @@ static int interpret(const char *program, int64_t *stack, int room)
         return h;                                                                                                      \
     }
 REPEAT(1)
-REPEAT(2) REPEAT(3) REPEAT(4) REPEAT(5) REPEAT(6) REPEAT(7) REPEAT(8) REPEAT(9) REPEAT(10) REPEAT(11) REPEAT(12)
-    REPEAT(13) REPEAT(14) REPEAT(15) REPEAT(16) REPEAT(17) REPEAT(18) REPEAT(19) REPEAT(20)
+REPEAT(2)
+REPEAT(3)
+REPEAT(4)
+REPEAT(5)
+REPEAT(6)
+REPEAT(7)
+REPEAT(8)
+REPEAT(9)
+REPEAT(10)
+REPEAT(11)
+REPEAT(12)
+REPEAT(13)
+REPEAT(14)
+REPEAT(15)
+REPEAT(16)
+REPEAT(17)
+REPEAT(18)
+REPEAT(19)
+REPEAT(20)
 
-        int main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     uint32_t v[64];
     int64_t stack[32];
