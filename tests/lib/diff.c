@@ -21,8 +21,6 @@
 #define DOUBLE_EXPONENT (UINT64_C(0x7ff) << 52)
 #define DOUBLE_FRACTION (BIT64(52) - 1)
 
-extern char **environ;
-
 struct diff {
     const struct diff_config *cfg;
     char dir[64]; /* of the runner, cases and results */

@@ -169,7 +169,7 @@ static void test_input_levels(void)
     CHECK_EQ(room(), 8);
     CHECK_EQ(get(DR), 'a');
     CHECK_EQ(get(MIS) & INT_RX, 0);
-    for (char c = 'b'; c <= 'h'; c++) {
+    for (int c = 'b'; c <= 'h'; c++) {
         CHECK(irq);
         CHECK_EQ(get(DR), c);
     }
