@@ -48,9 +48,12 @@ static inline unsigned jit_tlb_index(uint64_t va)
 #define JIT_JC_SIZE (1u << JIT_JC_BITS)
 
 struct jit_jc_entry {
-    uint64_t tag; /* pc ^ salt of the address space and context */
+    uint64_t tag; /* pc ^ salt of the address space and context; JIT_JC_NONE */
     const uint8_t *code;
 };
+
+/* An odd pc may look like this one: the code of empty entries is the look-up. */
+#define JIT_JC_NONE UINT64_MAX
 
 static inline unsigned jit_jc_index(uint64_t pc)
 {
@@ -58,11 +61,13 @@ static inline unsigned jit_jc_index(uint64_t pc)
 }
 
 /*
- * A salt stands for what a pc means: address space (ASID), EL and context key. It sits in bits 62..48 of the tag,
- * which a canonical pc leaves uniform, so dropping an address space costs no sweep: its salt is never used again.
+ * A salt stands for what a pc means: address space (ASID), EL and context key. Dropping an address space costs no
+ * sweep: its salt is never used again. The salt is added to those bits of the tag that are the entry's index, so that
+ * no other pc, however odd, can look like this one under another salt: guests branch to any 64-bit value.
  */
 #define JIT_SALTS 256 /* remembered (ASID, context) pairs a vCPU */
-#define JIT_SALT_MAX 0x7fff
+#define JIT_SALT_SHIFT 2
+#define JIT_SALT_MAX (JIT_JC_SIZE - 1)
 
 struct jit_salt {
     uint32_t ctx;

@@ -45,7 +45,11 @@ static void jit_tlb_drop_entries(struct jit_vcpu *v)
 
 void jit_jc_clear(struct jit_vcpu *v)
 {
-    memset(v->jc, 0xff, sizeof(v->jc)); /* tag 0xff..ff is no pc: instructions are aligned */
+    const struct jit *j = v->jit;
+    const struct jit_jc_entry none = {.tag = JIT_JC_NONE, .code = j->rx + (j->thunk.lookup - j->rw)};
+
+    for (unsigned i = 0; i < 2 * JIT_JC_SIZE; i++)
+        (&v->jc[0][0])[i] = none;
     memset(v->salts, 0, sizeof(v->salts));
     memset(v->exec_pages, 0, sizeof(v->exec_pages));
     v->salt_next = 1;
@@ -71,7 +75,7 @@ static void jit_salt_select(struct jit_vcpu *v)
             jit_jc_clear(v);
         *s = (struct jit_salt){.ctx = v->ctx, .asid = asid, .id = (uint16_t)v->salt_next++};
     }
-    v->salt[el1] = (uint64_t)s->id << 48;
+    v->salt[el1] = (uint64_t)s->id << JIT_SALT_SHIFT;
 }
 
 void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
