@@ -137,6 +137,9 @@ static bool jit_step(struct jit_vcpu *v)
 static void jit_run_region(struct jit_vcpu *v)
 {
     jit_region_begin(v);
+    /* While we waited for the region others may have done TLB maintenance and taken us for outside. Now nobody can. */
+    if (atomic_load(&v->tlbi_pending))
+        jit_tlbi_apply(v);
     for (unsigned i = 0; i < JIT_REGION_INSNS; i++) {
         if (!jit_interp_one(v) || !v->excl_valid || (v->attention & ~(uint32_t)JIT_ATTN_DSB))
             break;
