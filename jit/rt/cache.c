@@ -291,8 +291,9 @@ void jit_cache_flush(struct jit *j)
     j->nblocks = 1;
     j->code_next = j->code_start;
     j->flushes++;
+    /* Not here: a vCPU outside may be busy with its jump cache, in jit_tlbi_apply. */
     for (unsigned i = 0; i < j->ncpus; i++)
         if (j->vcpu[i])
-            jit_jc_clear(j->vcpu[i]);
+            atomic_store(&j->vcpu[i]->jc_stale, 1);
     pthread_mutex_unlock(&j->lock);
 }

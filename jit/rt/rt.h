@@ -222,6 +222,7 @@ struct jit_vcpu {
     uint8_t exec_pages[8192]; /* Bloom bitmap of pages with jump cache entries, by page number */
 
     _Atomic uint32_t in_guest; /* may touch guest memory and the code cache */
+    _Atomic uint32_t jc_stale; /* the cache was emptied: jit_jc_clear before going on inside */
     pthread_mutex_t tlbi_lock;
     unsigned tlbi_count; /* JIT_TLBI_QUEUE + 1: everything */
     struct jit_tlbi_request tlbi[JIT_TLBI_QUEUE];
@@ -287,7 +288,7 @@ void jit_tlbi_wait(struct jit_vcpu *v);
 /* Withdraws fast write access to a page of RAM from all vCPUs. */
 void jit_tlb_protect(struct jit *j, const uint8_t *host_page);
 
-/* Forgets all code addresses; with the vCPU outside. */
+/* Forgets all code addresses; on the vCPU's thread. */
 void jit_jc_clear(struct jit_vcpu *v);
 
 #define JIT_EC_ILLEGAL 0x0e /* ESR_EL1.EC */

@@ -229,6 +229,10 @@ void jit_run(struct arm64_cpu *c)
             atomic_store(&v->in_guest, 0);
             continue;
         }
+        if (atomic_load_explicit(&v->jc_stale, memory_order_relaxed)) {
+            atomic_store_explicit(&v->jc_stale, 0, memory_order_relaxed);
+            jit_jc_clear(v);
+        }
         jit_context_update(v);
         if (jit_deliverable(c))
             v->jit->mem->take_interrupt(c);
