@@ -211,10 +211,13 @@ struct jit_vcpu {
     /* Bloom bitmaps of 2 MiB and 1 GiB regions with entries that came from block mappings: a TLBI by address that
      * lands there drops every entry of the region. */
     uint8_t large_2m[1024], large_1g[128];
-    uint32_t attention; /* JIT_ATTN_*: what the run loop must do before guest code goes on */
-    uint32_t step_iss;  /* syndrome bits of the instruction that was stepped last */
-    bool in_region;     /* an exclusive region: other vCPUs are stopped */
-    bool excl_valid;    /* local monitor */
+    uint8_t exec_2m[1024], exec_1g[128]; /* the same for code; the jump cache outlives the TLB's entries */
+    bool exec_el1_ng;                    /* EL1's code in the upper half depends on the ASID */
+    bool exec_el0_global;                /* EL0's code in the lower half does not, somewhere */
+    uint32_t attention;                  /* JIT_ATTN_*: what the run loop must do before guest code goes on */
+    uint32_t step_iss;                   /* syndrome bits of the instruction that was stepped last */
+    bool in_region;                      /* an exclusive region: other vCPUs are stopped */
+    bool excl_valid;                     /* local monitor */
     uint8_t excl_size;
     uint64_t excl_addr;
     struct jit_salt salts[JIT_SALTS];

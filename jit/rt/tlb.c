@@ -41,6 +41,17 @@ static void jit_tlb_drop_entries(struct jit_vcpu *v)
     memset(v->large_1g, 0, sizeof(v->large_1g));
 }
 
+/* Bloom bitmaps of `size` bytes, a power of two, over numbers of pages or regions. */
+static bool jit_bloom_has(const uint8_t *map, size_t size, uint64_t n)
+{
+    return map[n >> 3 & (size - 1)] >> (n & 7) & 1;
+}
+
+static void jit_bloom_add(uint8_t *map, size_t size, uint64_t n)
+{
+    map[n >> 3 & (size - 1)] |= (uint8_t)(1u << (n & 7));
+}
+
 /* ---- salts ---- */
 
 void jit_jc_clear(struct jit_vcpu *v)
@@ -81,19 +92,21 @@ static void jit_salt_select(struct jit_vcpu *v)
 void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
 {
     bool el1 = v->ctx & JIT_CTX_EL1;
-    uint64_t page = pc >> 12;
 
     /* The kernel's salt does not know ASIDs, so it serves only the half that is global in practice; a change of
      * TTBR1's tables drops it. */
     if (el1 && !(pc >> 63))
         return;
     v->jc[el1][jit_jc_index(pc)] = (struct jit_jc_entry){.tag = pc ^ v->salt[el1], .code = code};
-    v->exec_pages[page >> 3 & (sizeof(v->exec_pages) - 1)] |= (uint8_t)(1u << (page & 7));
+    jit_bloom_add(v->exec_pages, sizeof(v->exec_pages), pc >> 12);
 }
 
 void jit_tlb_flush_all(struct jit_vcpu *v)
 {
     jit_tlb_drop_entries(v);
+    memset(v->exec_2m, 0, sizeof(v->exec_2m));
+    memset(v->exec_1g, 0, sizeof(v->exec_1g));
+    v->exec_el1_ng = v->exec_el0_global = false;
     jit_jc_clear(v);
     jit_salt_select(v);
 }
@@ -150,6 +163,8 @@ void jit_context_update(struct jit_vcpu *v)
         v->asid = asid;
         if (v->has_ng)
             jit_tlb_drop_entries(v);
+        if (v->exec_el1_ng)
+            jit_salts_drop(v, true, true, 0);
     }
     if (unlikely(ttbr1 != v->ttbr1)) {
         v->ttbr1 = ttbr1;
@@ -162,10 +177,8 @@ void jit_context_update(struct jit_vcpu *v)
 
 static void jit_tlb_drop_page(struct jit_vcpu *v, uint64_t va)
 {
-    uint64_t m2 = va >> 21, g1 = va >> 30;
-
-    if (v->large_2m[m2 >> 3 & (sizeof(v->large_2m) - 1)] & 1u << (m2 & 7) ||
-        v->large_1g[g1 >> 3 & (sizeof(v->large_1g) - 1)] & 1u << (g1 & 7)) {
+    if (jit_bloom_has(v->large_2m, sizeof(v->large_2m), va >> 21) ||
+        jit_bloom_has(v->large_1g, sizeof(v->large_1g), va >> 30)) {
         jit_tlb_drop_entries(v);
         return;
     }
@@ -182,15 +195,17 @@ static void jit_flush_pages(struct jit_vcpu *v, const struct jit_tlbi_request *r
         return;
     }
     for (uint64_t i = 0; i < r->pages; i++) {
-        uint64_t va = r->va + (i << 12), page = va >> 12;
+        uint64_t va = r->va + (i << 12);
         jit_tlb_drop_page(v, va);
-        exec |= v->exec_pages[page >> 3 & (sizeof(v->exec_pages) - 1)] >> (page & 7) & 1;
+        exec |= jit_bloom_has(v->exec_pages, sizeof(v->exec_pages), va >> 12) ||
+                jit_bloom_has(v->exec_2m, sizeof(v->exec_2m), va >> 21) ||
+                jit_bloom_has(v->exec_1g, sizeof(v->exec_1g), va >> 30);
     }
     if (exec) {
         jit_salts_drop(v, true, true, 0);
         jit_salts_drop(v, false, r->kind == JIT_FLUSH_VAA, r->asid);
         /* A global page may be mapped for EL0 in every address space. */
-        if (r->va >> 63)
+        if (r->va >> 63 || v->exec_el0_global)
             jit_salts_drop(v, false, true, 0);
     }
 }
@@ -202,6 +217,8 @@ static void jit_flush_one(struct jit_vcpu *v, const struct jit_tlbi_request *r)
         if (r->asid == v->asid && v->has_ng)
             jit_tlb_drop_entries(v);
         jit_salts_drop(v, false, false, r->asid);
+        if (v->exec_el1_ng)
+            jit_salts_drop(v, true, true, 0);
         break;
     case JIT_FLUSH_VA:
     case JIT_FLUSH_VAA: jit_flush_pages(v, r); break;
@@ -337,12 +354,17 @@ static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, co
     }
     if (x->ng)
         v->has_ng = true;
+    if (e->x != JIT_TLB_NONE) {
+        v->exec_el1_ng |= el && x->ng && va >> 63;
+        v->exec_el0_global |= !el && !x->ng && !(va >> 63);
+    }
     if (x->page_bits > 12) {
-        uint64_t m2 = va >> 21, g1 = va >> 30;
-        if (x->page_bits <= 21)
-            v->large_2m[m2 >> 3 & (sizeof(v->large_2m) - 1)] |= (uint8_t)(1u << (m2 & 7));
-        else
-            v->large_1g[g1 >> 3 & (sizeof(v->large_1g) - 1)] |= (uint8_t)(1u << (g1 & 7));
+        bool big = x->page_bits > 21;
+        jit_bloom_add(big ? v->large_1g : v->large_2m, big ? sizeof(v->large_1g) : sizeof(v->large_2m),
+                      va >> (big ? 30 : 21));
+        if (e->x != JIT_TLB_NONE)
+            jit_bloom_add(big ? v->exec_1g : v->exec_2m, big ? sizeof(v->exec_1g) : sizeof(v->exec_2m),
+                          va >> (big ? 30 : 21));
     }
 }
 
