@@ -17,6 +17,8 @@
 #define JIT_SCTLR_A BIT64(1)
 #define JIT_SCTLR_SA BIT64(3)
 #define JIT_SCTLR_SA0 BIT64(4)
+#define JIT_TCR_A1 BIT64(22)
+#define JIT_TCR_AS BIT64(36)
 #define JIT_FPCR_RMODE (BIT32(22) | BIT32(23))
 
 static void jit_entry_drop(struct jit_tlb_entry *e)
@@ -141,8 +143,8 @@ static uint32_t jit_context(const struct arm64_cpu *c)
 void jit_context_update(struct jit_vcpu *v)
 {
     struct arm64_cpu *c = &v->cpu;
-    bool a1 = c->sys.tcr_el1 & BIT64(22);
-    uint16_t asid = (uint16_t)((a1 ? c->sys.ttbr1_el1 : c->sys.ttbr0_el1) >> 48);
+    uint64_t ttbr = c->sys.tcr_el1 & JIT_TCR_A1 ? c->sys.ttbr1_el1 : c->sys.ttbr0_el1;
+    uint16_t asid = (uint16_t)(c->sys.tcr_el1 & JIT_TCR_AS ? ttbr >> 48 : ttbr >> 48 & 0xff);
     uint64_t ttbr1 = c->sys.ttbr1_el1 & (BIT64(48) - 1);
 
     v->ctx = jit_context(c);
