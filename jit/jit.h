@@ -85,6 +85,7 @@ void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadc
 /* Drops all translations when the vCPU next leaves generated code, which its current instruction must do. */
 void jit_flush(struct arm64_cpu *c);
 void jit_fpsr_sync(struct arm64_cpu *c);
+void jit_fpsr_changed(struct arm64_cpu *c); /* FPSR was written as a whole */
 void jit_fpcr_changed(struct arm64_cpu *c);
 
 /* Guest RAM at [host, host+len) was or will be changed by somebody else; from any thread. */

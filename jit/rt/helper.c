@@ -294,6 +294,11 @@ void jit_fpsr_sync(struct arm64_cpu *c)
     v->mxcsr &= ~0x3fu;
 }
 
+void jit_fpsr_changed(struct arm64_cpu *c)
+{
+    jit_vcpu_of(c)->mxcsr &= ~0x3fu;
+}
+
 void jit_fpcr_changed(struct arm64_cpu *c)
 {
     /* FPCR.RMode 0 nearest, 1 up, 2 down, 3 zero; MXCSR.RC 0 nearest, 1 down, 2 up, 3 zero. */

@@ -186,11 +186,6 @@ static int accel_jit_dcache_check(struct arm64_cpu *c, uint64_t va, bool write)
     return 0;
 }
 
-static void accel_jit_fpsr_changed(struct arm64_cpu *c)
-{
-    (void)c; /* jit_fpsr_sync has emptied the host's flags before a write */
-}
-
 static const struct arm64_hooks accel_jit_hooks = {
     .tlbi = accel_jit_tlbi,
     .context_changed = jit_context_changed,
@@ -198,7 +193,7 @@ static const struct arm64_hooks accel_jit_hooks = {
     .dcache_check = accel_jit_dcache_check,
     .fpcr_changed = jit_fpcr_changed,
     .fpsr_sync = jit_fpsr_sync,
-    .fpsr_changed = accel_jit_fpsr_changed,
+    .fpsr_changed = jit_fpsr_changed,
 };
 
 /* ---- instruction operations ---- */
