@@ -7,7 +7,7 @@ build='gcc libc6-dev make pkgconf libfdt-dev libseccomp-dev liburing-dev libslir
 run="$build cpio gzip xz-utils python3"
 native='perl sqlite3 xz-utils zstd openssl'
 test="$run $native clang libclang-rt-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user qemu-system-arm
-      device-tree-compiler iproute2 mmdebstrap e2fsprogs"
+      device-tree-compiler iproute2 mmdebstrap mount procps e2fsprogs"
 check="$build git clang clang-format clang-tidy python3"
 bench="$test"
 

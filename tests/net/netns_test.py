@@ -60,7 +60,8 @@ class Namespace:
             time.sleep(0.01)
 
     def command(self, *argv):
-        return ["nsenter", "-t", str(self.holder.pid), "--net", "--mount", *argv]
+        # A mount namespace is entered at its own root; --root and --wd go on to the holder's, which differs in a chroot.
+        return ["nsenter", "-t", str(self.holder.pid), "--net", "--mount", "--root", "--wd", *argv]
 
     def run(self, *argv):
         subprocess.run(self.command(*argv), check=True)
