@@ -247,6 +247,7 @@ const uint8_t *jit_link(struct jit_vcpu *v)
 static void jit_kill(struct jit *j, struct jit_block *b)
 {
     b->dead = true;
+    atomic_fetch_add_explicit(&j->kills, 1, memory_order_relaxed);
     jit_entry_redirect(j, b, jit_entry_rw(j, b) + b->dead_tail);
 }
 

@@ -68,9 +68,11 @@ uint32_t jit_helper_interp(struct jit_vcpu *v, uint32_t insn)
     uint32_t ctx = v->ctx;
     uint64_t pc = v->cpu.pc;
     enum a64_next next = a64_interp_step(&v->cpu, insn);
+    bool resync = v->resync;
 
+    v->resync = false;
     /* On the usual way out pc is the next instruction, which is where the block goes on. */
-    return next != A64_NEXT || v->cpu.pc != pc + 4 || v->ctx != ctx || jit_must_leave(v);
+    return next != A64_NEXT || v->cpu.pc != pc + 4 || v->ctx != ctx || resync || jit_must_leave(v);
 }
 
 /* ---- atomics ---- */
@@ -245,6 +247,13 @@ static void jit_op_barrier(struct arm64_cpu *c, enum a64_barrier b)
     atomic_thread_fence(memory_order_seq_cst);
     if (b == A64_DSB && v->jit->ncpus > 1)
         v->attention |= JIT_ATTN_DSB;
+    if (b == A64_ISB) {
+        /* The rest of the block, and what it is linked to, may stand for instructions that are no longer there. */
+        uint32_t kills = atomic_load_explicit(&v->jit->kills, memory_order_relaxed);
+        v->resync = v->remapped || v->kills != kills;
+        v->remapped = false;
+        v->kills = kills;
+    }
 }
 
 int jit_hint(struct arm64_cpu *c, enum a64_hint h)

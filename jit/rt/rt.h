@@ -216,6 +216,9 @@ struct jit_vcpu {
     bool exec_el0_global;                /* EL0's code in the lower half does not, somewhere */
     uint32_t attention;                  /* JIT_ATTN_*: what the run loop must do before guest code goes on */
     uint32_t step_iss;                   /* syndrome bits of the instruction that was stepped last */
+    bool remapped;                       /* translations changed since the last ISB */
+    bool resync;                         /* ISB: go on with what memory has now */
+    uint32_t kills;                      /* struct jit's, at the last ISB */
     bool in_region;                      /* an exclusive region: other vCPUs are stopped */
     bool excl_valid;                     /* local monitor */
     uint8_t excl_size;
@@ -267,6 +270,7 @@ struct jit {
     pthread_cond_t region_cond;
     _Atomic uint32_t region; /* somebody wants or has it */
     uint64_t flushes;
+    _Atomic uint32_t kills; /* blocks that died */
 };
 
 /* ---- between the runtime's files ---- */

@@ -105,6 +105,7 @@ void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
 
 void jit_tlb_flush_all(struct jit_vcpu *v)
 {
+    v->remapped = true;
     jit_tlb_drop_entries(v);
     memset(v->exec_2m, 0, sizeof(v->exec_2m));
     memset(v->exec_1g, 0, sizeof(v->exec_1g));
@@ -163,6 +164,7 @@ void jit_context_update(struct jit_vcpu *v)
     }
     if (unlikely(asid != v->asid)) {
         v->asid = asid;
+        v->remapped = true;
         if (v->has_ng)
             jit_tlb_drop_entries(v);
         if (v->exec_el1_ng)
@@ -170,6 +172,7 @@ void jit_context_update(struct jit_vcpu *v)
     }
     if (unlikely(ttbr1 != v->ttbr1)) {
         v->ttbr1 = ttbr1;
+        v->remapped = true;
         jit_salts_drop(v, true, true, 0);
     }
     jit_salt_select(v);
@@ -214,6 +217,7 @@ static void jit_flush_pages(struct jit_vcpu *v, const struct jit_tlbi_request *r
 
 static void jit_flush_one(struct jit_vcpu *v, const struct jit_tlbi_request *r)
 {
+    v->remapped = true;
     switch (r->kind) {
     case JIT_FLUSH_ASID:
         if (r->asid == v->asid && v->has_ng)

@@ -1,0 +1,611 @@
+/*
+ * The JIT's runtime: what a jump may hit, what TLB and instruction cache maintenance drop, and several vCPUs at once
+ * (exclusives, self-modifying code, TLB maintenance by others, a code cache that is too small).
+ *
+ * Guest programs are a few instructions; SVC calls back into the test on the vCPU's thread, SVC 0 ends the run.
+ * Addresses are translated by a table of the test's own, one entry for each page of a small window.
+ */
+#include "jit/rt/rt.h"
+#include "tests/check.h"
+#include "vmm/core/page.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define VA UINT64_C(0x40000000)
+#define PAGES 512u
+#define RAM_SIZE (PAGES * 4096u)
+#define MAX_CPUS 4
+
+/* Encodings. */
+#define MOVZ(d, imm) (0xd2800000u | (uint32_t)(imm) << 5 | (d))
+#define ADD(d, n, imm) (0x91000000u | (uint32_t)(imm) << 10 | (n) << 5 | (d))
+#define SUB(d, n, imm) (0xd1000000u | (uint32_t)(imm) << 10 | (n) << 5 | (d))
+#define MOV(d, m) (0xaa0003e0u | (m) << 16 | (d))
+#define BR(n) (0xd61f0000u | (n) << 5)
+#define BLR(n) (0xd63f0000u | (n) << 5)
+#define RET 0xd65f03c0u
+#define B(off) (0x14000000u | ((uint32_t)(off)&0x3ffffff))
+#define CBNZ(t, off) (0xb5000000u | ((uint32_t)(off)&0x7ffff) << 5 | (t))
+#define SVC(imm) (0xd4000001u | (uint32_t)(imm) << 5)
+#define LDR(t, n) (0xf9400000u | (n) << 5 | (t))
+#define STR(t, n) (0xf9000000u | (n) << 5 | (t))
+#define STRW(t, n) (0xb9000000u | (n) << 5 | (t))
+#define LDXR(t, n) (0xc85f7c00u | (n) << 5 | (t))
+#define STXR(s, t, n) (0xc8007c00u | (s) << 16 | (n) << 5 | (t))
+#define LDADD(s, t, n) (0xf8200000u | (s) << 16 | (n) << 5 | (t))
+#define DSB 0xd5033f9fu
+#define ISB 0xd5033fdfu
+
+static uint8_t *ram;
+static atomic_uchar flags[PAGES];
+static _Atomic uint32_t map[PAGES]; /* page of RAM, or NOWHERE */
+#define NOWHERE UINT32_MAX
+static unsigned page_bits = 12;
+
+static struct jit *jit;
+static struct arm64_cpu *cpu[MAX_CPUS];
+static unsigned ncpus;
+static atomic_bool stopping;
+
+/* What ended a vCPU's run. */
+enum end { END_SVC, END_FETCH, END_DATA, END_PC_ALIGN, END_OTHER };
+static struct {
+    enum end kind;
+    uint64_t far;
+} event[MAX_CPUS];
+
+static void (*on_svc)(struct arm64_cpu *c, uint32_t imm);
+
+static void stop(struct arm64_cpu *c, enum end kind, uint64_t far)
+{
+    event[c->index].kind = kind;
+    event[c->index].far = far;
+    atomic_fetch_or(&c->exit_request, ARM64_EXIT_KICK);
+}
+
+static int op_translate(struct arm64_cpu *c, uint64_t va, unsigned acc, unsigned el, struct jit_xlat *x)
+{
+    uint64_t page = (va - VA) >> 12;
+    uint32_t to = page < PAGES ? atomic_load(&map[page]) : NOWHERE;
+
+    (void)el;
+    if (to == NOWHERE) {
+        stop(c, acc == 2 ? END_FETCH : END_DATA, va);
+        return A64_TRAPPED;
+    }
+    *x = (struct jit_xlat){
+        .pa = (uint64_t)to << 12 | (va & 0xfff), .page_bits = (uint8_t)page_bits, .perm = 0x3f, .ng = true};
+    return 0;
+}
+
+static void op_other(struct arm64_cpu *c, uint64_t va, bool write)
+{
+    (void)write;
+    stop(c, END_OTHER, va);
+}
+
+static uint8_t *op_ram_page(void *opaque, uint64_t pa, atomic_uchar **f)
+{
+    (void)opaque;
+    *f = &flags[pa >> 12];
+    return ram + pa;
+}
+
+static atomic_uchar *op_page_flags(void *opaque, const uint8_t *host)
+{
+    (void)opaque;
+    return &flags[(host - ram) >> 12];
+}
+
+static int op_mmio_read(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t *val)
+{
+    (void)pa;
+    (void)size;
+    (void)val;
+    stop(c, END_OTHER, va);
+    return A64_TRAPPED;
+}
+
+static int op_mmio_write(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t val)
+{
+    (void)val;
+    return op_mmio_read(c, va, pa, size, NULL);
+}
+
+static void op_fault(struct arm64_cpu *c, uint64_t va)
+{
+    stop(c, END_OTHER, va);
+}
+
+static void op_pc_align(struct arm64_cpu *c)
+{
+    stop(c, END_PC_ALIGN, c->pc);
+}
+
+static bool op_interrupt(struct arm64_cpu *c)
+{
+    (void)c;
+    return false;
+}
+
+static void op_wait(struct arm64_cpu *c)
+{
+    (void)c;
+}
+
+static int op_plain(uint32_t enc, unsigned el, bool write)
+{
+    (void)enc;
+    (void)el;
+    (void)write;
+    return -1;
+}
+
+static const struct jit_mem_ops mem_ops = {
+    .translate = op_translate,
+    .align_fault = op_other,
+    .ram_page = op_ram_page,
+    .page_flags = op_page_flags,
+    .mmio_read = op_mmio_read,
+    .mmio_write = op_mmio_write,
+    .fetch_abort = op_fault,
+    .atomic_fault = op_fault,
+    .pc_align_fault = op_pc_align,
+    .take_interrupt = op_interrupt,
+    .wait = op_wait,
+    .sysreg_plain = op_plain,
+};
+
+static int op_call(struct arm64_cpu *c, enum a64_call kind, uint32_t imm)
+{
+    (void)kind;
+    if (imm == 0) {
+        stop(c, END_SVC, 0);
+        return A64_TRAPPED;
+    }
+    on_svc(c, imm);
+    return 0;
+}
+
+static void op_undef(struct arm64_cpu *c)
+{
+    stop(c, END_OTHER, c->pc);
+}
+
+static void op_exception(struct arm64_cpu *c, uint32_t ec, uint32_t iss, uint64_t far)
+{
+    (void)ec;
+    (void)iss;
+    stop(c, END_OTHER, far);
+}
+
+static int op_fp_access(struct arm64_cpu *c)
+{
+    (void)c;
+    return 0;
+}
+
+static struct a64_ops ops = {
+    .undef = op_undef,
+    .exception = op_exception,
+    .call = op_call,
+    .hint = jit_hint,
+    .fp_access = op_fp_access,
+};
+
+static const struct arm64_model model = {.name = "test", .features = UINT64_MAX & ~BIT64(ARM64_FEAT_LSE2)};
+
+/* ---- the bench ---- */
+
+static void put(uint32_t page, unsigned off, const uint32_t *code, unsigned n)
+{
+    memcpy(ram + page * 4096 + off, code, n * 4);
+}
+#define PUT(page, off, ...)                                                                                            \
+    do {                                                                                                               \
+        const uint32_t code_[] = {__VA_ARGS__};                                                                        \
+        put(page, off, code_, ARRAY_SIZE(code_));                                                                      \
+    } while (0)
+
+static bool begin(unsigned n, size_t code_size)
+{
+    struct jit_config cfg = {.tier = JIT_TIER1, .ncpus = n, .mem = &mem_ops, .code_size = code_size};
+    struct err e;
+
+    memset(ram, 0, RAM_SIZE);
+    for (unsigned i = 0; i < PAGES; i++) {
+        atomic_store(&map[i], i);
+        atomic_store(&flags[i], 0);
+    }
+    page_bits = 12;
+    on_svc = NULL;
+    atomic_store(&stopping, false);
+    ncpus = n;
+    if (jit_create(&jit, &cfg, &e))
+        return false;
+    for (unsigned i = 0; i < n; i++) {
+        if (jit_vcpu_create(jit, i, &cpu[i]))
+            return false;
+        cpu[i]->ops = &ops;
+        cpu[i]->model = &model;
+        cpu[i]->index = i;
+        cpu[i]->pc = VA;
+        cpu[i]->sys.cpacr_el1 = 3u << 20;
+        jit_fpcr_changed(cpu[i]);
+    }
+    return true;
+}
+
+static void end(void)
+{
+    for (unsigned i = 0; i < ncpus; i++)
+        jit_vcpu_destroy(cpu[i]);
+    jit_destroy(jit);
+}
+
+static void run_at(unsigned i, uint64_t pc)
+{
+    cpu[i]->pc = pc;
+    jit_run(cpu[i]);
+}
+
+static void *run_thread(void *arg)
+{
+    jit_run(arg);
+    return NULL;
+}
+
+/* Runs all vCPUs until each has ended; false when one did by something else than SVC 0. */
+static bool run_all(void)
+{
+    pthread_t t[MAX_CPUS];
+    bool ok = true;
+
+    for (unsigned i = 0; i < ncpus; i++)
+        pthread_create(&t[i], NULL, run_thread, cpu[i]);
+    for (unsigned i = 0; i < ncpus; i++) {
+        pthread_join(t[i], NULL);
+        ok &= event[i].kind == END_SVC;
+    }
+    return ok;
+}
+
+/* ---- jumps ---- */
+
+/* Addresses that no instruction can have, in places of the jump cache that are empty: an alignment fault each. */
+static void test_odd_targets(void)
+{
+    CHECK(begin(1, 0));
+    PUT(0, 0, BR(0));
+    for (unsigned id = 0; id < 64; id++) {
+        for (unsigned shift = 0; shift < 64; shift += 2) {
+            uint64_t to = ~((uint64_t)id << shift);
+            cpu[0]->x[0] = to;
+            run_at(0, VA);
+            if (to & 3) {
+                CHECK_EQ(event[0].kind, END_PC_ALIGN);
+            } else {
+                CHECK_EQ(event[0].kind, END_FETCH);
+            }
+            CHECK_EQ(event[0].far, to);
+        }
+    }
+    end();
+}
+
+/* Code of another address space is not reached through any spelling of its address. */
+static void test_foreign_code(void)
+{
+    CHECK(begin(1, 0));
+    PUT(0, 0, BR(0));
+    PUT(1, 0, MOVZ(1, 77), SVC(0));
+    run_at(0, VA + 0x1000);
+    CHECK_EQ(cpu[0]->x[1], 77);
+    cpu[0]->sys.ttbr0_el1 = UINT64_C(2) << 48;
+    jit_context_changed(cpu[0]);
+    atomic_store(&map[1], NOWHERE);
+    for (unsigned k = 0; k < 48 * 256; k++) {
+        uint64_t to = (VA + 0x1000) ^ (uint64_t)(k / 48) << (16 + k % 48);
+        if (to - VA >= RAM_SIZE) {
+            cpu[0]->x[0] = to;
+            run_at(0, VA);
+            CHECK_EQ(event[0].kind, END_FETCH);
+            CHECK_EQ(event[0].far, to);
+        }
+    }
+    end();
+}
+
+/* ---- maintenance on one vCPU ---- */
+
+/* One page of a block mapping is named: the code of all its pages goes. */
+static void test_block_mapping(void)
+{
+    struct jit_tlbi_request r = {.kind = JIT_FLUSH_VA, .asid = 0, .va = VA + 0x9000, .pages = 1};
+
+    CHECK(begin(1, 0));
+    page_bits = 21;
+    PUT(0, 0, MOVZ(0, 1), BLR(1), SVC(0));
+    PUT(5, 0, MOVZ(0, 2), RET);
+    PUT(6, 0, MOVZ(0, 3), RET);
+    cpu[0]->x[1] = VA + 0x5000;
+    run_at(0, VA);
+    run_at(0, VA);
+    CHECK_EQ(cpu[0]->x[0], 2);
+    /* Another address space in between makes the TLB forget; what was called stays known. */
+    cpu[0]->sys.ttbr0_el1 = UINT64_C(2) << 48;
+    jit_context_changed(cpu[0]);
+    cpu[0]->sys.ttbr0_el1 = 0;
+    jit_context_changed(cpu[0]);
+    atomic_store(&map[5], 6);
+    jit_tlbi(cpu[0], &r, false);
+    run_at(0, VA);
+    CHECK_EQ(cpu[0]->x[0], 3);
+    end();
+}
+
+/* With 8-bit ASIDs the upper half of TTBR's field means nothing. */
+static void test_short_asid(void)
+{
+    struct jit_tlbi_request r = {.kind = JIT_FLUSH_ASID, .asid = 5};
+
+    CHECK(begin(1, 0));
+    PUT(0, 0, LDR(0, 1), SVC(0));
+    ram[0x5000] = 1;
+    ram[0x6000] = 2;
+    cpu[0]->x[1] = VA + 0x5000;
+    cpu[0]->sys.ttbr0_el1 = UINT64_C(0x0105) << 48;
+    jit_context_changed(cpu[0]);
+    run_at(0, VA);
+    CHECK_EQ(cpu[0]->x[0], 1);
+    atomic_store(&map[5], 6);
+    jit_tlbi(cpu[0], &r, false);
+    run_at(0, VA);
+    CHECK_EQ(cpu[0]->x[0], 2);
+    end();
+}
+
+static void svc_invalidate(struct arm64_cpu *c, uint32_t imm)
+{
+    (void)c;
+    (void)imm;
+    jit_invalidate(jit, ram, 4096);
+}
+
+/* Straight-line code that changes itself further down and synchronises. */
+static void test_isb(void)
+{
+    CHECK(begin(1, 0));
+    on_svc = svc_invalidate;
+    PUT(0, 0, STRW(2, 1), DSB, SVC(1), DSB, ISB, MOVZ(0, 1), SVC(0));
+    cpu[0]->x[1] = VA + 20;
+    cpu[0]->x[2] = MOVZ(0, 2);
+    run_at(0, VA);
+    CHECK_EQ(cpu[0]->x[0], 2);
+    PUT(0, 0x100, STRW(2, 1), DSB, ISB, MOVZ(0, 1), SVC(0));
+    cpu[0]->x[1] = VA + 0x100 + 12;
+    run_at(0, VA + 0x100);
+    CHECK_EQ(cpu[0]->x[0], 2);
+    end();
+}
+
+/* ---- several vCPUs ---- */
+
+#define COUNT 3000
+
+/* Exclusives and atomics of all vCPUs on two words. */
+static void test_counters(void)
+{
+    uint64_t v[2];
+
+    CHECK(begin(MAX_CPUS, 0));
+    for (unsigned i = 0; i < ncpus; i++) {
+        cpu[i]->x[1] = VA + 0x8000;
+        cpu[i]->x[5] = VA + 0x8008;
+        cpu[i]->x[6] = 1;
+        cpu[i]->x[7] = COUNT;
+    }
+    PUT(0, 0, LDXR(2, 1), ADD(2, 2, 1), STXR(3, 2, 1), CBNZ(3, -3), LDADD(6, 4, 5), SUB(7, 7, 1), CBNZ(7, -6), SVC(0));
+    CHECK(run_all());
+    memcpy(v, ram + 0x8000, sizeof(v));
+    CHECK_EQ(v[0], COUNT * MAX_CPUS);
+    CHECK_EQ(v[1], COUNT * MAX_CPUS);
+    end();
+}
+
+/* vCPU 0 rewrites a function and publishes which; the others call it and never see an older one than published. */
+static _Atomic uint32_t published;
+static atomic_uint stale;
+
+static void svc_smc(struct arm64_cpu *c, uint32_t imm)
+{
+    switch (imm) {
+    case 1: /* writer: the store has been made */
+        jit_invalidate(jit, ram + 0x3000, 4);
+        atomic_store(&published, (uint32_t)c->x[9]);
+        break;
+    case 2: c->x[10] = atomic_load(&published); break;
+    default:
+        if (c->x[0] < c->x[10])
+            atomic_fetch_add(&stale, 1);
+        c->x[7] = !atomic_load(&stopping);
+        break;
+    }
+}
+
+static void *stop_later(void *arg)
+{
+    struct timespec t = {.tv_nsec = 400 * 1000 * 1000};
+
+    (void)arg;
+    nanosleep(&t, NULL);
+    atomic_store(&stopping, true);
+    return NULL;
+}
+
+static bool run_a_while(void)
+{
+    pthread_t t;
+    bool ok;
+
+    pthread_create(&t, NULL, stop_later, NULL);
+    ok = run_all();
+    pthread_join(t, NULL);
+    return ok;
+}
+
+static void test_smc_by_others(void)
+{
+    CHECK(begin(3, 0));
+    on_svc = svc_smc;
+    atomic_store(&published, 0);
+    atomic_store(&stale, 0);
+    /* Writer: x9 counts, x2 is MOVZ X0, #x9. */
+    PUT(0, 0, ADD(9, 9, 1), ADD(2, 2, 32), STRW(2, 1), DSB, SVC(1), DSB, SUB(7, 7, 1), CBNZ(7, -7), SVC(0));
+    PUT(1, 0, SVC(2), ISB, BLR(5), SVC(3), CBNZ(7, -4), SVC(0));
+    PUT(3, 0, MOVZ(0, 0), RET);
+    cpu[0]->x[1] = VA + 0x3000;
+    cpu[0]->x[2] = MOVZ(0, 0);
+    cpu[0]->x[7] = 20000;
+    for (unsigned i = 1; i < ncpus; i++) {
+        cpu[i]->pc = VA + 0x1000;
+        cpu[i]->x[5] = VA + 0x3000;
+    }
+    CHECK(run_a_while());
+    CHECK_EQ(atomic_load(&stale), 0);
+    end();
+}
+
+/*
+ * vCPU 0 moves a page to and fro between two places and says TLBI and DSB; then the place that it came from is
+ * nobody's, and a write that still arrives there is wrong. The others increment words of the page by exclusives, which
+ * run in regions, or by atomics.
+ */
+#define MOVED 16u
+#define PLACE 32u
+
+static atomic_uint lost;
+
+static void svc_move(struct arm64_cpu *c, uint32_t imm)
+{
+    static uint64_t was[8];
+    struct jit_tlbi_request r = {.kind = JIT_FLUSH_VA, .asid = 0, .va = VA + MOVED * 4096, .pages = 1};
+    uint32_t at = PLACE + (uint32_t)(c->x[9] & 1);
+
+    if (imm == 1) {
+        atomic_store(&map[MOVED], at);
+        jit_tlbi(c, &r, true);
+    } else if (imm == 2) { /* behind the DSB: from now on the other place stays as it is */
+        memcpy(was, ram + (at ^ 1) * 4096, sizeof(was));
+    } else {
+        if (memcmp(was, ram + (at ^ 1) * 4096, sizeof(was)))
+            atomic_fetch_add(&lost, 1);
+        c->x[7] = !atomic_load(&stopping);
+    }
+}
+
+static void svc_go_on(struct arm64_cpu *c, uint32_t imm)
+{
+    if (imm == 3)
+        c->x[7] = !atomic_load(&stopping);
+    else
+        svc_move(c, imm);
+}
+
+static void test_tlbi_and_regions(void)
+{
+    CHECK(begin(MAX_CPUS, 0));
+    on_svc = svc_go_on;
+    atomic_store(&lost, 0);
+    atomic_store(&map[MOVED], PLACE);
+    PUT(0, 0, ADD(9, 9, 1), SVC(1), DSB, SVC(2), MOVZ(8, 3000), SUB(8, 8, 1), CBNZ(8, -1), SVC(4), CBNZ(7, -8), SVC(0));
+    PUT(1, 0, LDXR(2, 1), ADD(2, 2, 1), STXR(3, 2, 1), SVC(3), CBNZ(7, -4), SVC(0));
+    PUT(2, 0, LDADD(6, 2, 1), LDR(4, 1), ADD(4, 4, 1), STR(4, 5), SVC(3), CBNZ(7, -5), SVC(0));
+    for (unsigned i = 1; i < ncpus; i++) {
+        cpu[i]->pc = VA + (i == 3 ? 0x2000 : 0x1000);
+        cpu[i]->x[1] = VA + MOVED * 4096 + i * 8;
+        cpu[i]->x[5] = VA + MOVED * 4096 + i * 8 + 32;
+        cpu[i]->x[6] = 1;
+    }
+    CHECK(run_a_while());
+    CHECK_EQ(atomic_load(&lost), 0);
+    end();
+}
+
+/* Much more code than the cache holds, address spaces that come and go, TLB maintenance: every call counts once. */
+#define CODE_PAGES 64u
+
+static void svc_churn(struct arm64_cpu *c, uint32_t imm)
+{
+    struct jit_tlbi_request r = {.kind = JIT_FLUSH_VA, .asid = 3, .va = VA + 0x10000, .pages = 4};
+
+    (void)imm;
+    c->x[20]++;
+    c->sys.ttbr0_el1 = (c->x[20] % 5) << 48;
+    jit_context_changed(c);
+    if (c->x[20] % 8 == 0)
+        jit_tlbi(c, &r, true);
+}
+
+static void test_small_cache(void)
+{
+    /* Each function of a code page: X0 += 1, thrice, with a branch to the next of 40 in its page. */
+    CHECK(begin(3, 1));
+    on_svc = svc_churn;
+    for (unsigned p = 0; p < CODE_PAGES; p++) {
+        for (unsigned k = 0; k < 100; k++)
+            PUT(16 + p, k * 40, ADD(0, 0, 1), LDR(3, 4), STR(3, 5), LDR(3, 5), STR(3, 5), LDR(3, 5), STR(3, 5),
+                STR(3, 5), STR(3, 5), k == 99 ? RET : B(1));
+    }
+    PUT(0, 0, MOV(21, 19), SVC(1), MOVZ(11, CODE_PAGES), MOV(12, 13), BLR(12), ADD(12, 12, 1u << 12 | 1),
+        SUB(11, 11, 1), CBNZ(11, -3), SUB(7, 7, 1), CBNZ(7, -8), SVC(0));
+    for (unsigned i = 0; i < ncpus; i++) {
+        cpu[i]->x[7] = 30;
+        cpu[i]->x[4] = VA + 0x1000;
+        cpu[i]->x[5] = VA + 0x2000 + i * 0x1000;
+        cpu[i]->x[13] = VA + 0x10000;
+    }
+    CHECK(run_all());
+    for (unsigned i = 0; i < ncpus; i++)
+        CHECK_EQ(cpu[i]->x[0], 30u * CODE_PAGES * 100);
+    CHECK(jit->flushes > 2);
+    end();
+}
+
+/* ---- FPSR ---- */
+
+static void test_fpsr_write(void)
+{
+    CHECK(begin(1, 0));
+    PUT(0, 0, 0x1e611800u /* fdiv d0, d0, d1 */, SVC(0));
+    cpu[0]->v[0].d[0] = UINT64_C(0x3ff0000000000000);
+    cpu[0]->v[1].d[0] = UINT64_C(0x4008000000000000);
+    run_at(0, VA);
+    cpu[0]->fpsr = 0;
+    jit_fpsr_changed(cpu[0]);
+    jit_fpsr_sync(cpu[0]);
+    CHECK_EQ(cpu[0]->fpsr, 0);
+    end();
+}
+
+int main(void)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    jit_fill_ops(&ops);
+    RUN(test_odd_targets);
+    RUN(test_foreign_code);
+    RUN(test_block_mapping);
+    RUN(test_short_asid);
+    RUN(test_isb);
+    RUN(test_counters);
+    RUN(test_smc_by_others);
+    RUN(test_tlbi_and_regions);
+    RUN(test_small_cache);
+    RUN(test_fpsr_write);
+    return check_done();
+}
