@@ -327,6 +327,22 @@ static int call_ioctl_push_input(void)
     return ioctl(0, TIOCSTI, &c) < 0;
 }
 
+/* What a fatal signal's handler needs; fails where standard input is no terminal, but is allowed. */
+static int terminal_calls(void)
+{
+    struct termios t;
+
+    memset(&t, 0, sizeof(t));
+    ioctl(STDIN_FILENO, TCGETS, &t);
+    ioctl(STDIN_FILENO, TCSETS, NULL);
+    return 0;
+}
+
+static int call_other_terminal(void)
+{
+    return ioctl(STDERR_FILENO, TCSETS, NULL);
+}
+
 static int call_exec_blocked(void)
 {
     sigset_t all;
@@ -346,6 +362,8 @@ static void needed_calls_pass(void)
     CHECK(lives(SANDBOX_NET, net_calls));
     CHECK(lives(SANDBOX_MAIN, main_calls));
     CHECK(lives(SANDBOX_MAIN, check_leaks));
+    CHECK(lives(SANDBOX_VCPU, terminal_calls));
+    CHECK(lives(SANDBOX_WORKER, terminal_calls));
 }
 
 static const enum sandbox_role every[] = {SANDBOX_VCPU, SANDBOX_LOOP, SANDBOX_WORKER, SANDBOX_NET, SANDBOX_MAIN};
@@ -378,6 +396,8 @@ static void roles_differ(void)
     CHECK(dies(SANDBOX_NET, call_pread, "network", "pread64"));
     CHECK(dies(SANDBOX_NET, call_raw_tcp, "network", "socket"));
     CHECK(dies(SANDBOX_LOOP, call_ioctl_push_input, "loop", "ioctl"));
+    CHECK(dies(SANDBOX_VCPU, call_other_terminal, "vCPU", "ioctl"));
+    CHECK(dies(SANDBOX_NET, call_other_terminal, "network", "ioctl"));
     CHECK(dies(SANDBOX_VCPU, call_tgkill_init, "vCPU", "tgkill"));
 }
 

@@ -12,6 +12,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/machine/arm64_virt.h"
+#include "vmm/machine/fatal.h"
 #include "vmm/machine/machine.h"
 #include "vmm/service/sandbox.h"
 
@@ -176,6 +177,7 @@ static void confine_worker(void)
 {
     struct err e = {0};
 
+    fatal_enter_thread();
     if (sandbox_enter(SANDBOX_WORKER, &e) == 0)
         return;
     log_error("sandbox", "%s", e.msg);

@@ -27,6 +27,7 @@
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/machine/fatal.h"
 #include "vmm/machine/machine.h"
 #include "vmm/service/sandbox.h"
 
@@ -149,10 +150,12 @@ static void run_on_escape(void *opaque, enum chardev_escape what)
 
 /* ---- the threads ---- */
 
-static bool run_sandbox(struct run *r, enum sandbox_role role)
+/* What a thread does first. */
+static bool run_enter_thread(struct run *r, enum sandbox_role role)
 {
     struct err e = {0};
 
+    fatal_enter_thread();
     if (sandbox_enter(role, &e) == 0)
         return true;
     log_error("sandbox", "%s", e.msg);
@@ -194,7 +197,7 @@ static void *run_vcpu_thread(void *opaque)
 
     snprintf(name, sizeof(name), "vcpu%u", v->index);
     pthread_setname_np(pthread_self(), name);
-    if (!run_sandbox(r, SANDBOX_VCPU))
+    if (!run_enter_thread(r, SANDBOX_VCPU))
         return NULL;
     while (run_vcpu_may_run(v)) {
         do {
@@ -215,7 +218,7 @@ static void *run_loop_thread(void *opaque)
     struct run *r = opaque;
 
     pthread_setname_np(pthread_self(), "loop");
-    if (run_sandbox(r, SANDBOX_LOOP))
+    if (run_enter_thread(r, SANDBOX_LOOP))
         loop_run(r->m.loop);
     return NULL;
 }
@@ -419,6 +422,8 @@ int machine_main(const struct vm_config *cfg)
     }
     if (!cfg->sandbox)
         sandbox_disable();
+    fatal_handle_signals();
+    fatal_enter_thread();
     if (machine_create(&r->m, cfg, &ev, &e) < 0)
         return run_fail(&e);
     if (run_watch_signals(r, &e) < 0 || (cfg->pidfile && run_write_pidfile(cfg->pidfile, &e) < 0)) {

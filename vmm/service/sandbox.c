@@ -1,7 +1,7 @@
 /*
  * seccomp filters by thread role, from one table: a row is a system call, the roles that may make it, and up to two
- * conditions on its arguments. What no row allows raises SIGSYS, whose handler says which thread called what, and ends
- * the process.
+ * conditions on its arguments. What no row allows raises SIGSYS, whose handler says which thread called what, gives
+ * the terminal back, and ends the process.
  *
  * All threads are made before any of them enters its role, and none is made later: a guest that resets keeps its vCPU
  * threads. The main thread waits, and takes the machine apart at the end: it may do what the loop and the workers do,
@@ -32,6 +32,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "devices/chardev.h"
 #include "vmm/base/util.h"
 
 #ifndef __has_feature
@@ -175,6 +176,9 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(ioctl, R_LOOP, IF(IS(1, TCSETSF))),
     ROW(ioctl, R_LOOP, IF(IS(1, TIOCGWINSZ))),
     ROW(ioctl, R_LOOP, IF(IS(1, TIOCGPGRP))),
+    /* A fatal signal's handler gives it back, on any thread; the C library looks whether that took effect. */
+    ROW(ioctl, R_VCPU | R_WORKER, IF(IS(0, STDIN_FILENO), IS(1, TCSETS))),
+    ROW(ioctl, R_VCPU | R_WORKER, IF(IS(0, STDIN_FILENO), IS(1, TCGETS))),
 
     /* The loop's sockets and its child. pidfd_send_signal reaches only what an open pidfd stands for. */
     ROW(recvfrom, R_LOOP | R_NET),
@@ -357,6 +361,9 @@ static void sandbox_violation(int sig, siginfo_t *si, void *context)
     n = sandbox_append(line, n, sizeof(line), ") with these arguments; ending\n");
     r = write(STDERR_FILENO, line, n);
     (void)r;
+    /* The network's process has a copy of the saved settings, but the terminal is not its own to give back. */
+    if (sandbox_role != SANDBOX_NET)
+        chardev_restore_terminal();
     /* SIGSYS is blocked here: raised now, it ends the process by its default action when this returns. */
     signal(sig, SIG_DFL);
     raise(sig);

@@ -1,0 +1,45 @@
+/*
+ * The handlers restore the terminal and then die by the same signal, so that whoever waits for us, and a core dump, see
+ * what happened. They run on any thread, at any instruction: no lock, no memory, only calls that every thread's seccomp
+ * filter has. SIGSYS is the sandbox's own (vmm/service/sandbox.c), which does the same after its line.
+ */
+#include "vmm/machine/fatal.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+#include "devices/chardev.h"
+#include "vmm/base/util.h"
+
+#define FATAL_STACK 16384 /* with the widest vector registers, a signal frame is 11 KiB */
+
+static __thread char fatal_stack[FATAL_STACK];
+
+static void fatal_on_signal(int sig)
+{
+    chardev_restore_terminal();
+    /* All signals are blocked here: raised now, this one ends the process when the handler returns. */
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+void fatal_handle_signals(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGQUIT, SIGXCPU};
+    struct sigaction sa = {.sa_handler = fatal_on_signal, .sa_flags = SA_ONSTACK}, old;
+
+    /* SIGTTOU too: a process in the background may then set the terminal. */
+    sigfillset(&sa.sa_mask);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        if (sigaction(signals[i], NULL, &old) == 0 && !(old.sa_flags & SA_SIGINFO) && old.sa_handler == SIG_DFL)
+            sigaction(signals[i], &sa, NULL);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+void fatal_enter_thread(void)
+{
+    stack_t st = {.ss_sp = fatal_stack, .ss_size = sizeof(fatal_stack)}, old;
+
+    if (sigaltstack(NULL, &old) == 0 && (old.ss_flags & SS_DISABLE))
+        sigaltstack(&st, NULL);
+}
