@@ -224,22 +224,6 @@ static void jit_op_clear_excl(struct arm64_cpu *c)
 
 /* ---- the rest ---- */
 
-#define JIT_ZVA_SIZE 64 /* DCZID_EL0.BS = 4 */
-
-static int jit_op_zero_block(struct arm64_cpu *c, uint64_t va)
-{
-    static const uint8_t zero[16];
-
-    /* A fault reports the address in the register (FAR_EL1), so that comes first; the rest is in the same page. */
-    if (jit_check(c, va, true, 0))
-        return A64_TRAPPED;
-    va &= ~(uint64_t)(JIT_ZVA_SIZE - 1);
-    for (unsigned i = 0; i < JIT_ZVA_SIZE; i += sizeof(zero))
-        if (jit_store(c, va + i, sizeof(zero), zero, 0))
-            return A64_TRAPPED;
-    return 0;
-}
-
 static void jit_op_barrier(struct arm64_cpu *c, enum a64_barrier b)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
@@ -285,7 +269,7 @@ void jit_fill_ops(struct a64_ops *ops)
     ops->load_excl = jit_op_load_excl;
     ops->store_excl = jit_op_store_excl;
     ops->clear_excl = jit_op_clear_excl;
-    ops->zero_block = jit_op_zero_block;
+    ops->zero_block = jit_zero_block;
     ops->barrier = jit_op_barrier;
 }
 

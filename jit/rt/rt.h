@@ -44,7 +44,7 @@ static inline unsigned jit_tlb_index(uint64_t va)
 
 /* ---- jump cache: guest pc to code, probed inline ---- */
 
-#define JIT_JC_BITS 12
+#define JIT_JC_BITS 14
 #define JIT_JC_SIZE (1u << JIT_JC_BITS)
 
 struct jit_jc_entry {
@@ -85,6 +85,8 @@ struct jit_salt {
 #define JIT_CTX_FPFAST 0x10  /* FPCR: no FZ, DN, AH, FZ16, traps; rounding mode is in MXCSR */
 #define JIT_CTX_SPALIGN 0x20 /* SP alignment is checked */
 #define JIT_CTX_UAO 0x40
+#define JIT_CTX_ZVA 0x80 /* DC ZVA is not trapped */
+#define JIT_ZVA_SIZE 64  /* bytes; DCZID_EL0.BS = 4 */
 
 #define JIT_BLOCK_MAX_INSNS 64
 #define JIT_BLOCK_MAX_EXITS 12
@@ -245,7 +247,7 @@ struct jit_vcpu {
 
 /* ---- JIT ---- */
 
-#define JIT_HASH_BITS 16
+#define JIT_HASH_BITS 18
 #define JIT_PAGE_BITS 16
 
 struct jit {
@@ -284,6 +286,7 @@ void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code);
 const uint8_t *jit_fetch_ptr(struct jit_vcpu *v, uint64_t pc);
 int jit_load(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags);
 int jit_store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, unsigned flags);
+int jit_zero_block(struct arm64_cpu *c, uint64_t va);
 /* Would one byte at va be readable or writable? A64_TRAPPED after the abort where not. */
 int jit_check(struct arm64_cpu *c, uint64_t va, bool write, unsigned flags);
 /* Host pointer for an atomic access with write permission: 0, or A64_TRAPPED. Where *pflags is not NULL and has

@@ -17,6 +17,7 @@
 #define JIT_SCTLR_A BIT64(1)
 #define JIT_SCTLR_SA BIT64(3)
 #define JIT_SCTLR_SA0 BIT64(4)
+#define JIT_SCTLR_DZE BIT64(14)
 #define JIT_TCR_A1 BIT64(22)
 #define JIT_TCR_AS BIT64(36)
 #define JIT_FPCR_RMODE (BIT32(22) | BIT32(23))
@@ -136,6 +137,8 @@ static uint32_t jit_context(const struct arm64_cpu *c)
     }
     if (c->sys.sctlr_el1 & (c->el ? JIT_SCTLR_SA : JIT_SCTLR_SA0))
         ctx |= JIT_CTX_SPALIGN;
+    if (c->el || (c->sys.sctlr_el1 & JIT_SCTLR_DZE))
+        ctx |= JIT_CTX_ZVA;
     if (!(c->fpcr & ~JIT_FPCR_RMODE))
         ctx |= JIT_CTX_FPFAST;
     return ctx;
@@ -591,6 +594,24 @@ int jit_check(struct arm64_cpu *c, uint64_t va, bool write, unsigned flags)
     struct jit_place p;
 
     return jit_place_of(v, va, write, jit_access_view(v, flags), &p);
+}
+
+int jit_zero_block(struct arm64_cpu *c, uint64_t va)
+{
+    static const uint8_t zero[JIT_ZVA_SIZE];
+    struct jit_vcpu *v = jit_vcpu_of(c);
+    struct jit_place p;
+
+    /* A fault reports the address in the register (FAR_EL1); the block is in the same page. */
+    if (jit_place_of(v, va, 1, v->view, &p))
+        return A64_TRAPPED;
+    if (p.device || !p.host)
+        return jit_align_fault(v, va, true);
+    p.host -= va & (JIT_ZVA_SIZE - 1);
+    memcpy(p.host, zero, sizeof(zero));
+    if (p.flags && (atomic_load_explicit(p.flags, memory_order_relaxed) & MEM_PAGE_CODE))
+        jit_written(v, p.host, sizeof(zero));
+    return 0;
 }
 
 int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host,

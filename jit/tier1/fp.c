@@ -229,6 +229,25 @@ static bool t1_ld1r(struct t1 *t, uint32_t insn)
     return true;
 }
 
+/* SYS: DC ZVA, the one that is hot. */
+static bool t1_sys(struct t1 *t, uint32_t insn)
+{
+    const uint32_t dc_zva = 1u << 14 | 3u << 11 | 7u << 7 | 4u << 3 | 1u;
+    struct t1_stub *s;
+    struct x64_mem m;
+
+    if (bits32(insn, 20, 5) != dc_zva || !(t->b->ctx & JIT_CTX_ZVA))
+        return false;
+    t1_copy(t, true, t1_zr(insn & 31), RAX);
+    x64_alu_ri(t->e, true, ALU_AND, RAX, -JIT_ZVA_SIZE);
+    m = t1_access_rax(t, JIT_ZVA_SIZE, true, 0, T1_STUB_INTERP, &s);
+    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
+    for (int32_t i = 0; i < JIT_ZVA_SIZE; i += 16)
+        sse_rm(t->e, SSE_MOVUPS_STORE, XMM0, t1_plus(m, i));
+    s->back = t->e->p;
+    return true;
+}
+
 /* ---- scalar arithmetic ---- */
 
 static bool t1_dbl(uint32_t insn)
@@ -795,6 +814,7 @@ static bool t1_fcmge_v(struct t1 *t, uint32_t insn)
 
 static void t1_init_fp_memory(void)
 {
+    t1_table[A64_sys] = t1_sys;
     t1_table[A64_ldr_fp_lit] = t1_vldr_lit;
     t1_table[A64_str_fp_uimm] = t1_table[A64_ldr_fp_uimm] = t1_vldst_uimm;
     t1_table[A64_str_fp_unscaled] = t1_table[A64_str_fp_post] = t1_table[A64_str_fp_pre] = t1_vldst_imm9;
