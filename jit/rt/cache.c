@@ -192,6 +192,18 @@ static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc,
     return b;
 }
 
+/* Exceptions and returns mostly find their code as generated branches do. It may be a dead block, which comes back
+ * with JIT_EXIT_LOOKUP: that must use jit_find. */
+const uint8_t *jit_find_again(struct jit_vcpu *v)
+{
+    unsigned el1 = v->ctx & JIT_CTX_EL1;
+    const struct jit_jc_entry *jc = &v->jc[el1][jit_jc_index(v->cpu.pc)];
+
+    if (jc->tag == (v->cpu.pc ^ v->salt[el1]) && !(v->cpu.pstate_misc & PSTATE_IL))
+        return jc->code;
+    return jit_find(v);
+}
+
 const uint8_t *jit_find(struct jit_vcpu *v)
 {
     struct jit *j = v->jit;

@@ -317,6 +317,7 @@ int jit_cache_init(struct jit *j, size_t size, struct err *e);
 void jit_cache_free(struct jit *j);
 /* Finds or translates the block at v->cpu.pc; NULL when an exception was taken instead (call again). */
 const uint8_t *jit_find(struct jit_vcpu *v);
+const uint8_t *jit_find_again(struct jit_vcpu *v);
 /* Serves a JIT_EXIT_LINK: patches the jump and returns the code to go on with, or NULL as jit_find. */
 const uint8_t *jit_link(struct jit_vcpu *v);
 /* Empties the cache; the caller is in a region. */

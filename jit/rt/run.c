@@ -161,14 +161,13 @@ static void jit_run_inside(struct jit_vcpu *v)
     int (*enter)(struct jit_vcpu *, const uint8_t *);
     struct arm64_cpu *c = &v->cpu;
     const uint8_t *code = NULL;
-
     const uint8_t *entry = v->jit->rx + (v->jit->thunk.enter - v->jit->rw);
 
     memcpy(&enter, &entry, sizeof(enter));
     while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c)) {
         if (!code) {
             if (!jit_step(v))
-                code = jit_find(v);
+                code = jit_find_again(v);
             continue;
         }
         switch (enter(v, code)) {
