@@ -2,9 +2,12 @@
  * What generated code calls: slow memory accesses and single instructions by the interpreter; and the parts of struct
  * a64_ops that the runtime provides to the interpreter: atomics, exclusives, barriers, hints.
  *
- * Exclusives are exact. With one vCPU the local monitor is enough. With more, a load-exclusive that the translator
- * did not turn into a locked operation asks for a region: every other vCPU is stopped and this one is interpreted up
- * to its store-exclusive, so no store by another vCPU can go unnoticed and no value can come back to fool a compare.
+ * Exclusives are exact. The translator makes a compare-and-swap of a pair with nothing but arithmetic between its
+ * halves: there the value alone decides, so it may come back unseen (ABA). All other pairs come here. With one vCPU
+ * the local monitor is enough. With more, a load-exclusive asks for a region: every other vCPU is stopped and this one
+ * is interpreted up to its store-exclusive, so no store by another vCPU can go unnoticed. A store-exclusive that
+ * belongs to a translated load-exclusive on another path finds no monitor and fails; when that repeats, excl_slow
+ * sends the load-exclusives to regions until one has succeeded.
  */
 #include "jit/interp/interp.h"
 #include "jit/rt/rt.h"
@@ -180,11 +183,13 @@ static int jit_op_cas(struct arm64_cpu *c, uint64_t va, unsigned size, void *exp
 
 /* ---- exclusives ---- */
 
+#define JIT_EXCL_PATIENCE 16
+
 static int jit_op_load_excl(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
 
-    if (v->jit->ncpus > 1 && !v->in_region) {
+    if ((v->jit->ncpus > 1 || v->excl_slow) && !v->in_region) {
         /* Executed again at the same pc, inside a region. */
         v->attention |= JIT_ATTN_REGION;
         return A64_TRAPPED;
@@ -212,6 +217,10 @@ static int jit_op_store_excl(struct arm64_cpu *c, uint64_t va, unsigned size, co
         if (jit_store(c, va, size, src, flags | A64_MEM_ALIGNED))
             return A64_TRAPPED;
         *status = 0;
+        v->excl_fails = 0;
+        v->excl_slow = 0;
+    } else if (++v->excl_fails >= JIT_EXCL_PATIENCE) {
+        v->excl_slow = 1;
     }
     v->excl_valid = false;
     return 0;

@@ -596,6 +596,95 @@ static bool t1_lse_cas(struct t1 *t, uint32_t insn)
     return true;
 }
 
+/* ---- exclusives ---- */
+
+#define T1_EXCL_REACH 16 /* instructions between the two halves of a pair */
+
+/* Arithmetic on registers and conditional branches: what a pair may have between its halves. */
+static bool t1_excl_harmless(unsigned row)
+{
+    switch (row) {
+    case A64_b_cond:
+    case A64_cbz:
+    case A64_cbnz:
+    case A64_tbz:
+    case A64_tbnz: return true;
+    default: return (row >= A64_adr && row <= A64_extr) || (row >= A64_and_sreg && row <= A64_umulh);
+    }
+}
+
+/* The store-exclusive that pairs with the load-exclusive at t->i, on the way straight ahead; 0: none. */
+static unsigned t1_excl_pair(const struct t1 *t, uint32_t load)
+{
+    unsigned n = a64_rn(load);
+
+    if ((load & 31) == n)
+        return 0;
+    for (unsigned k = t->i + 1; k < t->n && k <= t->i + T1_EXCL_REACH; k++) {
+        uint32_t insn = t->insn[k];
+
+        if (t->row[k] == A64_stxr) {
+            unsigned s = a64_rm(insn);
+            bool same = T1_SIZE(insn) == T1_SIZE(load) && a64_rn(insn) == n;
+            return same && s != (insn & 31) && s != n ? k : 0;
+        }
+        /* A branch has no destination register: what looks like one costs a chance, no more. */
+        if (!t1_excl_harmless(t->row[k]) || (insn & 31) == n)
+            return 0;
+    }
+    return 0;
+}
+
+/* With only arithmetic up to its store-exclusive, the pair is a compare-and-swap (see rt/helper.c). */
+static bool t1_ldxr(struct t1 *t, uint32_t insn)
+{
+    unsigned end = t1_excl_pair(t, insn), sh = T1_SIZE(insn), d = t1_zr(insn & 31);
+    struct t1_stub *sp, *s, *slow;
+    struct x64_mem m;
+
+    if (!end || t1_lse2(t))
+        return false;
+    sp = t1_sp_check(t, a64_rn(insn));
+    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(excl_slow)), 0);
+    slow = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
+    t1_address(t, a64_rn(insn), 0);
+    m = t1_access_rax(t, 1u << sh, false, sh | JIT_MEM_ALIGNED, T1_STUB_LOAD, &s);
+    x64_rm(t->e, sh == 3, sh == 0 ? X64_MOVZX8 : sh == 1 ? X64_MOVZX16 : 0x8b, RAX, m);
+    s->r1 = RAX;
+    s->r2 = -1;
+    s->back = t->e->p;
+    x64_store(t->e, true, RAX, x64_m(RBP, JIT_OFF(excl_value)));
+    t1_put(t, d, RAX);
+    slow->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    t->excl_end = end;
+    return true;
+}
+
+static bool t1_stxr(struct t1 *t, uint32_t insn)
+{
+    unsigned sh = T1_SIZE(insn), n = a64_rn(insn), s = t1_zr(a64_rm(insn));
+    struct t1_stub *sp, *st;
+
+    if (!t->excl_end || t->excl_end != t->i)
+        return false;
+    t->excl_end = 0;
+    sp = t1_sp_check(t, n);
+    st = t1_atomic_probe(t, n, sh);
+    x64_mov_rr(t->e, true, RCX, RAX);
+    x64_load(t->e, true, RAX, x64_m(RBP, JIT_OFF(excl_value)));
+    t1_copy(t, true, t1_zr(insn & 31), RDX);
+    t1_lock_op(t, sh, X64_OP(0, 0x0f, 0xb0), X64_OP(0, 0x0f, 0xb1), RDX, RCX);
+    x64_setcc(t->e, CC_NE, RAX);
+    x64_rr8(t->e, false, X64_MOVZX8, RAX, RAX);
+    t1_put(t, s, RAX);
+    st->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
 void t1_init_mem(void)
 {
     t1_table[A64_ldr_uimm] = t1_ldr_uimm;
@@ -623,4 +712,6 @@ void t1_init_mem(void)
     t1_table[A64_ldadd] = t1_table[A64_swp] = t1_lse_xadd;
     t1_table[A64_ldclr] = t1_table[A64_ldeor] = t1_table[A64_ldset] = t1_lse_logic;
     t1_table[A64_cas] = t1_lse_cas;
+    t1_table[A64_ldxr] = t1_ldxr;
+    t1_table[A64_stxr] = t1_stxr;
 }

@@ -66,6 +66,7 @@ struct t1 {
         unsigned base;
         int64_t lo, hi;
     } share;
+    unsigned excl_end; /* instruction number of the store-exclusive that pairs with a translated load; 0: none */
     unsigned nstubs;
     struct t1_stub stub[T1_MAX_STUBS];
 };
