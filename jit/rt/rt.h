@@ -139,6 +139,12 @@ struct jit_page {
     atomic_uchar *flags;
 };
 
+/* The instruction at p, as a whole: others may replace it meanwhile (Arm ARM B2.2.5). */
+static inline uint32_t jit_insn(const uint8_t *p)
+{
+    return __atomic_load_n((const uint32_t *)(const void *)p, __ATOMIC_RELAXED);
+}
+
 /* ---- vCPU ---- */
 
 enum jit_exit_reason { JIT_EXIT_LOOKUP, JIT_EXIT_LINK, JIT_EXIT_POLL, JIT_EXIT_TRAP };

@@ -81,7 +81,7 @@ static bool jit_interp_one(struct jit_vcpu *v)
     p = jit_fetch_ptr(v, c->pc);
     if (!p || jit_illegal_state(c))
         return false;
-    a64_interp_step(c, le32_get(p));
+    a64_interp_step(c, jit_insn(p));
     return true;
 }
 
@@ -119,7 +119,7 @@ static bool jit_step(struct jit_vcpu *v)
         p = jit_fetch_ptr(v, c->pc);
         if (!p)
             return true; /* an instruction abort */
-        insn = le32_get(p);
+        insn = jit_insn(p);
     }
     jit_interp_one(v);
     /* An exception has cleared PSTATE.SS; a load-exclusive that waits for its region was not executed. */

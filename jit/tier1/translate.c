@@ -43,7 +43,7 @@ static void t1_decode(struct t1 *t)
     unsigned max = MIN(room, (unsigned)JIT_BLOCK_MAX_INSNS);
 
     for (t->n = 0; t->n < max;) {
-        uint32_t insn = le32_get(p + t->n * 4);
+        uint32_t insn = jit_insn(p + t->n * 4);
         unsigned row = a64_decode(insn);
 
         if (a64_rows[row].feature != ARM64_FEAT_BASE && !(t->v->cpu.model->features & BIT64(a64_rows[row].feature)))
