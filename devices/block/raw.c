@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "devices/block/engine.h"
@@ -27,6 +28,8 @@
 
 #define LOCK_IN_USE 100
 #define LOCK_DENIED 200
+#define LOCK_TRIES 25
+#define LOCK_PAUSE_NS 20000000
 #define PERM_CONSISTENT_READ 0
 #define PERM_WRITE 1
 #define PERM_RESIZE 3
@@ -342,7 +345,7 @@ static int lock_byte(int fd, int cmd, short type, off_t at)
 }
 
 /* First takes what we need, then looks for others: of two that start together, at most one wins. */
-static int raw_lock(int fd, const char *path, bool read_only, struct err *e)
+static int raw_try_lock(int fd, bool read_only)
 {
     static const int denied[] = {PERM_WRITE, PERM_RESIZE};
     int used[] = {PERM_CONSISTENT_READ, PERM_WRITE};
@@ -357,6 +360,28 @@ static int raw_lock(int fd, const char *path, bool read_only, struct err *e)
         rc = lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_DENIED + used[i]);
     for (unsigned i = 0; i < ARRAY_SIZE(denied) && !rc; i++)
         rc = lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_IN_USE + denied[i]);
+    return rc;
+}
+
+static void raw_unlock(int fd)
+{
+    struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_IN_USE, .l_len = 2 * LOCK_DENIED};
+
+    fcntl(fd, F_OFD_SETLK, &fl);
+}
+
+/* A process that was killed keeps its locks for a moment: the kernel takes its ring, which holds the file, apart in the
+ * background. */
+static int raw_lock(int fd, const char *path, bool read_only, struct err *e)
+{
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+    int rc = raw_try_lock(fd, read_only);
+
+    for (unsigned i = 0; rc == -EBUSY && i < LOCK_TRIES; i++) {
+        raw_unlock(fd);
+        nanosleep(&pause, NULL);
+        rc = raw_try_lock(fd, read_only);
+    }
     if (rc == -EBUSY || rc == -EAGAIN || rc == -EACCES)
         return err_set(e, EBUSY, "disk %s is in use by another process", path);
     if (rc)
@@ -390,9 +415,11 @@ static int raw_probe(int fd, const char *path, uint64_t *size, bool *regular, st
     off_t end = lseek(fd, 0, SEEK_END);
     if (end < 0)
         return err_set(e, errno, "cannot tell the size of disk %s: %s", path, strerror(errno));
+    *size = align_down((uint64_t)end, SECTOR);
+    if (*size == 0)
+        return err_set(e, EINVAL, "disk %s is empty: it has not one whole sector of %d bytes", path, SECTOR);
     if (end % SECTOR)
         log_warn(path, "its size is not a multiple of %d, the last %d bytes are left out", SECTOR, (int)(end % SECTOR));
-    *size = align_down((uint64_t)end, SECTOR);
     *regular = S_ISREG(st.st_mode);
     /* io_uring would fail with EAGAIN instead of waiting. */
     int fl = fcntl(fd, F_GETFL);
