@@ -285,9 +285,10 @@ int machine_create(struct machine *m, const struct vm_config *cfg, const struct 
 
     if ((r = create_nets(m, e)) < 0)
         goto fail;
-    block_signals();
     if ((r = create_plumbing(m, e)) < 0 || (r = create_memory(m, e)) < 0 || (r = virt_load(m, e)) < 0)
         goto fail;
+    /* Not before: a kernel may be a FIFO that nobody writes to, and waiting for it ends as any program's wait. */
+    block_signals();
     if (!cfg->no_reboot && (r = virt_keep_images(m, e)) < 0)
         goto fail;
     if ((r = create_accel(m, e)) < 0 || (r = create_vcpus(m, e)) < 0 || (r = create_gic(m, e)) < 0 ||
