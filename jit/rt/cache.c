@@ -33,6 +33,7 @@ int jit_cache_init(struct jit *j, size_t size, struct err *e)
 
     j->size = MAX(size ? size : JIT_DEFAULT_CODE_SIZE, JIT_MIN_CODE_SIZE);
     j->max_blocks = (uint32_t)(j->size / 128);
+    j->max_relocs = j->max_blocks * 8;
     fd = memfd_create("pipit-jit", MFD_CLOEXEC);
     if (fd < 0 || ftruncate(fd, (off_t)j->size) < 0) {
         int code = errno;
@@ -44,9 +45,10 @@ int jit_cache_init(struct jit *j, size_t size, struct err *e)
     j->rx = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
     close(fd);
     j->block = jit_reserve(j->max_blocks * sizeof(*j->block));
+    j->reloc = jit_reserve(j->max_relocs * sizeof(*j->reloc));
     j->hash = jit_reserve(sizeof(*j->hash) << JIT_HASH_BITS);
     j->page = jit_reserve(sizeof(*j->page) << JIT_PAGE_BITS);
-    if (j->rw == MAP_FAILED || j->rx == MAP_FAILED || !j->block || !j->hash || !j->page) {
+    if (j->rw == MAP_FAILED || j->rx == MAP_FAILED || !j->block || !j->reloc || !j->hash || !j->page) {
         jit_cache_free(j);
         return err_set(e, ENOMEM, "no room for a code cache of %zu MiB (executable memory may be forbidden)",
                        j->size >> 20);
@@ -63,6 +65,8 @@ void jit_cache_free(struct jit *j)
         munmap(j->rx, j->size);
     if (j->block)
         munmap(j->block, j->max_blocks * sizeof(*j->block));
+    if (j->reloc)
+        munmap(j->reloc, j->max_relocs * sizeof(*j->reloc));
     if (j->hash)
         munmap(j->hash, sizeof(*j->hash) << JIT_HASH_BITS);
     if (j->page)
@@ -154,13 +158,14 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     struct jit_block *b = &j->block[n];
     struct x64_emit e;
 
-    if (!page || n + 1 >= j->max_blocks || j->size - j->code_next < JIT_BLOCK_ROOM)
+    if (!page || n + 1 >= j->max_blocks || j->size - j->code_next < JIT_BLOCK_ROOM ||
+        j->max_relocs - j->nrelocs < JIT_BLOCK_MAX_RELOCS)
         return NULL;
     /* The flag first, then the sweep, then the reading: a store that comes later takes the slow path. */
     if (!(atomic_fetch_or(page->flags, MEM_PAGE_CODE) & MEM_PAGE_CODE))
         jit_tlb_protect(j, host_page);
 
-    *b = (struct jit_block){.pc = pc, .host = host, .ctx = v->ctx};
+    *b = (struct jit_block){.pc = pc, .host = host, .ctx = v->ctx, .reloc = j->nrelocs};
     b->code = (uint32_t)align_up(j->code_next + sizeof(struct jit_block_header), JIT_ENTRY_ALIGN);
     struct jit_block_header h = {.pc = pc, .block = n, .magic = 0x70697069};
     memcpy(j->rw + b->code - sizeof(h), &h, sizeof(h));
@@ -170,6 +175,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     b->code_size = (uint32_t)(e.p - e.base);
     j->code_next = b->code + b->code_size;
     j->nblocks++;
+    j->nrelocs += b->nrelocs;
 
     jit_forward_dead(j, b);
     bucket = jit_bucket(j, pc, host, b->ctx);
@@ -254,6 +260,38 @@ const uint8_t *jit_link(struct jit_vcpu *v)
     return code;
 }
 
+/* ---- blocks elsewhere ---- */
+
+static int32_t jit_get32(const uint8_t *p)
+{
+    return (int32_t)le32_get(p);
+}
+
+void jit_block_relocate(const struct jit *j, const struct jit_block *b, uint64_t pc, uint32_t at, uint8_t *code)
+{
+    int32_t jc = JIT_OFF(jc) + (int32_t)((b->ctx & JIT_CTX_EL1) * sizeof(((struct jit_vcpu *)0)->jc[0]));
+
+    memcpy(code, jit_entry_rw((struct jit *)j, b), b->code_size);
+    for (unsigned i = 0; i < b->nrelocs; i++) {
+        const struct jit_reloc *r = &j->reloc[b->reloc + i];
+        uint8_t *field = code + r->offset;
+        uint32_t entry, index, next;
+
+        switch (r->kind) {
+        case JIT_RELOC_GUEST_PC: le64_put(field, le64_get(field) + pc - b->pc); break;
+        case JIT_RELOC_JC:
+            entry = (uint32_t)(jit_get32(field) - jc);
+            index = entry / sizeof(struct jit_jc_entry);
+            next = (index + (uint32_t)((pc - b->pc) >> 2)) & (JIT_JC_SIZE - 1);
+            le32_put(field, le32_get(field) + (next - index) * (uint32_t)sizeof(struct jit_jc_entry));
+            break;
+        default: le32_put(field, le32_get(field) - (at - b->code)); break;
+        }
+    }
+    for (unsigned i = 0; i < b->nexits; i++)
+        le32_put(code + b->exit[i].patch, (uint32_t)b->exit[i].stub - (b->exit[i].patch + 4u));
+}
+
 /* ---- guest code that changes ---- */
 
 static void jit_kill(struct jit *j, struct jit_block *b)
@@ -302,6 +340,7 @@ void jit_cache_flush(struct jit *j)
     memset(j->hash, 0, sizeof(*j->hash) << JIT_HASH_BITS);
     j->npages = 0;
     j->nblocks = 1;
+    j->nrelocs = 0;
     j->code_next = j->code_start;
     j->flushes++;
     /* Not here: a vCPU outside may be busy with its jump cache, in jit_tlbi_apply. */

@@ -90,22 +90,27 @@ struct jit_salt {
 
 #define JIT_BLOCK_MAX_INSNS 64
 #define JIT_BLOCK_MAX_EXITS 12
+#define JIT_BLOCK_MAX_RELOCS 1024 /* more than the stubs of the longest block have */
 
-/* Relocations: what in the code depends on where guest and host put things. */
+/*
+ * Relocations: all that in a block's code depends on where guest and host put things. With them a block can serve at
+ * another guest address (of the same offset within its page) and another place in the cache; everything else goes
+ * through RBP.
+ */
 enum jit_reloc_kind {
     JIT_RELOC_GUEST_PC, /* 8-byte constant: a guest address that moves with the block's pc */
-    JIT_RELOC_JC,       /* 4-byte displacement of a jump cache entry, by guest address */
+    JIT_RELOC_JC,       /* 4-byte displacement of a jump cache entry (or its code), by guest address */
     JIT_RELOC_THUNK,    /* 4-byte displacement to a thunk at the start of the cache */
 };
 
 struct jit_reloc {
     uint16_t offset; /* of the field, from the block's entry */
-    uint8_t kind;
-    uint8_t spare;
+    uint16_t kind;
 };
 
 struct jit_exit {
     uint16_t patch; /* offset of the jump's displacement from the entry */
+    uint16_t stub;  /* offset of where it goes while it is not linked */
     int16_t target; /* instructions from the block's first one; always the same page */
 };
 
@@ -118,7 +123,9 @@ struct jit_block {
     uint16_t ninsns;
     uint8_t nexits;
     bool dead;
-    uint16_t dead_tail;            /* offset from the entry of the code that leaves for the dispatcher */
+    uint16_t dead_tail; /* offset from the entry of the code that leaves for the dispatcher */
+    uint16_t nrelocs;
+    uint32_t reloc;                /* first of its records in struct jit's */
     uint32_t hash_next, page_next; /* block numbers, 0: none */
     struct jit_exit exit[JIT_BLOCK_MAX_EXITS];
 };
@@ -271,6 +278,8 @@ struct jit {
     struct jit_thunks thunk;
     struct jit_block *block;
     uint32_t nblocks, max_blocks; /* block 0 is unused */
+    struct jit_reloc *reloc;
+    uint32_t nrelocs, max_relocs;
     uint32_t *hash;
     struct jit_page *page; /* open addressing */
     uint32_t npages;
@@ -328,12 +337,18 @@ const uint8_t *jit_find(struct jit_vcpu *v);
 const uint8_t *jit_find_again(struct jit_vcpu *v);
 /* Serves a JIT_EXIT_LINK: patches the jump and returns the code to go on with, or NULL as jit_find. */
 const uint8_t *jit_link(struct jit_vcpu *v);
+/*
+ * Writes the code of block b as it must be to serve for guest address pc (equal to b->pc modulo 4096) at offset `at` of
+ * the cache: b->code_size bytes, with no exit linked.
+ */
+void jit_block_relocate(const struct jit *j, const struct jit_block *b, uint64_t pc, uint32_t at, uint8_t *code);
 /* Empties the cache; the caller is in a region. */
 void jit_cache_flush(struct jit *j);
 /* Drops translations from len bytes of RAM at host. */
 void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len);
 
-/* tier1/translate.c: emits the block's code at e; false when the room did not suffice. */
+/* tier1/translate.c: emits the block's code at e and its records behind j->nrelocs; false when the room did not
+ * suffice. */
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e);
 
 /* consts.c */

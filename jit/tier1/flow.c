@@ -80,16 +80,18 @@ static void t1_exit_cross(struct t1 *t, uint64_t target)
     int32_t jc =
         JIT_OFF(jc) + (int32_t)(el1 * sizeof(t->v->jc[0]) + jit_jc_index(target) * sizeof(struct jit_jc_entry));
 
-    x64_mov_imm64(t->e, RAX, target);
+    t1_mov_guest(t, RAX, target);
     if (target <= t1_pc(t)) {
         x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
-        x64_jcc_to(t->e, CC_NE, t->j->thunk.pollpc);
+        t1_jcc_thunk(t, CC_NE, t->j->thunk.pollpc);
     }
     x64_mov_rr(t->e, true, RDX, RAX);
     x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
     x64_alu_rm(t->e, true, ALU_CMP, RDX, x64_m(RBP, jc));
-    x64_jcc_to(t->e, CC_NE, t->j->thunk.lookup);
+    t1_reloc(t, JIT_RELOC_JC, t->e->p - 4);
+    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup);
     x64_jmp_mem(t->e, x64_m(RBP, jc + 8));
+    t1_reloc(t, JIT_RELOC_JC, t->e->p - 4);
 }
 
 void t1_exit(struct t1 *t, uint64_t target)
@@ -111,14 +113,14 @@ void t1_exit_indirect(struct t1 *t)
 
     _Static_assert(sizeof(struct jit_jc_entry) == 16, "the index is scaled by a shift");
     x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
-    x64_jcc_to(t->e, CC_NE, t->j->thunk.pollpc);
+    t1_jcc_thunk(t, CC_NE, t->j->thunk.pollpc);
     x64_mov_rr(t->e, false, RCX, RAX);
     x64_shift_ri(t->e, false, SH_SHL, RCX, 2);
     x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)((JIT_JC_SIZE - 1) << 4));
     x64_mov_rr(t->e, true, RDX, RAX);
     x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
     x64_alu_rm(t->e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, jc));
-    x64_jcc_to(t->e, CC_NE, t->j->thunk.lookup);
+    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup);
     x64_jmp_mem(t->e, x64_mx(RBP, RCX, 0, jc + 8));
 }
 
@@ -154,7 +156,7 @@ static bool t1_b(struct t1 *t, uint32_t insn)
 
 static void t1_set_lr(struct t1 *t)
 {
-    x64_mov_imm64(t->e, RDX, t1_pc(t) + 4);
+    t1_mov_guest(t, RDX, t1_pc(t) + 4);
     t1_put(t, 30, RDX);
 }
 
@@ -295,7 +297,7 @@ void t1_interp(struct t1 *t, uint32_t insn)
     x64_mov_imm(t->e, RDX, insn);
     x64_mov_imm(t->e, RAX, t->i * 4);
     t1_lea_entry(t);
-    x64_call_to(t->e, t->j->thunk.interp);
+    t1_call_thunk(t, t->j->thunk.interp);
 }
 
 struct t1_stub *t1_sp_check(struct t1 *t, unsigned n)
@@ -318,7 +320,7 @@ static void t1_stub_mem(struct t1 *t, const struct t1_stub *s)
         x64_alu_rr(t->e, false, ALU_XOR, R14, R14);
     x64_mov_imm(t->e, RDX, s->info);
     t1_lea_entry(t);
-    x64_call_to(t->e, t->j->thunk.mem);
+    t1_call_thunk(t, t->j->thunk.mem);
 }
 
 static void t1_stub_load(struct t1 *t, const struct t1_stub *s)
@@ -399,17 +401,17 @@ static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
         x64_jmp_to(t->e, s->back);
         break;
     case T1_STUB_EXIT:
+        t->b->exit[s->info].stub = (uint16_t)(t->e->p - t->e->base);
         x64_mov_imm(t->e, RAX, s->info);
         t1_lea_entry(t);
-        x64_jmp_to(t->e, t->j->thunk.link);
+        t1_jmp_thunk(t, t->j->thunk.link);
         break;
     case T1_STUB_POLL:
         x64_mov_imm(t->e, RAX, (uint64_t)s->target - t->b->pc);
         t1_lea_entry(t);
-        x64_jmp_to(t->e, t->j->thunk.poll);
+        t1_jmp_thunk(t, t->j->thunk.poll);
         break;
     case T1_STUB_CROSS: t1_exit_cross(t, (uint64_t)s->target); break;
-    case T1_STUB_CALL: break;
     }
 }
 
@@ -419,7 +421,7 @@ void t1_emit_stubs(struct t1 *t)
         t1_emit_stub(t, &t->stub[k]);
     t->b->dead_tail = (uint16_t)(t->e->p - t->e->base);
     t1_lea_entry(t);
-    x64_jmp_to(t->e, t->j->thunk.dead);
+    t1_jmp_thunk(t, t->j->thunk.dead);
 }
 
 void t1_init_flow(void)

@@ -134,7 +134,7 @@ static bool t1_vldr_lit(struct t1 *t, uint32_t insn)
     struct t1_stub *s;
     struct x64_mem m;
 
-    x64_mov_imm64(t->e, RAX, t1_pc(t) + (uint64_t)(sext64(bits32(insn, 23, 5), 19) * 4));
+    t1_mov_guest(t, RAX, t1_pc(t) + (uint64_t)(sext64(bits32(insn, 23, 5), 19) * 4));
     m = t1_access_rax(t, 1u << shift, false, t1_vinfo(shift, -1), T1_STUB_VLOAD, &s);
     t1_vaccess(t, true, shift, insn & 31, -1, m, s);
     return true;

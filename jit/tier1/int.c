@@ -31,7 +31,7 @@ static void t1_mov_pc(struct t1 *t, unsigned d, uint64_t value)
     if (d == T1_ZR)
         return;
     h = t1_dst(d, RAX);
-    x64_mov_imm64(t->e, h, value);
+    t1_mov_guest(t, h, value);
     t1_put(t, d, h);
 }
 
@@ -466,15 +466,9 @@ static bool t1_shiftv(struct t1 *t, uint32_t insn)
 
 /* ---- multiply and divide ---- */
 
-static bool t1_madd(struct t1 *t, uint32_t insn)
+/* d = a + RAX, or a - RAX. */
+static bool t1_accumulate(struct t1 *t, bool w, bool sub, unsigned d, unsigned a)
 {
-    bool w = t1_sf(insn), sub = insn >> 15 & 1;
-    unsigned d = t1_zr(a64_rd(insn)), a = t1_zr(a64_ra(insn)), m = t1_zr(a64_rm(insn));
-
-    if (d == T1_ZR)
-        return true;
-    t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
-    x64_rr(t->e, w, X64_IMUL, RAX, t1_get(t, m, RCX));
     if (sub) {
         t1_copy(t, w, a, RCX);
         x64_alu_rr(t->e, w, ALU_SUB, RCX, RAX);
@@ -485,6 +479,18 @@ static bool t1_madd(struct t1 *t, uint32_t insn)
         t1_put(t, d, RAX);
     }
     return true;
+}
+
+static bool t1_madd(struct t1 *t, uint32_t insn)
+{
+    bool w = t1_sf(insn), sub = insn >> 15 & 1;
+    unsigned d = t1_zr(a64_rd(insn)), a = t1_zr(a64_ra(insn)), m = t1_zr(a64_rm(insn));
+
+    if (d == T1_ZR)
+        return true;
+    t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
+    x64_rr(t->e, w, X64_IMUL, RAX, t1_get(t, m, RCX));
+    return t1_accumulate(t, w, sub, d, a);
 }
 
 static bool t1_maddl(struct t1 *t, uint32_t insn)
@@ -505,16 +511,7 @@ static bool t1_maddl(struct t1 *t, uint32_t insn)
         x64_rr(t->e, true, X64_MOVSXD, RCX, hm);
     }
     x64_rr(t->e, true, X64_IMUL, RAX, RCX);
-    if (sub) {
-        t1_copy(t, true, a, RCX);
-        x64_alu_rr(t->e, true, ALU_SUB, RCX, RAX);
-        t1_put(t, d, RCX);
-    } else {
-        if (a != T1_ZR)
-            t1_alu(t, true, ALU_ADD, RAX, a);
-        t1_put(t, d, RAX);
-    }
-    return true;
+    return t1_accumulate(t, true, sub, d, a);
 }
 
 static bool t1_mulh(struct t1 *t, uint32_t insn)

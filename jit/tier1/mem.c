@@ -386,7 +386,7 @@ static bool t1_ldr_lit(struct t1 *t, uint32_t insn)
     struct t1_stub *s;
     struct x64_mem m;
 
-    x64_mov_imm64(t->e, RAX, t1_pc(t) + (uint64_t)off);
+    t1_mov_guest(t, RAX, t1_pc(t) + (uint64_t)off);
     m = t1_access_rax(t, 1u << shift, false, t1_load_info(shift, sign, 0), T1_STUB_LOAD, &s);
     t1_load_gpr(t, t1_zr(insn & 31), shift, sign, m, s);
     return true;

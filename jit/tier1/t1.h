@@ -28,7 +28,6 @@ enum t1_stub_kind {
     T1_STUB_CROSS,  /* direct exit to another page */
     T1_STUB_VLOAD,  /* slow vector load: 1 or 2 V registers */
     T1_STUB_VSTORE,
-    T1_STUB_CALL, /* call of an out-of-line helper, then on */
 };
 
 struct t1_stub {
@@ -179,6 +178,43 @@ static inline struct t1_stub *t1_stub(struct t1 *t, enum t1_stub_kind kind, uint
     struct t1_stub *s = &t->stub[t->nstubs++];
     *s = (struct t1_stub){.kind = kind, .from = from, .index = (uint16_t)t->i};
     return s;
+}
+
+/* ---- what depends on places: always through these, which leave a record ---- */
+static inline void t1_reloc(struct t1 *t, enum jit_reloc_kind kind, const uint8_t *field)
+{
+    struct jit_block *b = t->b;
+
+    if (b->nrelocs == JIT_BLOCK_MAX_RELOCS) {
+        t->e->overflow = true;
+        return;
+    }
+    t->j->reloc[b->reloc + b->nrelocs++] =
+        (struct jit_reloc){.offset = (uint16_t)(field - t->e->base), .kind = (uint16_t)kind};
+}
+
+/* A guest address that is a fixed distance from the block. */
+static inline void t1_mov_guest(struct t1 *t, int host, uint64_t va)
+{
+    t1_reloc(t, JIT_RELOC_GUEST_PC, x64_mov_imm64(t->e, host, va));
+}
+
+static inline void t1_call_thunk(struct t1 *t, const uint8_t *thunk)
+{
+    x64_call_to(t->e, thunk);
+    t1_reloc(t, JIT_RELOC_THUNK, t->e->p - 4);
+}
+
+static inline void t1_jmp_thunk(struct t1 *t, const uint8_t *thunk)
+{
+    x64_jmp_to(t->e, thunk);
+    t1_reloc(t, JIT_RELOC_THUNK, t->e->p - 4);
+}
+
+static inline void t1_jcc_thunk(struct t1 *t, enum x64_cc cc, const uint8_t *thunk)
+{
+    x64_jcc_to(t->e, cc, thunk);
+    t1_reloc(t, JIT_RELOC_THUNK, t->e->p - 4);
 }
 
 /* ---- flow.c ---- */

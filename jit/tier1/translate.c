@@ -61,7 +61,7 @@ static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
     if (a64_rows[row].simd && row > A64_ld4r_post && !trapped) {
         x64_mov_imm(t->e, RDX, insn);
         x64_mov_imm(t->e, RAX, row);
-        x64_call_to(t->e, t->j->thunk.simd);
+        t1_call_thunk(t, t->j->thunk.simd);
     } else {
         t->sp_aligned = false;
         t1_interp(t, insn);

@@ -6,7 +6,7 @@
  * Arguments: cases a row (default 60) and a seed. A failure prints the seed, the instructions and the first difference.
  */
 #include "jit/interp/interp.h"
-#include "jit/jit.h"
+#include "jit/rt/rt.h"
 #include "tests/check.h"
 
 #include <stdlib.h>
@@ -14,7 +14,8 @@
 
 #define RAM_SIZE 0x10000u
 #define RAM_BASE UINT64_C(0x40000000)
-#define CODE_OFF 0xf000u /* the last page */
+#define ALIAS_BASE UINT64_C(0x7fedc0000000) /* the same memory at another address */
+#define CODE_OFF 0xf000u                    /* the last page */
 #define MAX_INSNS 10
 
 static uint8_t *ram;
@@ -51,14 +52,16 @@ static void stop(struct arm64_cpu *c, uint32_t kind, uint32_t a, uint32_t b, uin
 
 static int op_translate(struct arm64_cpu *c, uint64_t va, unsigned acc, unsigned el, struct jit_xlat *x)
 {
+    uint64_t pa = va - ALIAS_BASE < RAM_SIZE ? va - ALIAS_BASE + RAM_BASE : va;
+
     (void)el;
     /* Code is not writable: what self-modifying blocks do before IC IVAU is not defined, and may be a loop. */
-    if (va - RAM_BASE >= RAM_SIZE || (acc == 1 && va - RAM_BASE >= CODE_OFF)) {
+    if (pa - RAM_BASE >= RAM_SIZE || (acc == 1 && pa - RAM_BASE >= CODE_OFF)) {
         stop(c, 1, acc, 0, va);
         return A64_TRAPPED;
     }
     *x = (struct jit_xlat){
-        .pa = va, .page_bits = 12, .perm = va - RAM_BASE >= CODE_OFF ? 0x3f & ~0x12 : 0x3f, .ng = true};
+        .pa = pa, .page_bits = 12, .perm = pa - RAM_BASE >= CODE_OFF ? 0x3f & ~0x12 : 0x3f, .ng = true};
     return 0;
 }
 
@@ -469,6 +472,59 @@ static void test_tier1_against_interpreter(void)
     jit_destroy(jt);
 }
 
+static const struct jit_block *translated(struct jit_vcpu *v, uint64_t pc)
+{
+    v->cpu.pc = pc;
+    return jit_find(v) ? &v->jit->block[v->jit->nblocks - 1] : NULL;
+}
+
+/* A block moved by its records must be what translating for the other address gives, byte for byte. */
+static void test_relocation(void)
+{
+    static uint8_t moved[65536], made[65536], raw[65536];
+    unsigned long kinds[3] = {0}, differing = 0;
+    struct jit *j;
+    struct arm64_cpu *c = make_cpu(JIT_TIER1, &j);
+    struct jit_vcpu *v = (struct jit_vcpu *)(void *)c;
+
+    c->sys.cpacr_el1 = 3u << 20;
+    jit_context_update(v);
+    for (unsigned k = 0; k < 2000; k++) {
+        uint8_t *code = ram + CODE_OFF;
+        const struct jit_block *a, *b;
+
+        for (unsigned i = 0; i < 1024; i++) {
+            unsigned row = 1 + (unsigned)(rnd() % A64_ldumin);
+            le32_put(code + i * 4, encode(&a64_rows[row]));
+        }
+        jit_invalidate(j, code, 4096);
+        uint64_t off = CODE_OFF + (rnd() & 0xffc);
+        a = translated(v, RAM_BASE + off);
+        b = translated(v, ALIAS_BASE + off);
+        if (!a || !b || v->attention) {
+            /* The small cache is full. */
+            v->attention = 0;
+            jit_cache_flush(j);
+            continue;
+        }
+        CHECK_EQ(b->code_size, a->code_size);
+        jit_block_relocate(j, a, b->pc, b->code, moved);
+        jit_block_relocate(j, b, b->pc, b->code, made);
+        jit_block_relocate(j, a, a->pc, a->code, raw);
+        CHECK(!memcmp(moved, made, b->code_size));
+        CHECK(!memcmp(made, j->rw + b->code, b->code_size));
+        differing += memcmp(raw, made, b->code_size) != 0;
+        for (unsigned i = 0; i < a->nrelocs; i++)
+            kinds[j->reloc[a->reloc + i].kind]++;
+    }
+    printf("  %lu guest addresses, %lu jump cache entries, %lu thunks; %lu blocks differed before\n",
+           kinds[JIT_RELOC_GUEST_PC], kinds[JIT_RELOC_JC], kinds[JIT_RELOC_THUNK], differing);
+    CHECK(kinds[JIT_RELOC_GUEST_PC] > 100 && kinds[JIT_RELOC_JC] > 100 && kinds[JIT_RELOC_THUNK] > 100);
+    CHECK(differing > 1000);
+    jit_vcpu_destroy(c);
+    jit_destroy(j);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -476,5 +532,6 @@ int main(int argc, char **argv)
     rng_state = argc > 2 ? strtoull(argv[2], NULL, 10) : 88172645463325252u;
     a64_decode_init();
     RUN(test_tier1_against_interpreter);
+    RUN(test_relocation);
     return check_done();
 }
