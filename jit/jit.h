@@ -71,6 +71,9 @@ void jit_destroy(struct jit *j);
 int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out);
 void jit_vcpu_destroy(struct arm64_cpu *c);
 
+/* The state was reset: forgets what the vCPU was about to do. While it does not run. */
+void jit_reset(struct arm64_cpu *c);
+
 /* Runs until exit_request has ARM64_EXIT_KICK, which is consumed. On the vCPU's thread. */
 void jit_run(struct arm64_cpu *c);
 

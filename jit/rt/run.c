@@ -211,6 +211,7 @@ void jit_run(struct arm64_cpu *c)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
 
+    jit_fpcr_changed(c); /* CPU_ON and others write the state from outside */
     for (;;) {
         uint32_t req = atomic_exchange(&c->exit_request, 0);
 
@@ -246,6 +247,17 @@ void jit_run(struct arm64_cpu *c)
 void jit_context_changed(struct arm64_cpu *c)
 {
     jit_context_update(jit_vcpu_of(c));
+}
+
+void jit_reset(struct arm64_cpu *c)
+{
+    struct jit_vcpu *v = jit_vcpu_of(c);
+
+    v->attention = 0; /* a WFI whose wait a kick came before, say */
+    v->excl_valid = false;
+    v->step_iss = 0;
+    jit_fpsr_changed(c);
+    jit_fpcr_changed(c);
 }
 
 void jit_flush(struct arm64_cpu *c)

@@ -39,6 +39,8 @@
 #define LDADD(s, t, n) (0xf8200000u | (s) << 16 | (n) << 5 | (t))
 #define DSB 0xd5033f9fu
 #define ISB 0xd5033fdfu
+#define WFI 0xd503207fu
+#define FDIV 0x1e611800u /* d0 = d0 / d1 */
 
 static uint8_t *ram;
 static atomic_uchar flags[PAGES];
@@ -132,9 +134,21 @@ static bool op_interrupt(struct arm64_cpu *c)
     return false;
 }
 
+static unsigned waits;
+
 static void op_wait(struct arm64_cpu *c)
 {
     (void)c;
+    waits++;
+}
+
+static bool kick_in_hint;
+
+static int op_hint(struct arm64_cpu *c, enum a64_hint h)
+{
+    if (kick_in_hint)
+        atomic_fetch_or(&c->exit_request, ARM64_EXIT_KICK);
+    return jit_hint(c, h);
 }
 
 static int op_plain(uint32_t enc, unsigned el, bool write)
@@ -193,7 +207,7 @@ static struct a64_ops ops = {
     .undef = op_undef,
     .exception = op_exception,
     .call = op_call,
-    .hint = jit_hint,
+    .hint = op_hint,
     .fp_access = op_fp_access,
 };
 
@@ -393,6 +407,31 @@ static void test_isb(void)
     end();
 }
 
+/* A reset finds a vCPU that was about to wait; another writes FPCR from outside, as CPU_ON does. */
+static void test_reset(void)
+{
+    CHECK(begin(1, 0));
+    PUT(0, 0, WFI, SVC(0));
+    PUT(1, 0, FDIV, SVC(0));
+    kick_in_hint = true;
+    waits = 0;
+    run_at(0, VA);
+    kick_in_hint = false;
+    jit_reset(cpu[0]);
+    run_at(0, VA + 4);
+    CHECK_EQ(waits, 0);
+
+    cpu[0]->fpcr = 1u << 22; /* towards plus infinity */
+    jit_fpcr_changed(cpu[0]);
+    cpu[0]->fpcr = 0;
+    jit_context_changed(cpu[0]);
+    cpu[0]->v[0].d[0] = UINT64_C(0x3ff0000000000000);
+    cpu[0]->v[1].d[0] = UINT64_C(0x4008000000000000);
+    run_at(0, VA + 0x1000);
+    CHECK_EQ(cpu[0]->v[0].d[0], UINT64_C(0x3fd5555555555555));
+    end();
+}
+
 /* ---- several vCPUs ---- */
 
 #define COUNT 3000
@@ -581,7 +620,7 @@ static void test_small_cache(void)
 static void test_fpsr_write(void)
 {
     CHECK(begin(1, 0));
-    PUT(0, 0, 0x1e611800u /* fdiv d0, d0, d1 */, SVC(0));
+    PUT(0, 0, FDIV, SVC(0));
     cpu[0]->v[0].d[0] = UINT64_C(0x3ff0000000000000);
     cpu[0]->v[1].d[0] = UINT64_C(0x4008000000000000);
     run_at(0, VA);
@@ -609,6 +648,7 @@ int main(void)
     RUN(test_block_mapping);
     RUN(test_short_asid);
     RUN(test_isb);
+    RUN(test_reset);
     RUN(test_counters);
     RUN(test_smc_by_others);
     RUN(test_tlbi_and_regions);

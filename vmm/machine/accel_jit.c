@@ -294,7 +294,7 @@ static void accel_jit_vcpu_reset(struct vcpu *vcpu)
     struct arm64_cpu *c = accel_jit_cpu(vcpu);
 
     arm64_cpu_reset(c);
-    jit_fpcr_changed(c);
+    jit_reset(c);
 }
 
 static void accel_jit_set_entry(struct vcpu *vcpu, uint64_t pc, uint64_t x0)
