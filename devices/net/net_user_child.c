@@ -39,6 +39,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "devices/net/defrag.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
@@ -64,6 +65,7 @@ struct child {
     bool congested; /* sockets are not read in this turn */
     int sock;
     uint8_t frame[NET_FRAME_MAX];
+    struct net_defrag defrag;
 };
 
 /* --- libslirp's callbacks ------------------------------------------------------------------------------------------
@@ -173,11 +175,17 @@ static bool child_take_frames(struct child *c)
 {
     for (unsigned i = 0; i < CHILD_TURN; i++) {
         int n = net_ring_pop(&c->in, c->frame);
+        const uint8_t *whole;
+        uint32_t whole_len;
+
         if (n < 0)
             _exit(1);
         if (n == 0)
             return false;
-        slirp_input(c->slirp, c->frame, n);
+        whole_len = (uint32_t)n;
+        whole = net_defrag(&c->defrag, c->frame, &whole_len, child_now_ns(NULL) / 1000000);
+        if (whole)
+            slirp_input(c->slirp, whole, (int)whole_len);
     }
     return true;
 }
