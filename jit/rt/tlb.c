@@ -390,6 +390,9 @@ static int jit_resolve(struct jit_vcpu *v, uint64_t va, unsigned acc, enum jit_v
     p->pa = x.pa;
     p->device = x.device;
     p->host = page ? page + (x.pa & 0xfff) : NULL;
+    /* Also where no entry will be filled, or not a writable one. */
+    if (page && acc == 1 && !(atomic_load_explicit(p->flags, memory_order_relaxed) & MEM_PAGE_DIRTY))
+        atomic_fetch_or(p->flags, MEM_PAGE_DIRTY);
     if (page)
         jit_tlb_fill(v, view, jit_untag(v, va), &x, p);
     return 0;
