@@ -10,7 +10,7 @@
 #include "vmm/base/util.h"
 
 static struct net_defrag d;
-static uint8_t payload[65536], frame[65600];
+static uint8_t payload[65536 + 128], frame[65700];
 
 static void be16(uint8_t *p, uint32_t v)
 {
