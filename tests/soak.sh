@@ -6,6 +6,7 @@
 #   boots: Debian's kernel to init, BOOTS (100) times in a row with 1, 2 and 8 vCPUs; none longer than 3 times the median
 #   fuzz:  each target for FUZZ_SECONDS (3600)
 #   tsan:  the unit tests under the thread sanitizer, and a boot with 2 vCPUs
+#   fresh: make run, make check and make test in a Debian 12 and a Debian 13 with nothing installed
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -86,6 +87,9 @@ for cpus in 1 2 8; do
     step "boots-$cpus" boot_series $cpus
 done
 step tsan tsan
+for suite in bookworm trixie; do
+    FUZZ_SECONDS=60 step "fresh-$suite" tests/fresh.sh "$suite"
+done
 targets=()
 for t in build/fuzz/tests/fuzz/*_fuzz; do
     [ ! -x "$t" ] || targets+=("$(basename "$t" _fuzz)")
