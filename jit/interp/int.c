@@ -134,7 +134,7 @@ A64_EXEC(sbcs)
 static enum a64_next cond_compare(struct arm64_cpu *c, uint32_t insn, uint64_t y, bool sub)
 {
     if (a64_cond(c, insn >> 12 & 15))
-        add_carry(c, a64_sf(insn), a64_x(c, a64_rn(insn)), sub ? ~y : y, sub, true);
+        add_carry(c, a64_sf(insn), a64_x(c, a64_rn(insn)), sub ? ~y : y, sub ? 1 : 0, true);
     else
         arm64_set_nzcv(c, insn << 28);
     return A64_NEXT;

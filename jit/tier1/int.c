@@ -558,7 +558,7 @@ static bool t1_div(struct t1 *t, uint32_t insn)
     x64_bind8(t->e, zero);
     x64_alu_rr(t->e, false, ALU_XOR, RAX, RAX);
     x64_bind8(t->e, done);
-    if (done2)
+    if (sign)
         x64_bind8(t->e, done2);
     t1_put(t, d, RAX);
     return true;
