@@ -121,6 +121,7 @@ waits() { # NAME COMMAND...: waits for the FIFO's other end, and a signal ends t
 }
 waits kernel-fifo-without-a-writer "${run[@]}" --kernel fifo
 cat off >fifo &
+holders+=($!)
 lives kernel-fifo 10 '^\.' "${run[@]}" --kernel fifo --kernel-format flat
 truncate -s 40G huge
 says kernel-huge huge "${run[@]}" --kernel huge --kernel-format flat
@@ -187,15 +188,16 @@ hold() { # COMMAND...: until it prints its dot
 python3 -c 'import struct; open("stay", "wb").write(open("off", "rb").read()[:16] + struct.pack("<2I", 0xD503207F, 0x17FFFFFF))'
 stay=("${run[@]}" --kernel stay --kernel-format flat)
 hold "${stay[@]}" --disk disk
+writer=$!
 says disk-second-writer 'disk disk is in use' "${off[@]}" --disk disk
 says disk-reader-beside-a-writer 'disk disk is in use' "${off[@]}" --disk disk,ro
 truncate -s 1M shared
 hold "${stay[@]}" --disk shared,ro
 lives disk-two-readers 20 '^\.' "${off[@]}" --disk shared,ro
 says disk-writer-beside-a-reader 'disk shared is in use' "${off[@]}" --disk shared
-kill -KILL "${holders[0]}"
-wait "${holders[0]}" 2>/dev/null
-unset "holders[0]"
+kill -KILL "$writer"
+wait "$writer" 2>/dev/null
+holders=("${holders[@]:2}") # those that have ended
 lives disk-free-after-SIGKILL 20 '^\.' "${off[@]}" --disk disk
 
 # --- ports ---
