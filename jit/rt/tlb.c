@@ -608,7 +608,9 @@ int jit_zero_block(struct arm64_cpu *c, uint64_t va)
     /* A fault reports the address in the register (FAR_EL1); the block is in the same page. */
     if (jit_place_of(v, va, 1, v->view, &p))
         return A64_TRAPPED;
-    if (p.device || !p.host)
+    /* An implementation may refuse Device memory (Arm ARM, DC ZVA); RAM that is only mapped so, as all is with the MMU
+     * off, is zeroed. */
+    if (!p.host)
         return jit_align_fault(v, va, true);
     p.host -= va & (JIT_ZVA_SIZE - 1);
     memcpy(p.host, zero, sizeof(zero));
