@@ -10,6 +10,7 @@
  * This holds with FPCR at its default but for the rounding mode (JIT_CTX_FPFAST); with any other bit set the
  * interpreter does all arithmetic.
  */
+#include "jit/a64/simd_imm.h"
 #include "jit/tier1/t1.h"
 #include "jit/x64/sse.h"
 
@@ -414,16 +415,6 @@ static bool t1_fabsneg(struct t1 *t, uint32_t insn)
     return true;
 }
 
-/* VFPExpandImm (Arm ARM, shared/functions/float). */
-static uint64_t t1_fp_imm(uint8_t imm8, bool dbl)
-{
-    uint64_t sign = imm8 >> 7, b6 = imm8 >> 6 & 1, low = imm8 & 63;
-
-    if (dbl)
-        return sign << 63 | (b6 ? UINT64_C(0x3fc0) : UINT64_C(0x4000)) << 48 | low << 48;
-    return sign << 31 | (b6 ? 0x3e000000u : 0x40000000u) | low << 19;
-}
-
 static void t1_vset(struct t1 *t, unsigned d, uint64_t lo, uint64_t hi)
 {
     x64_mov_imm(t->e, RAX, lo);
@@ -436,7 +427,7 @@ static void t1_vset(struct t1 *t, unsigned d, uint64_t lo, uint64_t hi)
 
 static bool t1_fmov_imm(struct t1 *t, uint32_t insn)
 {
-    t1_vset(t, a64_rd(insn), t1_fp_imm((uint8_t)bits32(insn, 20, 13), t1_dbl(insn)), 0);
+    t1_vset(t, a64_rd(insn), a64_fp_imm(a64_fp_fmt(insn), bits32(insn, 20, 13)), 0);
     return true;
 }
 

@@ -338,41 +338,9 @@ static bool t1_logic_sreg(struct t1 *t, uint32_t insn)
 
 /* ---- bit fields and shifts ---- */
 
-static bool t1_ubfm(struct t1 *t, uint32_t insn)
-{
-    bool w = t1_sf(insn);
-    unsigned r = bits32(insn, 21, 16), s = bits32(insn, 15, 10), size = w ? 64 : 32, up, down;
-    unsigned d = t1_zr(a64_rd(insn)), n = t1_zr(a64_rn(insn));
-    int hd = t1_dst(d, RAX);
-
-    if (d == T1_ZR)
-        return true;
-    if (r == 0 && (s == 7 || s == 15 || s == 31)) {
-        int hn = t1_get(t, n, RAX);
-        if (s == 7)
-            x64_rr8(t->e, false, X64_MOVZX8, hd, hn);
-        else if (s == 15)
-            x64_rr(t->e, false, X64_MOVZX16, hd, hn);
-        else
-            x64_mov_rr(t->e, false, hd, hn);
-        t1_put(t, d, hd);
-        t->keep_flags = true;
-        return true;
-    }
-    if (hd == RAX || d != n)
-        t1_copy(t, w, n, hd);
-    /* Up to the top, then down: to bit 0 (LSR, UBFX) or to size - r (LSL, UBFIZ). */
-    up = size - 1 - s;
-    down = s >= r ? r + up : up - (size - r);
-    if (up)
-        x64_shift_ri(t->e, w, SH_SHL, hd, up);
-    if (down)
-        x64_shift_ri(t->e, w, SH_SHR, hd, down);
-    t1_put(t, d, hd);
-    return true;
-}
-
-static bool t1_sbfm(struct t1 *t, uint32_t insn)
+/* UBFM and SBFM: the field goes up to the top, then down, to bit 0 (LSR, ASR, the extracts and extensions) or to
+ * size - r (LSL, the inserts into zeroes). */
+static bool t1_bfm_shift(struct t1 *t, uint32_t insn, bool sign)
 {
     bool w = t1_sf(insn);
     unsigned r = bits32(insn, 21, 16), s = bits32(insn, 15, 10), size = w ? 64 : 32;
@@ -384,25 +352,34 @@ static bool t1_sbfm(struct t1 *t, uint32_t insn)
     if (r == 0 && (s == 7 || s == 15 || s == 31)) {
         int hn = t1_get(t, n, RAX);
         if (s == 7)
-            x64_rr8(t->e, w, X64_MOVSX8, hd, hn);
+            x64_rr8(t->e, sign && w, sign ? X64_MOVSX8 : X64_MOVZX8, hd, hn);
         else if (s == 15)
-            x64_rr(t->e, w, X64_MOVSX16, hd, hn);
+            x64_rr(t->e, sign && w, sign ? X64_MOVSX16 : X64_MOVZX16, hd, hn);
         else
-            x64_rr(t->e, w, w ? X64_MOVSXD : 0x8b, hd, hn);
+            x64_rr(t->e, sign && w, sign && w ? X64_MOVSXD : 0x8b, hd, hn);
         t1_put(t, d, hd);
         t->keep_flags = true;
         return true;
     }
     if (hd == RAX || d != n)
         t1_copy(t, w, n, hd);
-    /* Up to the top, then arithmetically down: to bit 0 (SBFX, ASR) or to size - r (SBFIZ). */
     down = s >= r ? r + up : up - (size - r);
     if (up)
         x64_shift_ri(t->e, w, SH_SHL, hd, up);
     if (down)
-        x64_shift_ri(t->e, w, SH_SAR, hd, down);
+        x64_shift_ri(t->e, w, sign ? SH_SAR : SH_SHR, hd, down);
     t1_put(t, d, hd);
     return true;
+}
+
+static bool t1_ubfm(struct t1 *t, uint32_t insn)
+{
+    return t1_bfm_shift(t, insn, false);
+}
+
+static bool t1_sbfm(struct t1 *t, uint32_t insn)
+{
+    return t1_bfm_shift(t, insn, true);
 }
 
 static bool t1_bfm(struct t1 *t, uint32_t insn)

@@ -3,6 +3,7 @@
  *
  * 64-bit forms (Q = 0) compute on whole registers and clear the upper half at the end.
  */
+#include "jit/a64/simd_imm.h"
 #include "jit/tier1/t1.h"
 #include "jit/x64/sse.h"
 
@@ -220,30 +221,9 @@ static bool t1_logic_v(struct t1 *t, uint32_t insn)
 
 /* ---- immediates ---- */
 
-/* AdvSIMDExpandImm (Arm ARM, shared/functions/vector) for the integer forms. */
-static uint64_t t1_simd_imm(uint32_t insn)
-{
-    uint64_t imm = bits32(insn, 18, 16) << 5 | bits32(insn, 9, 5), v = 0;
-    unsigned cmode = bits32(insn, 15, 12);
-
-    if (cmode < 8)
-        v = imm << (cmode >> 1) * 8, v |= v << 32;
-    else if (cmode < 12)
-        v = imm << (cmode >> 1 & 1) * 8, v |= v << 16, v |= v << 32;
-    else if (cmode < 14)
-        v = cmode & 1 ? imm << 16 | 0xffff : imm << 8 | 0xff, v |= v << 32;
-    else if (!(insn >> 29 & 1))
-        v = imm * UINT64_C(0x0101010101010101);
-    else
-        for (unsigned i = 0; i < 8; i++)
-            v |= imm >> i & 1 ? UINT64_C(0xff) << i * 8 : 0;
-    return v;
-}
-
 static bool t1_movi(struct t1 *t, uint32_t insn)
 {
-    bool invert = insn >> 29 & 1 && bits32(insn, 15, 12) != 14;
-    uint64_t v = t1_simd_imm(insn) ^ (invert ? UINT64_MAX : 0);
+    uint64_t v = a64_simd_imm(insn);
     int32_t d = t1_v(a64_rd(insn)).disp;
 
     x64_mov_imm(t->e, RAX, v);
@@ -260,7 +240,7 @@ static bool t1_movi(struct t1 *t, uint32_t insn)
 static bool t1_orr_imm_v(struct t1 *t, uint32_t insn)
 {
     bool bic = insn >> 29 & 1;
-    uint64_t v = t1_simd_imm(insn) ^ (bic ? UINT64_MAX : 0);
+    uint64_t v = a64_simd_imm(insn);
     int32_t d = t1_v(a64_rd(insn)).disp;
 
     x64_mov_imm(t->e, RAX, v);
