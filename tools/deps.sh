@@ -6,7 +6,7 @@ set -euo pipefail
 build='gcc libc6-dev make pkgconf libfdt-dev libseccomp-dev liburing-dev libslirp-dev zlib1g-dev libzstd-dev'
 run="$build cpio gzip xz-utils python3"
 native='perl sqlite3 xz-utils zstd openssl'
-test="$run $native clang libclang-rt-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user qemu-system-arm
+test="$run $native clang libclang-rt-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user qemu-system-arm qemu-system-x86
       device-tree-compiler iproute2 mmdebstrap mount procps e2fsprogs"
 check="$build git clang clang-format clang-tidy python3"
 bench="$test"

@@ -1,13 +1,24 @@
 #!/bin/bash
-# Gets Debian's arm64 cloud kernel and makes an initramfs for it: .cache/guest/vmlinuz and .cache/guest/initrd.img.
+# Gets Debian's cloud kernel and makes an initramfs for it: .cache/guest/vmlinuz and initrd.img for arm64,
+# .cache/guest-amd64/ for amd64. The kernel package's files, all modules among them, are beside them in tree/.
 #
-# The packages (linux-image-cloud-arm64 and busybox-static) come from the archives that this host's apt uses, through
+#   tools/guest.sh [arm64|amd64]
+#
+# The packages (linux-image-cloud-ARCH and busybox-static) come from the archives that this host's apt uses, through
 # a package state of our own, with apt's signature checks; the host's dpkg is not involved and root is not needed.
 # What is there already is kept: remove .cache/ for newer packages. PIPIT_CACHE names another place for it.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${PIPIT_CACHE:-$root/.cache}
-out=$cache/guest
+arch=${1:-arm64}
+case $arch in
+arm64) out=$cache/guest ;;
+amd64) out=$cache/guest-amd64 ;;
+*)
+    echo 'usage: tools/guest.sh [arm64|amd64]' >&2
+    exit 2
+    ;;
+esac
 
 # Modules that the initramfs loads, in this order, each after those it needs. One that the kernel has built in, or that
 # this kernel does not know, is passed over: the self-check tells whether a device works.
@@ -16,14 +27,14 @@ modules='virtio_mmio virtio_pci virtio_blk virtio_net virtio_console virtio-rng 
 fetch() {
     local kernel
     . "$root/tools/apt.sh"
-    apt_private "$cache/apt-arm64" arm64
+    apt_private "$cache/apt-$arch" "$arch"
     apt_get update || echo 'guest: some package lists could not be read; going on with the others' >&2
-    kernel=$(apt_cache depends linux-image-cloud-arm64 | sed -n 's/.*Depends: \(linux-image-.*-cloud-arm64\)$/\1/p' | head -n 1)
+    kernel=$(apt_cache depends "linux-image-cloud-$arch" | sed -n "s/.*Depends: \(linux-image-.*-cloud-$arch\)\$/\1/p" | head -n 1)
     [ -n "$kernel" ] || {
-        echo "guest: the archive has no linux-image-cloud-arm64" >&2
+        echo "guest: the archive has no linux-image-cloud-$arch" >&2
         return 1
     }
-    echo "guest: fetching $kernel and busybox-static (arm64)"
+    echo "guest: fetching $kernel and busybox-static ($arch)"
     rm -rf "$out/packages" "$out/tree"
     mkdir -p "$out/packages" "$out/tree"
     (cd "$out/packages" && apt_get download "$kernel" busybox-static)
@@ -80,7 +91,7 @@ initramfs() {
 }
 
 mkdir -p "$out"
-exec 9>"$cache/guest.lock"
+exec 9>"$out.lock"
 flock 9
 [ -s "$out/vmlinuz" ] || fetch
 stamp=$(cat "$0" "$root"/tools/guest/* "$out/vmlinuz" | sha256sum)
