@@ -31,6 +31,21 @@ static void err_prefix_keeps_the_code(void)
     CHECK(!strcmp(e.msg, "again: disk 3: cannot open"));
 }
 
+static void err_status_goes_with_its_cause(void)
+{
+    struct err e;
+
+    CHECK(err_set_status(&e, ERR_STATUS_KERNEL_ARCH, ENOEXEC, "%s is for %s", "vmlinuz", "RISC-V") == -ENOEXEC);
+    CHECK_EQ(e.code, ENOEXEC);
+    CHECK_EQ(e.status, ERR_STATUS_KERNEL_ARCH);
+    CHECK(!strcmp(e.msg, "vmlinuz is for RISC-V"));
+    err_prefix(&e, "virt");
+    CHECK_EQ(e.status, ERR_STATUS_KERNEL_ARCH);
+    err_set(&e, EIO, "another cause");
+    CHECK_EQ(e.status, ERR_STATUS_NONE);
+    CHECK(err_set_status(NULL, ERR_STATUS_CPUS, EINVAL, "x") == -EINVAL);
+}
+
 static void err_long_texts_are_cut_and_terminated(void)
 {
     struct err e = {0};
@@ -241,6 +256,7 @@ int main(void)
 {
     RUN(err_set_records_code_and_sentence);
     RUN(err_prefix_keeps_the_code);
+    RUN(err_status_goes_with_its_cause);
     RUN(err_long_texts_are_cut_and_terminated);
     RUN(log_lines_are_whole_and_clean);
     RUN(log_guest_is_rate_limited);

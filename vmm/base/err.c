@@ -5,20 +5,38 @@
 #include <stdio.h>
 #include <string.h>
 
-int err_set(struct err *e, int code, const char *fmt, ...)
+static int err_record(struct err *e, enum err_status status, int code, const char *fmt, va_list ap)
 {
     /* Formatted aside, so that the old message may be one of the arguments. */
     char text[sizeof(e->msg)];
-    va_list ap;
 
     if (!e)
         return -code;
-    va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
     memcpy(e->msg, text, sizeof(text));
     e->code = code;
+    e->status = status;
     return -code;
+}
+
+int err_set(struct err *e, int code, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    code = err_record(e, ERR_STATUS_NONE, code, fmt, ap);
+    va_end(ap);
+    return code;
+}
+
+int err_set_status(struct err *e, enum err_status status, int code, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    code = err_record(e, status, code, fmt, ap);
+    va_end(ap);
+    return code;
 }
 
 int err_prefix(struct err *e, const char *fmt, ...)

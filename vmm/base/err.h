@@ -5,8 +5,26 @@
 #ifndef PIPIT_BASE_ERR_H
 #define PIPIT_BASE_ERR_H
 
+/*
+ * Causes that whoever started pipit may want to tell apart: the process's exit statuses, in the order of the man page.
+ * 0, 1 and 2 are success, any other failure, and usage.
+ */
+enum err_status {
+    ERR_STATUS_NONE = 0,
+    ERR_STATUS_KVM_ABSENT = 3,      /* no /dev/kvm */
+    ERR_STATUS_KVM_PERMISSION = 4,  /* /dev/kvm may not be opened by this user */
+    ERR_STATUS_KVM_CAPABILITY = 5,  /* KVM is there and lacks something */
+    ERR_STATUS_ACCEL_ARCH = 6,      /* no accelerator here runs guests of this architecture */
+    ERR_STATUS_CPUS = 7,            /* more vCPUs than allowed */
+    ERR_STATUS_MEMORY = 8,          /* RAM that does not fit: into the host, or the guest's software into it */
+    ERR_STATUS_KERNEL_32BIT = 9,    /* the kernel is for 32-bit processors */
+    ERR_STATUS_KERNEL_DAMAGED = 10, /* the kernel is truncated or damaged */
+    ERR_STATUS_KERNEL_ARCH = 11,    /* the kernel is of another architecture than the machine */
+};
+
 struct err {
     int code;      /* positive errno, 0 when nothing was set */
+    int status;    /* enum err_status */
     char msg[512]; /* one sentence, no newline, no full stop */
 };
 
@@ -15,6 +33,10 @@ struct err {
  * A later call overwrites an earlier one. `e` may be NULL.
  */
 __attribute__((format(printf, 3, 4))) int err_set(struct err *e, int code, const char *fmt, ...);
+
+/* The same, with the exit status that the cause has; err_set leaves none. */
+__attribute__((format(printf, 4, 5))) int err_set_status(struct err *e, enum err_status status, int code,
+                                                         const char *fmt, ...);
 
 /* Puts "prefix: " in front of what is recorded; returns -e->code (0 for a NULL `e`: pass the code on yourself then). */
 __attribute__((format(printf, 2, 3))) int err_prefix(struct err *e, const char *fmt, ...);
