@@ -49,6 +49,9 @@ apt_private() {
     apt_dir=$1
     local arch=$2
     shift 2
+    mkdir -p "$apt_dir"
+    exec {apt_lock}>"$apt_dir.lock"
+    flock "$apt_lock"
     mkdir -p "$apt_dir"/{lists/partial,cache/archives/partial,empty}
     [ -e "$apt_dir/status" ] || : >"$apt_dir/status"
     apt_sources "$@" | cat -s >"$apt_dir/host.sources"

@@ -5,7 +5,9 @@
 # or library selection, live below build/ in a folder that carries that choice's name, so that modes stand side by side.
 #
 #   MODE=release|debug|asan|tsan|fuzz    asan is address and undefined behaviour together
-#   CC=gcc|clang                         CROSS=aarch64-linux-gnu- for another target
+#   CC=gcc|clang
+#   CROSS=aarch64-linux-gnu-             for another architecture, against the libraries in SYSROOT (the folder that
+#                                        tools/sysroot.sh makes; SYSROOT= uses the toolchain's own)
 #   WITHOUT="slirp zlib zstd"            optional libraries to leave out although they are there
 #   V=1                                  show the commands
 
@@ -22,29 +24,41 @@ ifneq ($(filter default undefined,$(origin CC)),)
 CC := $(if $(filter fuzz,$(MODE)),clang,gcc)
 endif
 AR := ar
-PKG_CONFIG ?= $(CROSS)pkg-config
+PKG_CONFIG ?= pkg-config
 ifneq ($(CROSS),)
+triplet := $(notdir $(patsubst %-,%,$(CROSS)))
+cross_arch := $(patsubst aarch64-%,arm64,$(triplet))
+SYSROOT ?= $(or $(PIPIT_CACHE),.cache)/sysroot-$(cross_arch)
 ifneq ($(findstring clang,$(CC)),)
-override CC := $(CC) --target=$(patsubst %-,%,$(CROSS))
+override CC := $(CC) --target=$(triplet)
 else
 override CC := $(CROSS)$(CC)
 endif
 AR := $(CROSS)ar
+ifneq ($(SYSROOT),)
+override CC += --sysroot=$(abspath $(SYSROOT))
+override PKG_CONFIG := PKG_CONFIG_SYSROOT_DIR=$(abspath $(SYSROOT)) PKG_CONFIG_LIBDIR=$(abspath \
+                       $(SYSROOT)/usr/lib/$(triplet)/pkgconfig):$(abspath $(SYSROOT)/usr/share/pkgconfig) $(PKG_CONFIG)
+endif
 endif
 
 empty :=
 space := $(empty) $(empty)
 cc_name := $(notdir $(firstword $(CC:$(CROSS)%=%)))
 default_cc := $(if $(filter fuzz,$(MODE)),clang,gcc)
-B := build/$(subst $(space),-,$(strip $(MODE) $(filter-out $(default_cc),$(cc_name)) $(CROSS:%-=%) \
+B := build/$(subst $(space),-,$(strip $(MODE) $(filter-out $(default_cc),$(cc_name)) $(triplet) \
      $(if $(strip $(WITHOUT)),without $(WITHOUT))))
 
-# The JIT emits x86-64 code, and is part of the build only where that can run.
+# The JIT emits x86-64 code, and is part of the build only where that can run. Elsewhere everything that includes more
+# of it than the ops that arch/ fills in (jit/ops.h) is left out too: its accelerator, its tests and their library.
 TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
 rooms := vmm devices virtio loader arch
 ifneq ($(filter x86_64-%,$(TARGET)),)
 rooms += jit
 HAVE_JIT := 1
+buildable = $(1)
+else
+buildable = $(shell grep -LE '^ *\# *include "(jit/([a-z0-9]+/|jit\.h)|tests/lib/diff)' $(1) /dev/null | grep -vx /dev/null)
 endif
 
 # --- libraries ------------------------------------------------------------------------------------------------------
@@ -105,14 +119,14 @@ ALL_LDFLAGS := -pie -pthread -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(saniti
 LIBS := $(foreach l,$(libs),$(call lib_link,$(l))) -lm
 
 # --- what there is --------------------------------------------------------------------------------------------------
-SRC := $(sort $(shell find $(rooms) -name '*.c' 2>/dev/null))
+SRC := $(sort $(call buildable,$(shell find $(rooms) -name '*.c' 2>/dev/null)))
 OBJ := $(SRC:%.c=$(B)/%.o)
-PROG_SRC := $(sort $(wildcard tools/*.c))
+PROG_SRC := $(sort $(call buildable,$(wildcard tools/*.c)))
 PROGS := $(PROG_SRC:tools/%.c=$(B)/%)
-TEST_LIB_SRC := $(sort $(wildcard tests/lib/*.c))
-TEST_SRC := $(sort $(wildcard tests/*/*_test.c))
+TEST_LIB_SRC := $(sort $(call buildable,$(wildcard tests/lib/*.c)))
+TEST_SRC := $(sort $(call buildable,$(wildcard tests/*/*_test.c)))
 TESTS := $(TEST_SRC:%.c=$(B)/%)
-FUZZ_SRC := $(sort $(wildcard tests/fuzz/*_fuzz.c))
+FUZZ_SRC := $(sort $(call buildable,$(wildcard tests/fuzz/*_fuzz.c)))
 FUZZERS := $(FUZZ_SRC:%.c=$(B)/%)
 every_src := $(SRC) $(PROG_SRC) $(TEST_LIB_SRC) $(TEST_SRC) $(FUZZ_SRC)
 
@@ -127,7 +141,8 @@ quote = $(sq)$(subst $(sq),$(sq)\$(sq)$(sq),$(1))$(sq)
 .PHONY: FORCE
 FORCE:
 $(B)/.flags: FORCE
-	@$(if $(strip $(missing)),echo 'pipit cannot be built without: $(strip $(missing)). `make deps` installs them.' >&2; exit 1)
+	@$(if $(strip $(missing)),echo 'pipit cannot be built without: $(strip $(missing)). `make deps$(if \
+	    $(CROSS), CROSS=$(CROSS))` gets them.' >&2; exit 1)
 	@$(call stamp,$@,$(call quote,$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS)))
 $(B)/.sources: FORCE
 	@$(call stamp,$@,$(call quote,$(SRC)))

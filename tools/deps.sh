@@ -1,20 +1,21 @@
 #!/bin/bash
-# Installs the Debian packages that a make target needs and that are missing: tools/deps.sh build|run|test|check|bench.
+# Installs the Debian packages that a make target needs and that are missing: tools/deps.sh build|cross|run|test|check|bench.
 # Debian 12 and 13. Asks nothing, and does nothing, not even ask the archive, when all are there.
 set -euo pipefail
 
 build='gcc libc6-dev make pkgconf libfdt-dev libseccomp-dev liburing-dev libslirp-dev zlib1g-dev libzstd-dev'
+cross='gcc-aarch64-linux-gnu libc6-dev-arm64-cross make pkgconf'
 run="$build cpio gzip xz-utils python3"
 native='perl sqlite3 xz-utils zstd openssl'
-test="$run $native clang libclang-rt-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user qemu-system-arm qemu-system-x86
+test="$run $native clang libclang-rt-dev $cross qemu-user qemu-system-arm qemu-system-x86
       device-tree-compiler iproute2 mmdebstrap mount procps e2fsprogs"
 check="$build git clang clang-format clang-tidy python3"
 bench="$test"
 
 case ${1:-build} in
-build | run | test | check | bench) want=${!1:-$build} ;;
+build | cross | run | test | check | bench) want=${!1:-$build} ;;
 *)
-    echo "usage: tools/deps.sh [build|run|test|check|bench]" >&2
+    echo "usage: tools/deps.sh [build|cross|run|test|check|bench]" >&2
     exit 2
     ;;
 esac

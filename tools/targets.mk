@@ -11,7 +11,8 @@ tests: all $(TESTS)
 fuzz-build: $(FUZZERS)
 
 deps:
-	@tools/deps.sh build
+	@tools/deps.sh $(if $(CROSS),cross,build)
+	$(if $(CROSS),@tools/sysroot.sh $(cross_arch))
 run:
 	@tools/deps.sh run
 	@tools/run.sh
@@ -45,14 +46,16 @@ help:
 	@echo 'make bench     boot and program times beside qemu-system-aarch64'
 	@echo 'make soak      the long tests: boots in a row, an hour of fuzzing for each target; resumes where it stopped'
 	@echo 'make install   PREFIX=$(PREFIX), DESTDIR=; pipit, its man page, and its name qemu-system-aarch64'
-	@echo 'make deps      install the Debian packages that a build needs'
+	@echo 'make deps      install the Debian packages that a build needs; with CROSS= fetch its libraries too'
 	@echo 'make clean     remove build/ (what was fetched stays in .cache/)'
 	@echo
 	@echo 'MODE=release|debug|asan|tsan  CC=gcc|clang  WITHOUT="slirp zlib zstd"  CROSS=aarch64-linux-gnu-  V=1'
 
 # For the scripts: how a file is compiled, and which files are.
-.PHONY: print-cflags list-sources
+.PHONY: print-cflags list-sources list-tests
 print-cflags:
 	@echo $(call quote,$(filter-out -Werror,$(ALL_CPPFLAGS) $(ALL_CFLAGS)))
 list-sources:
 	@echo $(every_src)
+list-tests:
+	@echo $(TESTS)

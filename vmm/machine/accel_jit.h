@@ -2,6 +2,7 @@
 #ifndef PIPIT_MACHINE_ACCEL_JIT_H
 #define PIPIT_MACHINE_ACCEL_JIT_H
 
+#include <errno.h>
 #include <stdbool.h>
 
 #include "arch/arm64/arm64.h"
@@ -25,8 +26,21 @@ struct accel_jit_config {
     struct gic *gic; /* made by the board once the vCPUs are there, and set before the first of them runs */
 };
 
+#ifdef HAVE_JIT
 int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, struct err *e);
 /* The architectural state of a vCPU made by this accelerator. */
 struct arm64_cpu *accel_jit_cpu(struct vcpu *v);
+#else
+static inline int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, struct err *e)
+{
+    (void)out, (void)cfg;
+    return err_set(e, ENOTSUP, "this pipit has no JIT");
+}
+static inline struct arm64_cpu *accel_jit_cpu(struct vcpu *v)
+{
+    (void)v;
+    return NULL;
+}
+#endif
 
 #endif
