@@ -51,15 +51,19 @@ B := build/$(subst $(space),-,$(strip $(MODE) $(filter-out $(default_cc),$(cc_na
 
 # The JIT emits x86-64 code, and is part of the build only where that can run. Elsewhere everything that includes more
 # of it than the ops that arch/ fills in (jit/ops.h) is left out too: its accelerator, its tests and their library.
+# KVM runs guests of the host's architecture: of vmm/kvm and tests/kvm, files named for another one are left out.
 TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
 rooms := vmm devices virtio loader arch
 ifneq ($(filter x86_64-%,$(TARGET)),)
 rooms += jit
 HAVE_JIT := 1
-buildable = $(1)
+without_jit = $(1)
 else
-buildable = $(shell grep -LE '^ *\# *include "(jit/([a-z0-9]+/|jit\.h)|tests/lib/diff)' $(1) /dev/null | grep -vx /dev/null)
+jit_header := "(jit/([a-z0-9]+/|jit\.h)|vmm/machine/accel_jit_[a-z]|tests/lib/diff)
+without_jit = $(shell grep -LE '^ *\# *include $(jit_header)' $(1) /dev/null | grep -vx /dev/null)
 endif
+foreign := $(if $(filter x86_64-%,$(TARGET)),,x86) $(if $(filter aarch64-%,$(TARGET)),,arm64)
+buildable = $(call without_jit,$(filter-out $(foreach a,$(foreign),vmm/kvm/$(a)% tests/kvm/$(a)%),$(1)))
 
 # --- libraries ------------------------------------------------------------------------------------------------------
 # The core's three are required; each other one serves one room and defines HAVE_NAME. pkg-config is asked first; a

@@ -54,7 +54,7 @@ help:
 # For the scripts: how a file is compiled, and which files are.
 .PHONY: print-cflags list-sources list-tests
 print-cflags:
-	@echo $(call quote,$(filter-out -Werror,$(ALL_CPPFLAGS) $(ALL_CFLAGS)))
+	@echo $(call quote,$(wordlist 2,9,$(CC)) $(filter-out -Werror,$(ALL_CPPFLAGS) $(ALL_CFLAGS)))
 list-sources:
 	@echo $(every_src)
 list-tests:
