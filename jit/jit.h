@@ -51,7 +51,6 @@ struct jit_mem_ops {
 
 struct jit_config {
     enum jit_tier tier;
-    unsigned ncpus;
     size_t code_size; /* bytes of code cache; 0: default */
     const struct jit_mem_ops *mem;
 };

@@ -6,9 +6,6 @@
  */
 #include "jit/a64/decode.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "vmm/base/util.h"
 
 /* ---- what bits cannot say: predicates of INSN_IF rows ---- */
@@ -149,20 +146,11 @@ static struct bucket subs[SUB_MAX][SUB_COUNT];
 static uint16_t pool[POOL_MAX];
 static uint32_t pool_used, subs_used;
 
-/* The table is fixed at build time, so a bad one is a programming error that the unit test finds first. */
-static void table_check(bool ok, const char *what)
+/* The table is fixed at build time: rows that do not fit are a programming error, which no test program outlives. */
+static void table_check(bool ok)
 {
-    if (!ok) {
-        fprintf(stderr, "A64 decode table: %s\n", what);
-        abort();
-    }
-}
-
-static int by_fixed_bits(const void *a, const void *b)
-{
-    unsigned ra = *(const uint16_t *)a, rb = *(const uint16_t *)b;
-    int d = __builtin_popcount(a64_rows[rb].mask) - __builtin_popcount(a64_rows[ra].mask);
-    return d ? d : (int)ra - (int)rb;
+    if (!ok)
+        __builtin_trap();
 }
 
 /* Calls with each value of `width` bits at `shift` that row r can have there. */
@@ -180,7 +168,7 @@ static void fill_lists(struct bucket *to, const uint16_t *rows, unsigned count, 
         }
     }
     for (unsigned i = 0; i < 1u << width; i++) {
-        table_check(to[i].count <= POOL_MAX - pool_used, "the list pool is full");
+        table_check(to[i].count <= POOL_MAX - pool_used);
         to[i].first = pool_used;
         pool_used += to[i].count;
         to[i].count = 0;
@@ -193,21 +181,6 @@ static void fill_lists(struct bucket *to, const uint16_t *rows, unsigned count, 
     }
 }
 
-#ifndef __OPTIMIZE__ /* debug builds */
-/* Rows of equally many fixed bits must not match the same word, unless a predicate tells them apart. */
-static void check_overlaps(void)
-{
-    for (unsigned i = 1; i < A64_ROW_COUNT; i++) {
-        for (unsigned j = i + 1; j < A64_ROW_COUNT; j++) {
-            const struct a64_row_info *a = &a64_rows[i], *b = &a64_rows[j];
-            table_check(((a->value ^ b->value) & a->mask & b->mask) || a->valid || b->valid ||
-                            __builtin_popcount(a->mask) != __builtin_popcount(b->mask),
-                        a->name);
-        }
-    }
-}
-#endif
-
 void a64_decode_init(void)
 {
     uint16_t order[A64_ROW_COUNT];
@@ -215,17 +188,15 @@ void a64_decode_init(void)
 
     if (pool_used)
         return;
-#ifndef __OPTIMIZE__ /* debug builds */
-    check_overlaps();
-#endif
-    for (unsigned r = 1; r < A64_ROW_COUNT; r++)
-        order[n++] = (uint16_t)r;
-    qsort(order, n, sizeof(order[0]), by_fixed_bits);
+    for (int fixed = 32; fixed >= 0; fixed--)
+        for (unsigned r = 1; r < A64_ROW_COUNT; r++)
+            if (__builtin_popcount(a64_rows[r].mask) == fixed)
+                order[n++] = (uint16_t)r;
     fill_lists(tops, order, n, TOP_SHIFT, 11);
     for (unsigned i = 0; i < TOP_COUNT; i++) {
         if (tops[i].count <= DIVIDE_ABOVE)
             continue;
-        table_check(subs_used < SUB_MAX, "too many divided buckets");
+        table_check(subs_used < SUB_MAX);
         fill_lists(subs[subs_used], &pool[tops[i].first], tops[i].count, SUB_SHIFT, 6);
         tops[i] = (struct bucket){.first = subs_used++, .count = DIVIDED};
     }

@@ -12,8 +12,6 @@
 #include "jit/rt/rt.h"
 
 #include <errno.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "vmm/core/page.h"
 
@@ -21,37 +19,26 @@
 #define JIT_MIN_CODE_SIZE MIB(1)
 #define JIT_BLOCK_ROOM KIB(64) /* more than the largest block takes */
 
-static void *jit_reserve(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
 int jit_cache_init(struct jit *j, size_t size, struct err *e)
 {
-    int fd;
+    struct jit_host_code code;
+    int ret;
 
     j->size = MAX(size ? size : JIT_DEFAULT_CODE_SIZE, JIT_MIN_CODE_SIZE);
     j->max_blocks = (uint32_t)(j->size / 128);
     j->max_relocs = j->max_blocks * 8;
-    fd = memfd_create("pipit-jit", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, (off_t)j->size) < 0) {
-        int code = errno;
-        if (fd >= 0)
-            close(fd);
-        return err_set(e, code, "cannot create the code cache: %s", strerror(code));
-    }
-    j->rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    j->rx = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    close(fd);
-    j->block = jit_reserve(j->max_blocks * sizeof(*j->block));
-    j->reloc = jit_reserve(j->max_relocs * sizeof(*j->reloc));
-    j->hash = jit_reserve(sizeof(*j->hash) << JIT_HASH_BITS);
-    j->page = jit_reserve(sizeof(*j->page) << JIT_PAGE_BITS);
-    if (j->rw == MAP_FAILED || j->rx == MAP_FAILED || !j->block || !j->reloc || !j->hash || !j->page) {
+    ret = jit_host_code_map(&code, j->size, e);
+    if (ret)
+        return ret;
+    j->rw = code.rw;
+    j->rx = code.rx;
+    j->block = jit_host_map(j->max_blocks * sizeof(*j->block));
+    j->reloc = jit_host_map(j->max_relocs * sizeof(*j->reloc));
+    j->hash = jit_host_map(sizeof(*j->hash) << JIT_HASH_BITS);
+    j->page = jit_host_map(sizeof(*j->page) << JIT_PAGE_BITS);
+    if (!j->block || !j->reloc || !j->hash || !j->page) {
         jit_cache_free(j);
-        return err_set(e, ENOMEM, "no room for a code cache of %zu MiB (executable memory may be forbidden)",
-                       j->size >> 20);
+        return err_set(e, ENOMEM, "no room for the tables of a code cache of %zu MiB", j->size >> 20);
     }
     j->nblocks = 1;
     return 0;
@@ -59,18 +46,13 @@ int jit_cache_init(struct jit *j, size_t size, struct err *e)
 
 void jit_cache_free(struct jit *j)
 {
-    if (j->rw && j->rw != MAP_FAILED)
-        munmap(j->rw, j->size);
-    if (j->rx && j->rx != MAP_FAILED)
-        munmap(j->rx, j->size);
-    if (j->block)
-        munmap(j->block, j->max_blocks * sizeof(*j->block));
-    if (j->reloc)
-        munmap(j->reloc, j->max_relocs * sizeof(*j->reloc));
-    if (j->hash)
-        munmap(j->hash, sizeof(*j->hash) << JIT_HASH_BITS);
-    if (j->page)
-        munmap(j->page, sizeof(*j->page) << JIT_PAGE_BITS);
+    struct jit_host_code code = {.rw = j->rw, .rx = j->rx};
+
+    jit_host_code_unmap(&code, j->size);
+    jit_host_unmap(j->block, j->max_blocks * sizeof(*j->block));
+    jit_host_unmap(j->reloc, j->max_relocs * sizeof(*j->reloc));
+    jit_host_unmap(j->hash, sizeof(*j->hash) << JIT_HASH_BITS);
+    jit_host_unmap(j->page, sizeof(*j->page) << JIT_PAGE_BITS);
 }
 
 /* ---- look-up ---- */
@@ -227,13 +209,13 @@ const uint8_t *jit_find(struct jit_vcpu *v)
     host = jit_fetch_ptr(v, c->pc);
     if (!host || jit_illegal_state(c))
         return NULL;
-    pthread_mutex_lock(&j->lock);
+    jit_lock(&j->lock);
     b = jit_get(j, v, c->pc, host);
     if (b) {
         code = jit_entry_rx(j, b);
         jit_jc_insert(v, c->pc, code);
     }
-    pthread_mutex_unlock(&j->lock);
+    jit_unlock(&j->lock);
     return code;
 }
 
@@ -245,7 +227,7 @@ const uint8_t *jit_link(struct jit_vcpu *v)
     const uint8_t *code = NULL;
 
     memcpy(&h, v->link_entry - sizeof(h), sizeof(h));
-    pthread_mutex_lock(&j->lock);
+    jit_lock(&j->lock);
     from = &j->block[h.block];
     const struct jit_exit *x = &from->exit[v->link_exit];
     v->cpu.pc = from->pc + (uint64_t)((int64_t)x->target * 4);
@@ -256,7 +238,7 @@ const uint8_t *jit_link(struct jit_vcpu *v)
         uint8_t *at = jit_entry_rw(j, from) + x->patch;
         __atomic_store_n((int32_t *)(void *)at, (int32_t)(jit_entry_rw(j, to) - (at + 4)), __ATOMIC_RELEASE);
     }
-    pthread_mutex_unlock(&j->lock);
+    jit_unlock(&j->lock);
     return code;
 }
 
@@ -305,7 +287,7 @@ void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len)
 {
     const uint8_t *end = host + len;
 
-    pthread_mutex_lock(&j->lock);
+    jit_lock(&j->lock);
     for (const uint8_t *p = (const uint8_t *)((uintptr_t)host & ~(uintptr_t)0xfff); p < end; p += 4096) {
         struct jit_page *page = jit_page_find(j, p, false);
         uint32_t *link = page ? &page->blocks : NULL;
@@ -322,7 +304,7 @@ void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len)
         if (page && !page->blocks)
             atomic_fetch_and(page->flags, (unsigned char)~MEM_PAGE_CODE);
     }
-    pthread_mutex_unlock(&j->lock);
+    jit_unlock(&j->lock);
 }
 
 void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
@@ -332,7 +314,7 @@ void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
 
 void jit_cache_flush(struct jit *j)
 {
-    pthread_mutex_lock(&j->lock);
+    jit_lock(&j->lock);
     for (uint32_t i = 0; i < 1u << JIT_PAGE_BITS; i++)
         if (j->page[i].host)
             atomic_fetch_and(j->page[i].flags, (unsigned char)~MEM_PAGE_CODE);
@@ -344,8 +326,7 @@ void jit_cache_flush(struct jit *j)
     j->code_next = j->code_start;
     j->flushes++;
     /* Not here: a vCPU outside may be busy with its jump cache, in jit_tlbi_apply. */
-    for (unsigned i = 0; i < j->ncpus; i++)
-        if (j->vcpu[i])
-            atomic_store(&j->vcpu[i]->jc_stale, 1);
-    pthread_mutex_unlock(&j->lock);
+    for (struct jit_vcpu *v = j->vcpus; v; v = v->next)
+        atomic_store(&v->jc_stale, 1);
+    jit_unlock(&j->lock);
 }

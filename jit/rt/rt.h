@@ -10,11 +10,11 @@
 #ifndef PIPIT_JIT_RT_H
 #define PIPIT_JIT_RT_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "jit/a64/decode.h"
 #include "jit/jit.h"
+#include "jit/rt/host.h"
 #include "jit/x64/emit.h"
 
 /* ---- soft TLB ---- */
@@ -216,6 +216,7 @@ struct jit_vcpu {
 
     /* Not addressed by generated code. */
     struct jit *jit;
+    struct jit_vcpu *next;
     uint32_t ctx;
     enum jit_view view;
     uint16_t asid; /* the one that the TLB's non-global entries belong to */
@@ -246,7 +247,7 @@ struct jit_vcpu {
 
     _Atomic uint32_t in_guest; /* may touch guest memory and the code cache */
     _Atomic uint32_t jc_stale; /* the cache was emptied: jit_jc_clear before going on inside */
-    pthread_mutex_t tlbi_lock;
+    struct jit_lock tlbi_lock;
     unsigned tlbi_count; /* JIT_TLBI_QUEUE + 1: everything */
     struct jit_tlbi_request tlbi[JIT_TLBI_QUEUE];
     _Atomic uint32_t tlbi_pending;
@@ -267,11 +268,11 @@ struct jit_vcpu {
 
 struct jit {
     enum jit_tier tier;
-    unsigned ncpus;
     const struct jit_mem_ops *mem;
-    struct jit_vcpu **vcpu;
+    struct jit_vcpu *vcpus; /* all of them; changes only while none runs */
+    unsigned ncpus;
 
-    pthread_mutex_t lock; /* blocks, hash, pages, cache allocation, patches */
+    struct jit_lock lock; /* blocks, hash, pages, cache allocation, patches */
     uint8_t *rw, *rx;     /* two views of the cache */
     size_t size;
     uint32_t code_start, code_next;
@@ -285,9 +286,8 @@ struct jit {
     uint32_t npages;
 
     /* Exclusive regions: one vCPU runs, all others are outside. */
-    pthread_mutex_t region_lock;
-    pthread_cond_t region_cond;
-    _Atomic uint32_t region; /* somebody wants or has it */
+    struct jit_lock region_lock; /* held by who has the region */
+    _Atomic uint32_t region;     /* somebody has it, or waits for the others to leave */
     uint64_t flushes;
     _Atomic uint32_t kills; /* blocks that died */
 };
@@ -347,7 +347,9 @@ void jit_cache_flush(struct jit *j);
 /* Drops translations from len bytes of RAM at host. */
 void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len);
 
-/* tier1/translate.c: emits the block's code at e and its records behind j->nrelocs; false when the room did not
+/* tier1/translate.c: makes the tables; once, before the first translation. */
+void jit_tier1_init(void);
+/* Emits the block's code at e and its records behind j->nrelocs; false when the room did not
  * suffice. */
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e);
 

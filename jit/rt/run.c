@@ -10,49 +10,30 @@
 #include "jit/rt/rt.h"
 
 #include <errno.h>
-#include <sched.h>
-#include <stdlib.h>
 
 /* ---- regions ---- */
-
-static void jit_region_wait(struct jit *j)
-{
-    pthread_mutex_lock(&j->region_lock);
-    while (atomic_load(&j->region))
-        pthread_cond_wait(&j->region_cond, &j->region_lock);
-    pthread_mutex_unlock(&j->region_lock);
-}
 
 void jit_region_begin(struct jit_vcpu *v)
 {
     struct jit *j = v->jit;
 
-    pthread_mutex_lock(&j->region_lock);
-    while (atomic_load(&j->region))
-        pthread_cond_wait(&j->region_cond, &j->region_lock);
+    jit_lock(&j->region_lock);
     atomic_store(&j->region, 1);
-    pthread_mutex_unlock(&j->region_lock);
-
-    for (unsigned i = 0; i < j->ncpus; i++) {
-        struct jit_vcpu *o = j->vcpu[i];
-        if (!o || o == v)
+    for (struct jit_vcpu *o = j->vcpus; o; o = o->next) {
+        if (o == v)
             continue;
         atomic_fetch_or(&o->cpu.exit_request, ARM64_EXIT_SYNC);
         while (atomic_load(&o->in_guest))
-            sched_yield();
+            jit_host_yield();
     }
     v->in_region = true;
 }
 
 void jit_region_end(struct jit_vcpu *v)
 {
-    struct jit *j = v->jit;
-
     v->in_region = false;
-    pthread_mutex_lock(&j->region_lock);
-    atomic_store(&j->region, 0);
-    pthread_cond_broadcast(&j->region_cond);
-    pthread_mutex_unlock(&j->region_lock);
+    atomic_store(&v->jit->region, 0);
+    jit_unlock(&v->jit->region_lock);
 }
 
 static void jit_go_inside(struct jit_vcpu *v)
@@ -62,7 +43,8 @@ static void jit_go_inside(struct jit_vcpu *v)
         if (!atomic_load(&v->jit->region))
             return;
         atomic_store(&v->in_guest, 0);
-        jit_region_wait(v->jit);
+        jit_lock(&v->jit->region_lock);
+        jit_unlock(&v->jit->region_lock);
     }
 }
 
@@ -202,7 +184,7 @@ static void jit_attend(struct jit_vcpu *v)
     if (attn & JIT_ATTN_REGION)
         jit_run_region(v);
     if (attn & JIT_ATTN_YIELD)
-        sched_yield();
+        jit_host_yield();
     if (attn & JIT_ATTN_WAIT)
         v->jit->mem->wait(&v->cpu);
 }
@@ -269,27 +251,21 @@ void jit_flush(struct arm64_cpu *c)
 
 int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e)
 {
-    struct jit *j = calloc(1, sizeof(*j));
+    static struct jit_lock tables;
+    struct jit *j = jit_host_map(sizeof(*j));
     int ret;
 
     if (!j)
         return err_set(e, ENOMEM, "out of memory");
     j->tier = cfg->tier;
-    j->ncpus = cfg->ncpus;
     j->mem = cfg->mem;
-    j->vcpu = calloc(cfg->ncpus, sizeof(struct jit_vcpu *));
-    pthread_mutex_init(&j->lock, NULL);
-    pthread_mutex_init(&j->region_lock, NULL);
-    pthread_cond_init(&j->region_cond, NULL);
-    if (!j->vcpu) {
-        free(j);
-        return err_set(e, ENOMEM, "out of memory");
-    }
+    jit_lock(&tables);
     a64_decode_init();
+    jit_tier1_init();
+    jit_unlock(&tables);
     ret = jit_cache_init(j, cfg->code_size, e);
     if (ret) {
-        free(j->vcpu);
-        free(j);
+        jit_host_unmap(j, sizeof(*j));
         return ret;
     }
     jit_thunks_emit(j);
@@ -302,21 +278,17 @@ void jit_destroy(struct jit *j)
     if (!j)
         return;
     jit_cache_free(j);
-    pthread_cond_destroy(&j->region_cond);
-    pthread_mutex_destroy(&j->region_lock);
-    pthread_mutex_destroy(&j->lock);
-    free(j->vcpu);
-    free(j);
+    jit_host_unmap(j, sizeof(*j));
 }
 
 int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out)
 {
-    struct jit_vcpu *v = aligned_alloc(64, align_up(sizeof(*v), 64));
+    struct jit_vcpu *v = jit_host_map(sizeof(*v));
 
     if (!v)
         return -ENOMEM;
-    memset(v, 0, sizeof(*v));
     v->jit = j;
+    v->cpu.index = index;
     v->mxcsr = 0x1f80;
     v->host_mxcsr = 0x1f80;
     v->helper[JIT_HELPER_MEM] = (void *)(uintptr_t)jit_helper_mem;
@@ -324,8 +296,9 @@ int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out)
     v->exec = a64_exec;
     jit_consts_init(v->consts);
     v->sctlr = UINT64_MAX; /* no value a guest can set: the first context update fills everything */
-    pthread_mutex_init(&v->tlbi_lock, NULL);
-    j->vcpu[index] = v;
+    v->next = j->vcpus;
+    j->vcpus = v;
+    j->ncpus++;
     *out = &v->cpu;
     return 0;
 }
@@ -333,12 +306,13 @@ int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out)
 void jit_vcpu_destroy(struct arm64_cpu *c)
 {
     struct jit_vcpu *v = c ? jit_vcpu_of(c) : NULL;
+    struct jit_vcpu **link;
 
     if (!v)
         return;
-    for (unsigned i = 0; i < v->jit->ncpus; i++)
-        if (v->jit->vcpu[i] == v)
-            v->jit->vcpu[i] = NULL;
-    pthread_mutex_destroy(&v->tlbi_lock);
-    free(v);
+    for (link = &v->jit->vcpus; *link != v; link = &(*link)->next)
+        ;
+    *link = v->next;
+    v->jit->ncpus--;
+    jit_host_unmap(v, sizeof(*v));
 }

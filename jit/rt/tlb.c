@@ -9,8 +9,6 @@
  */
 #include "jit/rt/rt.h"
 
-#include <sched.h>
-
 #include "vmm/core/page.h"
 
 #define JIT_SCTLR_M BIT64(0)
@@ -241,7 +239,7 @@ void jit_tlbi_apply(struct jit_vcpu *v)
     struct jit_tlbi_request q[JIT_TLBI_QUEUE];
     unsigned n;
 
-    pthread_mutex_lock(&v->tlbi_lock);
+    jit_lock(&v->tlbi_lock);
     n = v->tlbi_count;
     if (n <= JIT_TLBI_QUEUE)
         memcpy(q, v->tlbi, n * sizeof(q[0]));
@@ -256,19 +254,19 @@ void jit_tlbi_apply(struct jit_vcpu *v)
     }
     /* Released only when done: whoever waits in a DSB looks at this without the lock. */
     atomic_store_explicit(&v->tlbi_pending, 0, memory_order_release);
-    pthread_mutex_unlock(&v->tlbi_lock);
+    jit_unlock(&v->tlbi_lock);
 }
 
 /* Queues a request for another vCPU and makes it leave generated code. */
 static void jit_tlbi_queue(struct jit_vcpu *o, const struct jit_tlbi_request *r)
 {
-    pthread_mutex_lock(&o->tlbi_lock);
+    jit_lock(&o->tlbi_lock);
     if (o->tlbi_count < JIT_TLBI_QUEUE)
         o->tlbi[o->tlbi_count++] = *r;
     else
         o->tlbi_count = JIT_TLBI_QUEUE + 1;
     atomic_store_explicit(&o->tlbi_pending, 1, memory_order_seq_cst);
-    pthread_mutex_unlock(&o->tlbi_lock);
+    jit_unlock(&o->tlbi_lock);
     atomic_fetch_or(&o->cpu.exit_request, ARM64_EXIT_SYNC);
 }
 
@@ -278,17 +276,16 @@ void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadc
 
     jit_flush_one(v, r);
     jit_salt_select(v);
-    for (unsigned i = 0; broadcast && i < v->jit->ncpus; i++)
-        if (v->jit->vcpu[i] && v->jit->vcpu[i] != v)
-            jit_tlbi_queue(v->jit->vcpu[i], r);
+    for (struct jit_vcpu *o = broadcast ? v->jit->vcpus : NULL; o; o = o->next)
+        if (o != v)
+            jit_tlbi_queue(o, r);
 }
 
 static bool jit_tlbi_done(struct jit *j)
 {
-    for (unsigned i = 0; i < j->ncpus; i++) {
-        struct jit_vcpu *o = j->vcpu[i];
+    for (struct jit_vcpu *o = j->vcpus; o; o = o->next) {
         /* A vCPU that is outside applies its queue before it goes in. */
-        if (o && atomic_load_explicit(&o->tlbi_pending, memory_order_seq_cst) &&
+        if (atomic_load_explicit(&o->tlbi_pending, memory_order_seq_cst) &&
             atomic_load_explicit(&o->in_guest, memory_order_seq_cst))
             return false;
     }
@@ -300,14 +297,13 @@ static bool jit_tlbi_done(struct jit *j)
 void jit_tlbi_wait(struct jit_vcpu *v)
 {
     while (!jit_tlbi_done(v->jit))
-        sched_yield();
+        jit_host_yield();
 }
 
 void jit_tlb_protect(struct jit *j, const uint8_t *host_page)
 {
-    for (unsigned i = 0; i < j->ncpus; i++) {
-        struct jit_vcpu *v = j->vcpu[i];
-        for (unsigned k = 0; v && k < JIT_VIEWS * JIT_TLB_SIZE; k++) {
+    for (struct jit_vcpu *v = j->vcpus; v; v = v->next) {
+        for (unsigned k = 0; k < JIT_VIEWS * JIT_TLB_SIZE; k++) {
             struct jit_tlb_entry *e = &v->tlb[0][0] + k;
             uint64_t w = atomic_load_explicit(&e->w, memory_order_acquire);
             if (w != JIT_TLB_NONE &&

@@ -1,11 +1,9 @@
 /* Tier 1: from guest code to a block. */
 #include "jit/tier1/t1.h"
 
-#include <pthread.h>
-
 t1_fn t1_table[A64_ROW_COUNT];
 
-static void t1_init(void)
+void jit_tier1_init(void)
 {
     t1_init_int();
     t1_init_mem();
@@ -71,11 +69,9 @@ static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
 
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     static const uint8_t nop5[JIT_ENTRY_NOP] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
     struct t1 t = {.j = j, .v = v, .b = b, .e = e};
 
-    pthread_once(&once, t1_init);
     for (unsigned i = 0; i < sizeof(nop5); i++)
         x64_u8(e, nop5[i]);
     t1_decode(&t);

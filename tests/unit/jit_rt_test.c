@@ -227,7 +227,7 @@ static void put(uint32_t page, unsigned off, const uint32_t *code, unsigned n)
 
 static bool begin(unsigned n, size_t code_size)
 {
-    struct jit_config cfg = {.tier = JIT_TIER1, .ncpus = n, .mem = &mem_ops, .code_size = code_size};
+    struct jit_config cfg = {.tier = JIT_TIER1, .mem = &mem_ops, .code_size = code_size};
     struct err e;
 
     memset(ram, 0, RAM_SIZE);

@@ -376,7 +376,7 @@ static void show_difference(const struct outcome *a, const struct outcome *b)
 
 static struct arm64_cpu *make_cpu(enum jit_tier tier, struct jit **j)
 {
-    struct jit_config cfg = {.tier = tier, .ncpus = 1, .mem = &mem_ops, .code_size = 4u << 20};
+    struct jit_config cfg = {.tier = tier, .mem = &mem_ops, .code_size = 4u << 20};
     struct arm64_cpu *c;
     struct err e;
 

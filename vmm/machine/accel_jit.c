@@ -391,7 +391,7 @@ int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, str
         .sysreg_plain = arm64_sysreg_plain,
         .opaque = a,
     };
-    jc = (struct jit_config){.tier = cfg->interp ? JIT_INTERP : JIT_TIER1, .ncpus = cfg->ncpus, .mem = &a->mem_ops};
+    jc = (struct jit_config){.tier = cfg->interp ? JIT_INTERP : JIT_TIER1, .mem = &a->mem_ops};
     ret = jit_create(&a->jit, &jc, e);
     if (ret) {
         free(a);

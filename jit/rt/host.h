@@ -1,0 +1,56 @@
+/*
+ * What the JIT needs of the program that it lives in: memory, memory for code, and a place to sleep. host.c provides
+ * these where there is a C library; a freestanding program brings functions of its own.
+ *
+ * Locks and one-time initialisation are built on these here, so that both kinds of program run the same code.
+ */
+#ifndef PIPIT_JIT_RT_HOST_H
+#define PIPIT_JIT_RT_HOST_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/base/err.h"
+
+/* Zeroed memory, aligned to a page, that takes no room before it is touched; NULL where there is none. */
+void *jit_host_map(size_t size);
+void jit_host_unmap(void *p, size_t size);
+
+/* Code of `size` bytes at two addresses: written at rw, executed at rx. -errno. */
+struct jit_host_code {
+    uint8_t *rw, *rx;
+};
+int jit_host_code_map(struct jit_host_code *c, size_t size, struct err *e);
+void jit_host_code_unmap(struct jit_host_code *c, size_t size);
+
+/* Sleeps while *word is `value`; may return early. Wakes one sleeper. Within one address space. */
+void jit_host_wait(_Atomic uint32_t *word, uint32_t value);
+void jit_host_wake(_Atomic uint32_t *word);
+/* Lets another thread have the processor. */
+void jit_host_yield(void);
+
+/* ---- locks ---- */
+
+/* 0 free, 1 taken, 2 taken and somebody may sleep (futex(7), Drepper: "Futexes are tricky"). Zero is a free lock. */
+struct jit_lock {
+    _Atomic uint32_t state;
+};
+
+static inline void jit_lock(struct jit_lock *l)
+{
+    uint32_t was = 0;
+
+    if (atomic_compare_exchange_strong_explicit(&l->state, &was, 1, memory_order_acquire, memory_order_relaxed))
+        return;
+    while (atomic_exchange_explicit(&l->state, 2, memory_order_acquire))
+        jit_host_wait(&l->state, 2);
+}
+
+static inline void jit_unlock(struct jit_lock *l)
+{
+    if (atomic_exchange_explicit(&l->state, 0, memory_order_release) == 2)
+        jit_host_wake(&l->state);
+}
+
+#endif
