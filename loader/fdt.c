@@ -253,6 +253,16 @@ static void fdt_put_rtc(struct fdt_out *o, const struct loader_fdt_config *c)
     fdt_end(o);
 }
 
+static void fdt_put_debug(struct fdt_out *o, const struct loader_fdt_config *c)
+{
+    if (!c->debug_base)
+        return;
+    fdt_node_at(o, "debug", c->debug_base);
+    fdt_str(o, "compatible", "pipit,debug");
+    fdt_reg(o, c->debug_base, 8);
+    fdt_end(o);
+}
+
 static void fdt_put_virtio(struct fdt_out *o, const struct loader_fdt_mmio *d)
 {
     fdt_node_at(o, "virtio_mmio", d->base);
@@ -293,6 +303,7 @@ static void fdt_put_root(struct fdt_out *o, const struct loader_fdt_config *c)
     fdt_put_gic(o, c);
     fdt_put_uart(o, c);
     fdt_put_rtc(o, c);
+    fdt_put_debug(o, c);
     for (unsigned i = 0; i < c->nvirtio; i++)
         fdt_put_virtio(o, &c->virtio[i]);
     fdt_put_memory(o, c);

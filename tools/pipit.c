@@ -11,6 +11,7 @@
 
 #include "vmm/base/log.h"
 #include "vmm/base/options.h"
+#include "vmm/base/uptime.h"
 #include "vmm/machine/args.h"
 #include "vmm/machine/machine.h"
 
@@ -100,6 +101,7 @@ int main(int argc, char **argv)
     const char *self = argc > 0 ? argv[0] : "pipit", *near;
     const char *base = strrchr(self, '/');
 
+    uptime_mark_exec();
     base = base ? base + 1 : self;
     if (!fill_std_fds()) {
         log_error(NULL, "/dev/null cannot be opened: %s", strerror(errno));

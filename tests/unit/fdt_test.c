@@ -157,6 +157,19 @@ static void test_left_out(void)
     CHECK(fdt_path_offset(blob, "/virtio_mmio@a000000") < 0);
 }
 
+static void test_debug(void)
+{
+    struct loader_fdt_config c = config(3);
+    const uint32_t reg[] = {0, 0x090f0000, 0, 8};
+
+    CHECK_EQ(build(&c), 0);
+    CHECK(fdt_path_offset(blob, "/debug@90f0000") < 0);
+    c.debug_base = 0x090f0000;
+    CHECK_EQ(build(&c), 0);
+    CHECK(is_str("/debug@90f0000", "compatible", "pipit,debug"));
+    CHECK(is_cells("/debug@90f0000", "reg", reg, 4));
+}
+
 static void test_wide_mpidr(void)
 {
     static const uint64_t wide[] = {0x80000000, UINT64_C(0x0100000300) | BIT64(31)};
@@ -198,6 +211,7 @@ int main(void)
     RUN(test_v3);
     RUN(test_v2);
     RUN(test_left_out);
+    RUN(test_debug);
     RUN(test_wide_mpidr);
     RUN(test_errors);
     free(blob);

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "vmm/base/log.h"
+#include "vmm/base/uptime.h"
 #include "vmm/base/util.h"
 #include "vmm/machine/fatal.h"
 #include "vmm/machine/machine.h"
@@ -200,6 +201,7 @@ static void *run_vcpu_thread(void *opaque)
     if (!run_enter_thread(r, SANDBOX_VCPU))
         return NULL;
     while (run_vcpu_may_run(v)) {
+        uptime_mark_vcpu();
         do {
             switch (ops->vcpu_run(vcpu)) {
             case VCPU_EXIT_KICK: break;
