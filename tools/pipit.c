@@ -53,7 +53,7 @@ static int run(args_fn parse, const char *program, int argc, char **argv, int us
         r = config_validate(&c, &e);
     if (r < 0) {
         log_error(NULL, "%s", e.msg);
-        status = usage_status;
+        status = e.status && c.status_causes ? e.status : usage_status;
         goto out;
     }
     if (open_log(&c, program, &e) < 0) {

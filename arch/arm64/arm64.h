@@ -152,11 +152,11 @@ void arm64_timer_load(struct arm64_timer *t, struct state_reader *r);
 /* ---- PSCI 1.1 (psci.c), Arm DEN0022 ---- */
 struct psci;
 struct psci_ops {
-    void (*system_off)(void *opaque);
-    void (*system_reset)(void *opaque);
+    /* `index` made the call, and leaves the JIT at its next poll. */
+    void (*system_off)(void *opaque, unsigned index);
+    void (*system_reset)(void *opaque, unsigned index);
     /* Wakes vCPU `index`, which was reset and given pc and x0; called with its thread parked. */
     void (*cpu_on)(void *opaque, unsigned index);
-    void (*cpu_off)(void *opaque, unsigned index); /* the calling vCPU parks when it next leaves the JIT */
     void *opaque;
 };
 int psci_create(struct psci **out, struct arm64_cpu **cpus, unsigned ncpus, const struct psci_ops *ops);

@@ -99,7 +99,6 @@ static void cpu_off(struct psci *p, struct arm64_cpu *c)
     pthread_mutex_lock(&p->lock);
     p->state[c->index] = STOPPING;
     pthread_mutex_unlock(&p->lock);
-    p->ops.cpu_off(p->ops.opaque, c->index);
 }
 
 /* AFFINITY_INFO at a level: on where any vCPU of that affinity is. */
@@ -155,11 +154,11 @@ static int64_t cpu_suspend(struct arm64_cpu *c)
 }
 
 /* SYSTEM_RESET2: type 0 is an architectural warm reset, types from bit 31 on are a vendor's. */
-static int64_t system_reset2(struct psci *p, uint64_t type)
+static int64_t system_reset2(struct psci *p, struct arm64_cpu *c, uint64_t type)
 {
     if (type != 0)
         return type & BIT64(31) ? NOT_SUPPORTED : INVALID_PARAMETERS;
-    p->ops.system_reset(p->ops.opaque);
+    p->ops.system_reset(p->ops.opaque, c->index);
     return SUCCESS;
 }
 
@@ -184,11 +183,11 @@ void psci_call(struct psci *p, struct arm64_cpu *c)
     case FN_AFFINITY_INFO:
     case FN_AFFINITY_INFO | FN_64: ret = affinity_info(p, a1, a2); break;
     case FN_MIGRATE_INFO_TYPE: ret = MIGRATE_NOT_NEEDED; break;
-    case FN_SYSTEM_OFF: p->ops.system_off(p->ops.opaque); goto leave;
-    case FN_SYSTEM_RESET: p->ops.system_reset(p->ops.opaque); goto leave;
+    case FN_SYSTEM_OFF: p->ops.system_off(p->ops.opaque, c->index); goto leave;
+    case FN_SYSTEM_RESET: p->ops.system_reset(p->ops.opaque, c->index); goto leave;
     case FN_PSCI_FEATURES: ret = features((uint32_t)a1); break;
     case FN_SYSTEM_RESET2:
-    case FN_SYSTEM_RESET2 | FN_64: ret = system_reset2(p, (uint32_t)a1); break;
+    case FN_SYSTEM_RESET2 | FN_64: ret = system_reset2(p, c, (uint32_t)a1); break;
     default: break;
     }
     c->x[0] = (uint64_t)ret;

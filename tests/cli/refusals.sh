@@ -71,6 +71,9 @@ says disk-twice 1 'disk.img' "$pipit" run --kernel Image --disk disk.img --disk 
 says unwritable-log 1 'no-folder/log' "$pipit" run --kernel Image --log no-folder/log
 says unwritable-dtb 1 'no-folder/dtb' "$pipit" run --kernel Image --dump-dtb no-folder/dtb
 says unwritable-pidfile 1 'no-folder/pid' "$pipit" run --kernel Image --net none --pidfile no-folder/pid
+says too-many-cpus 14 '9 CPUs' "$pipit" run --kernel Image --cpus 9
+says too-much-memory 15 'machine virt has room for 261120 MiB' "$pipit" run --kernel Image --memory 256G
+says qemu-too-many-cpus 1 '9 CPUs' "$pipit" qemu -kernel Image -smp 9
 says qemu-board 1 'machine raspi3b is not supported' ./qemu-system-aarch64 -M raspi3b -kernel Image
 says qemu-option 1 'option -xyz is not supported' ./qemu-system-aarch64 -M virt -xyz
 says qemu-kernel 1 'no kernel' ./qemu-system-aarch64 -M virt

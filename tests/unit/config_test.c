@@ -188,11 +188,14 @@ static void refusals(void)
     CHECK(refused("--kernel k --no-reboot=yes", "--no-reboot takes no value"));
     CHECK(refused("--kernel k --memory lots", "--memory lots"));
     CHECK(refused("--kernel k --memory 32M", "at least 64 MiB"));
-    CHECK(refused("--kernel k --memory 256G", "this board has room"));
+    CHECK(refused("--kernel k --memory 256G", "machine virt has room"));
+    CHECK_EQ(e.status, ERR_STATUS_MEMORY);
     CHECK(refused("--kernel k --memory 99999999999T", "is not a size"));
     CHECK(refused("--kernel k --memory 67108865B", "whole number of MiB"));
     CHECK(refused("--kernel k --cpus 0", "--cpus 0"));
-    CHECK(refused("--kernel k --cpus 9", "--cpus 9"));
+    CHECK(refused("--kernel k --cpus 9", "9 CPUs: the JIT runs from 1 to 8"));
+    CHECK_EQ(e.status, ERR_STATUS_CPUS);
+    CHECK(refused("--kernel k --cpus 4294967296", "--cpus 4294967296"));
     CHECK(refused("--kernel k --cpus 2x", "--cpus 2x"));
     CHECK(refused("--kernel k --cpu cortex-a75", "cortex-a75 is not known; did you mean cortex-a7"));
     CHECK(refused("--kernel k --cpu host", "only KVM"));

@@ -17,30 +17,26 @@ static struct arm64_cpu *list[NCPUS];
 static struct psci *psci;
 static unsigned offs, resets, hints;
 static _Atomic unsigned started[NCPUS];
-static unsigned stopped = NCPUS;
+static unsigned caller;
 
-static void system_off(void *opaque)
+static void system_off(void *opaque, unsigned i)
 {
     (void)opaque;
     offs++;
+    caller = i;
 }
 
-static void system_reset(void *opaque)
+static void system_reset(void *opaque, unsigned i)
 {
     (void)opaque;
     resets++;
+    caller = i;
 }
 
 static void cpu_on(void *opaque, unsigned i)
 {
     (void)opaque;
     started[i]++;
-}
-
-static void cpu_off(void *opaque, unsigned i)
-{
-    (void)opaque;
-    stopped = i;
 }
 
 static int hint(struct arm64_cpu *c, enum a64_hint h)
@@ -54,8 +50,7 @@ static const struct a64_ops ops = {.hint = hint};
 
 static void setup(void)
 {
-    static const struct psci_ops psci_ops = {
-        .system_off = system_off, .system_reset = system_reset, .cpu_on = cpu_on, .cpu_off = cpu_off};
+    static const struct psci_ops psci_ops = {.system_off = system_off, .system_reset = system_reset, .cpu_on = cpu_on};
 
     for (unsigned i = 0; i < NCPUS; i++) {
         arm64_cpu_init(&cpus[i], arm64_model_find("max"), i);
@@ -68,7 +63,7 @@ static void setup(void)
     for (unsigned i = 0; i < NCPUS; i++)
         cpus[i].psci = psci;
     offs = resets = hints = 0;
-    stopped = NCPUS;
+    caller = NCPUS;
 }
 
 static int64_t call_from(struct arm64_cpu *c, uint32_t fn, uint64_t a, uint64_t b, uint64_t d)
@@ -153,7 +148,6 @@ static void test_cpu_off(void)
     setup();
     CHECK_EQ(call(CPU_ON, 1, 0, 0), 0);
     call_from(&cpus[1], CPU_OFF, 0, 0, 0);
-    CHECK_EQ(stopped, 1);
     CHECK(atomic_load(&cpus[1].exit_request) & ARM64_EXIT_KICK);
     CHECK(!psci_cpu_is_on(psci, 1));
     /* its thread still runs: it looks on, and cannot be started yet */
@@ -175,10 +169,13 @@ static void test_system(void)
     setup();
     call(FN(8), 0, 0, 0);
     CHECK_EQ(offs, 1);
-    call(FN(9), 0, 0, 0);
+    CHECK_EQ(caller, 0);
+    call_from(&cpus[2], FN(9), 0, 0, 0);
     CHECK_EQ(resets, 1);
-    call(FN64(0x12), 0, 0, 0);
+    CHECK_EQ(caller, 2);
+    call_from(&cpus[3], FN64(0x12), 0, 0, 0);
     CHECK_EQ(resets, 2);
+    CHECK_EQ(caller, 3);
     CHECK_EQ(call(FN64(0x12), 1, 0, 0), -2);
     CHECK_EQ(call(FN64(0x12), 0x80000000, 0, 0), -1);
     CHECK_EQ(resets, 2);

@@ -6,20 +6,20 @@
 #define PIPIT_BASE_ERR_H
 
 /*
- * Causes that whoever started pipit may want to tell apart: the process's exit statuses, in the order of the man page.
- * 0, 1 and 2 are success, any other failure, and usage.
+ * Causes that whoever started pipit may want to tell apart: the process's exit statuses (tools/pipit.1). Beside them
+ * are 0, 1 and 2 for success, any other failure and usage, and 3 for a reset with --no-reboot.
  */
 enum err_status {
     ERR_STATUS_NONE = 0,
-    ERR_STATUS_KVM_ABSENT = 3,      /* no /dev/kvm */
-    ERR_STATUS_KVM_PERMISSION = 4,  /* /dev/kvm may not be opened by this user */
-    ERR_STATUS_KVM_CAPABILITY = 5,  /* KVM is there and lacks something */
-    ERR_STATUS_ACCEL_ARCH = 6,      /* no accelerator here runs guests of this architecture */
-    ERR_STATUS_CPUS = 7,            /* more vCPUs than allowed */
-    ERR_STATUS_MEMORY = 8,          /* RAM that does not fit: into the host, or the guest's software into it */
-    ERR_STATUS_KERNEL_32BIT = 9,    /* the kernel is for 32-bit processors */
-    ERR_STATUS_KERNEL_DAMAGED = 10, /* the kernel is truncated or damaged */
-    ERR_STATUS_KERNEL_ARCH = 11,    /* the kernel is of another architecture than the machine */
+    ERR_STATUS_KVM_ABSENT = 10,     /* no /dev/kvm */
+    ERR_STATUS_KVM_PERMISSION = 11, /* /dev/kvm may not be opened by this user */
+    ERR_STATUS_KVM_CAPABILITY = 12, /* KVM is there and lacks something */
+    ERR_STATUS_ACCEL_ARCH = 13,     /* no accelerator here runs guests of this architecture */
+    ERR_STATUS_CPUS = 14,           /* more vCPUs than allowed */
+    ERR_STATUS_MEMORY = 15,         /* RAM that does not fit: into the host, or the guest's software into it */
+    ERR_STATUS_KERNEL_32BIT = 16,   /* the kernel is for 32-bit processors */
+    ERR_STATUS_KERNEL_DAMAGED = 17, /* the kernel is truncated or damaged */
+    ERR_STATUS_KERNEL_ARCH = 18,    /* the kernel is of another architecture than the machine */
 };
 
 struct err {

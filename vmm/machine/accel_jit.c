@@ -1,242 +1,21 @@
 /*
- * The JIT as an accelerator: binds the JIT's memory and instruction operations to arch/arm64's translation, system
- * registers and exceptions, and to the machine's RAM and bus.
+ * The JIT as an accelerator: vCPUs, waiting, power states and what they are made of. What a running vCPU asks for is in
+ * accel_jit_cpu.c.
  *
- * A vCPU in WFI sleeps on its own condition; kick and the interrupt controller's calls wake it. irq_lines and
- * exit_request are looked at under the same lock that a waker takes, so no wake-up is lost.
+ * A vCPU that waits, in WFI or for CPU_ON, sleeps on its own condition. Whoever gives it a reason (irq_lines,
+ * exit_request, PSCI's state) sets that first and then signals under the vCPU's lock, so no wake-up is lost.
  */
 #include "vmm/machine/accel_jit.h"
 
-#include "jit/jit.h"
-
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
-struct accel_jit {
-    struct accel accel;
-    const struct accel_jit_config *cfg;
-    struct jit *jit;
-    struct jit_mem_ops mem_ops;
-};
-
-struct accel_jit_vcpu {
-    struct vcpu vcpu;
-    struct arm64_cpu *cpu;
-    pthread_mutex_t lock; /* leaf */
-    pthread_cond_t wake;
-};
-
-static struct accel_jit *accel_jit_of(struct vcpu *v)
-{
-    return container_of(v->accel, struct accel_jit, accel);
-}
-
-static struct accel_jit_vcpu *accel_jit_vcpu_of(struct vcpu *v)
-{
-    return container_of(v, struct accel_jit_vcpu, vcpu);
-}
-
-static const struct accel_jit_config *accel_jit_cfg(struct arm64_cpu *c)
-{
-    return accel_jit_of(c->machine)->cfg;
-}
-
-struct arm64_cpu *accel_jit_cpu(struct vcpu *v)
-{
-    return accel_jit_vcpu_of(v)->cpu;
-}
-
-/* ---- memory ---- */
-
-static int accel_jit_translate(struct arm64_cpu *c, uint64_t va, unsigned acc, unsigned el, struct jit_xlat *out)
-{
-    struct arm64_xlat x;
-    struct arm64_fault f;
-
-    if (arm64_walk(c, accel_jit_cfg(c)->mem, va, &x, &f)) {
-        arm64_abort(c, va, acc, f.fsc, false);
-        return A64_TRAPPED;
-    }
-    if (!arm64_permitted(c, &x, acc, el)) {
-        arm64_abort(c, va, acc, arm64_perm_fsc(&x), false);
-        return A64_TRAPPED;
-    }
-    *out = (struct jit_xlat){
-        .pa = x.pa, .page_bits = x.page_bits, .perm = x.perm, .ng = x.ng, .device = x.device, .asid = x.asid};
-    return 0;
-}
-
-static void accel_jit_align_fault(struct arm64_cpu *c, uint64_t va, bool write)
-{
-    arm64_abort(c, va, write ? ARM64_WRITE : ARM64_READ, ARM64_FSC_ALIGN, false);
-}
-
-static void accel_jit_fetch_abort(struct arm64_cpu *c, uint64_t va)
-{
-    arm64_abort(c, va, ARM64_FETCH, ARM64_FSC_EXTERNAL, false);
-}
-
-/* Unsupported exclusive or atomic access: fault status 0x35 (Arm ARM D17.2.37). */
-static void accel_jit_atomic_fault(struct arm64_cpu *c, uint64_t va)
-{
-    arm64_abort(c, va, ARM64_WRITE, 0x35, false);
-}
-
-static void accel_jit_pc_align(struct arm64_cpu *c)
-{
-    arm64_exception(c, ARM64_EC_PC_ALIGN, 0, c->pc);
-}
-
-static uint8_t *accel_jit_ram_page(void *opaque, uint64_t pa, atomic_uchar **flags)
-{
-    struct accel_jit *a = opaque;
-    const struct mem_region *r = mem_find(a->cfg->mem, GPA(pa), MEM_PAGE_SIZE);
-
-    if (!r)
-        return NULL;
-    *flags = &r->flags[(pa - r->base.v) >> MEM_PAGE_BITS];
-    return r->host + (pa - r->base.v);
-}
-
-static atomic_uchar *accel_jit_page_flags(void *opaque, const uint8_t *host)
-{
-    struct accel_jit *a = opaque;
-    const struct mem *m = a->cfg->mem;
-
-    for (unsigned i = 0; i < m->nregions; i++) {
-        const struct mem_region *r = &m->region[i];
-        if (host >= r->host && (uint64_t)(host - r->host) < r->size)
-            return &r->flags[(uint64_t)(host - r->host) >> MEM_PAGE_BITS];
-    }
-    abort(); /* the JIT only asks for what accel_jit_ram_page gave it */
-}
-
-static int accel_jit_mmio_read(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t *val)
-{
-    if (!bus_read(accel_jit_cfg(c)->bus, c->index, GPA(pa), size, val))
-        return 0;
-    arm64_abort(c, va, ARM64_READ, ARM64_FSC_EXTERNAL, false);
-    return A64_TRAPPED;
-}
-
-static int accel_jit_mmio_write(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t val)
-{
-    if (!bus_write(accel_jit_cfg(c)->bus, c->index, GPA(pa), size, val))
-        return 0;
-    arm64_abort(c, va, ARM64_WRITE, ARM64_FSC_EXTERNAL, false);
-    return A64_TRAPPED;
-}
-
-static void accel_jit_invalidate(void *opaque, gpa_t a, uint64_t len)
-{
-    struct accel_jit *aj = opaque;
-    const struct mem_region *r = mem_find(aj->cfg->mem, a, len);
-
-    if (r)
-        jit_invalidate(aj->jit, r->host + (a.v - r->base.v), len);
-}
-
-/* ---- hooks of arch/arm64 ---- */
-
-static void accel_jit_tlbi(struct arm64_cpu *c, const struct arm64_tlbi *op)
-{
-    static const uint8_t kind[] = {[ARM64_TLBI_ALL] = JIT_FLUSH_ALL,
-                                   [ARM64_TLBI_ASID] = JIT_FLUSH_ASID,
-                                   [ARM64_TLBI_VA] = JIT_FLUSH_VA,
-                                   [ARM64_TLBI_VAA] = JIT_FLUSH_VAA};
-    struct jit_tlbi_request r = {.kind = kind[op->kind], .asid = op->asid, .va = op->va, .pages = op->pages};
-    jit_tlbi(c, &r, op->broadcast);
-}
-
-/*
- * Stores to translated code are noticed when they are made, but for one that raced with the translation on another
- * vCPU or that shares a TLB probe with an earlier one: the architecture has the guest say IC for those. The address was
- * found to be mapped by the caller.
- */
-static void accel_jit_icache(struct arm64_cpu *c, uint64_t va, uint64_t len)
-{
-    struct mem *m = accel_jit_cfg(c)->mem;
-    struct arm64_xlat x;
-    struct arm64_fault f;
-
-    if (!len) {
-        jit_flush(c);
-    } else if (!arm64_walk(c, m, va, &x, &f)) {
-        const struct mem_region *r = mem_find(m, GPA(x.pa), len);
-        if (r && (atomic_load(&r->flags[(x.pa - r->base.v) >> MEM_PAGE_BITS]) & MEM_PAGE_CODE))
-            jit_invalidate(accel_jit_of(c->machine)->jit, r->host + (x.pa - r->base.v), len);
-    }
-}
-
-static int accel_jit_dcache_check(struct arm64_cpu *c, uint64_t va, bool write)
-{
-    struct arm64_xlat x;
-    struct arm64_fault f;
-    enum arm64_access acc = write ? ARM64_WRITE : ARM64_READ;
-
-    if (arm64_walk(c, accel_jit_cfg(c)->mem, va, &x, &f)) {
-        arm64_abort(c, va, acc, f.fsc, true);
-        return A64_TRAPPED;
-    }
-    if (!arm64_permitted(c, &x, acc, c->el)) {
-        arm64_abort(c, va, acc, arm64_perm_fsc(&x), true);
-        return A64_TRAPPED;
-    }
-    return 0;
-}
-
-static const struct arm64_hooks accel_jit_hooks = {
-    .tlbi = accel_jit_tlbi,
-    .context_changed = jit_context_changed,
-    .icache_invalidate = accel_jit_icache,
-    .dcache_check = accel_jit_dcache_check,
-    .fpcr_changed = jit_fpcr_changed,
-    .fpsr_sync = jit_fpsr_sync,
-    .fpsr_changed = jit_fpsr_changed,
-};
-
-/* ---- instruction operations ---- */
-
-/* ERET clears the local monitor (Arm ARM B2.9.4). */
-static void accel_jit_eret(struct arm64_cpu *c)
-{
-    c->ops->clear_excl(c);
-    arm64_eret(c);
-}
-
-/* SCTLR_EL1.nTWI and nTWE: EL0 may wait, or traps. */
-static int accel_jit_hint(struct arm64_cpu *c, enum a64_hint h)
-{
-    uint64_t allow = h == A64_HINT_WFI ? BIT64(16) : h == A64_HINT_WFE ? BIT64(18) : 0;
-
-    if (allow && c->el == 0 && !(c->sys.sctlr_el1 & allow) && !(h == A64_HINT_WFE && c->event)) {
-        arm64_exception(c, ARM64_EC_WFX, 0x1e00000u | (h == A64_HINT_WFE), 0);
-        return A64_TRAPPED;
-    }
-    return jit_hint(c, h);
-}
-
-static int accel_jit_call(struct arm64_cpu *c, enum a64_call kind, uint32_t imm16)
-{
-    return arm64_call(c, kind, imm16);
-}
-
-static struct a64_ops accel_jit_ops = {
-    .sysreg_read = arm64_sysreg_read,
-    .sysreg_write = arm64_sysreg_write,
-    .pstate_write = arm64_pstate_write,
-    .undef = arm64_undef,
-    .exception = arm64_exception,
-    .call = accel_jit_call,
-    .eret = accel_jit_eret,
-    .hint = accel_jit_hint,
-    .fp_access = arm64_fp_access,
-};
+#include "vmm/machine/accel_jit_int.h"
 
 /* ---- waiting ---- */
 
-static void accel_jit_wait(struct arm64_cpu *c)
+void accel_jit_wait(struct arm64_cpu *c)
 {
     struct accel_jit_vcpu *v = accel_jit_vcpu_of(c->machine);
 
@@ -246,17 +25,70 @@ static void accel_jit_wait(struct arm64_cpu *c)
     pthread_mutex_unlock(&v->lock);
 }
 
-static void accel_jit_kick(struct vcpu *vcpu)
+static void accel_jit_wake(struct accel_jit_vcpu *v)
 {
-    struct accel_jit_vcpu *v = accel_jit_vcpu_of(vcpu);
-
-    atomic_fetch_or(&v->cpu->exit_request, ARM64_EXIT_KICK);
     pthread_mutex_lock(&v->lock);
     pthread_cond_signal(&v->wake);
     pthread_mutex_unlock(&v->lock);
 }
 
-/* ---- accelerator ---- */
+static void accel_jit_kick(struct vcpu *vcpu)
+{
+    struct accel_jit_vcpu *v = accel_jit_vcpu_of(vcpu);
+
+    atomic_fetch_or(&v->cpu->exit_request, ARM64_EXIT_KICK);
+    accel_jit_wake(v);
+}
+
+/* The GIC has set irq_lines and exit_request, which is all that a vCPU in generated code looks at. */
+static void accel_jit_irq(void *opaque, unsigned index)
+{
+    struct accel_jit *a = opaque;
+
+    accel_jit_wake(a->vcpu[index]);
+}
+
+/* ---- power ---- */
+
+/* On the thread of vCPU `index`, which PSCI makes leave the JIT. */
+static void accel_jit_system_off(void *opaque, unsigned index)
+{
+    struct accel_jit *a = opaque;
+
+    a->vcpu[index]->exit = VCPU_EXIT_POWEROFF;
+}
+
+static void accel_jit_system_reset(void *opaque, unsigned index)
+{
+    struct accel_jit *a = opaque;
+
+    a->vcpu[index]->exit = VCPU_EXIT_RESET;
+}
+
+static void accel_jit_cpu_on(void *opaque, unsigned index)
+{
+    struct accel_jit *a = opaque;
+
+    accel_jit_wake(a->vcpu[index]);
+}
+
+/* Waits until the guest has turned the vCPU on; false where it was kicked first. */
+static bool accel_jit_wait_on(struct accel_jit *a, struct accel_jit_vcpu *v)
+{
+    bool on;
+
+    /* From here on CPU_ON may reset it. */
+    psci_cpu_parked(a->psci, v->vcpu.index);
+    pthread_mutex_lock(&v->lock);
+    while (!(on = psci_cpu_is_on(a->psci, v->vcpu.index)) && !(atomic_load(&v->cpu->exit_request) & ARM64_EXIT_KICK))
+        pthread_cond_wait(&v->wake, &v->lock);
+    pthread_mutex_unlock(&v->lock);
+    if (!on)
+        atomic_fetch_and(&v->cpu->exit_request, ~(uint32_t)ARM64_EXIT_KICK);
+    return on;
+}
+
+/* ---- vCPUs ---- */
 
 static int accel_jit_vcpu_create(struct accel *accel, unsigned index, struct vcpu **out, struct err *e)
 {
@@ -270,59 +102,84 @@ static int accel_jit_vcpu_create(struct accel *accel, unsigned index, struct vcp
     v->vcpu = (struct vcpu){.accel = accel, .index = index};
     pthread_mutex_init(&v->lock, NULL);
     pthread_cond_init(&v->wake, NULL);
-    v->cpu->ops = &accel_jit_ops;
-    arm64_cpu_init(v->cpu, a->cfg->model, index);
-    v->cpu->ops = &accel_jit_ops;
+    v->cpu->ops = accel_jit_ops();
+    arm64_cpu_init(v->cpu, a->cfg.model, index);
+    v->cpu->ops = accel_jit_ops();
     v->cpu->machine = &v->vcpu;
-    v->cpu->mem = a->cfg->mem;
+    v->cpu->mem = a->cfg.mem;
+    a->vcpu[index] = v;
+    a->cpu[index] = v->cpu;
     *out = &v->vcpu;
     return 0;
 }
 
+/* Undoes accel_jit_complete. What it made knows all vCPUs, so it goes before the first of them does. */
+static void accel_jit_take_apart(struct accel_jit *a)
+{
+    psci_destroy(a->psci);
+    a->psci = NULL;
+    for (unsigned i = 0; i < a->cfg.ncpus; i++)
+        if (a->vcpu[i]) {
+            arm64_timer_destroy(a->vcpu[i]->timer);
+            a->vcpu[i]->timer = NULL;
+        }
+    if (a->gic)
+        gic_destroy(a->gic);
+    a->gic = NULL;
+}
+
 static void accel_jit_vcpu_destroy(struct vcpu *vcpu)
 {
+    struct accel_jit *a = accel_jit_of(vcpu);
     struct accel_jit_vcpu *v = accel_jit_vcpu_of(vcpu);
 
+    accel_jit_take_apart(a);
+    a->vcpu[vcpu->index] = NULL;
     jit_vcpu_destroy(v->cpu);
     pthread_cond_destroy(&v->wake);
     pthread_mutex_destroy(&v->lock);
     free(v);
 }
 
-static void accel_jit_vcpu_reset(struct vcpu *vcpu)
+static int accel_jit_vcpu_reset(struct vcpu *vcpu, struct err *e)
 {
-    struct arm64_cpu *c = accel_jit_cpu(vcpu);
+    struct accel_jit_vcpu *v = accel_jit_vcpu_of(vcpu);
 
-    arm64_cpu_reset(c);
-    jit_reset(c);
+    (void)e;
+    v->exit = VCPU_EXIT_KICK;
+    arm64_timer_reset(v->timer);
+    arm64_cpu_reset(v->cpu);
+    jit_reset(v->cpu);
+    return 0;
 }
 
-static void accel_jit_set_entry(struct vcpu *vcpu, uint64_t pc, uint64_t x0)
+static int accel_jit_set_entry(struct vcpu *vcpu, const struct vcpu_entry *entry, struct err *e)
 {
-    struct arm64_cpu *c = accel_jit_cpu(vcpu);
+    struct arm64_cpu *c = accel_jit_vcpu_of(vcpu)->cpu;
 
-    c->pc = pc;
-    c->x[0] = x0;
+    (void)e;
+    c->pc = entry->pc;
+    c->x[0] = entry->arg;
+    return 0;
 }
 
 static enum vcpu_exit accel_jit_vcpu_run(struct vcpu *vcpu)
 {
-    jit_run(accel_jit_cpu(vcpu));
-    return VCPU_EXIT_KICK;
-}
+    struct accel_jit *a = accel_jit_of(vcpu);
+    struct accel_jit_vcpu *v = accel_jit_vcpu_of(vcpu);
+    enum vcpu_exit exit;
 
-static void accel_jit_destroy(struct accel *accel)
-{
-    struct accel_jit *a = container_of(accel, struct accel_jit, accel);
-
-    a->cfg->mem->invalidate = NULL;
-    jit_destroy(a->jit);
-    free(a);
+    if (!psci_cpu_is_on(a->psci, vcpu->index) && !accel_jit_wait_on(a, v))
+        return VCPU_EXIT_KICK;
+    jit_run(v->cpu);
+    exit = v->exit;
+    v->exit = VCPU_EXIT_KICK;
+    return exit;
 }
 
 static int accel_jit_get_reg(struct vcpu *vcpu, unsigned reg, void *buf, size_t len)
 {
-    struct arm64_cpu *c = accel_jit_cpu(vcpu);
+    struct arm64_cpu *c = accel_jit_vcpu_of(vcpu)->cpu;
     uint64_t v;
 
     if (reg > 33)
@@ -336,7 +193,7 @@ static int accel_jit_get_reg(struct vcpu *vcpu, unsigned reg, void *buf, size_t 
 
 static int accel_jit_set_reg(struct vcpu *vcpu, unsigned reg, const void *buf, size_t len)
 {
-    struct arm64_cpu *c = accel_jit_cpu(vcpu);
+    struct arm64_cpu *c = accel_jit_vcpu_of(vcpu)->cpu;
     uint64_t v;
 
     if (reg > 33)
@@ -353,15 +210,111 @@ static int accel_jit_set_reg(struct vcpu *vcpu, unsigned reg, const void *buf, s
     return 0;
 }
 
+/* ---- the machine's share ---- */
+
+static int accel_jit_create_gic(struct accel_jit *a, struct err *e)
+{
+    const struct gic_config g = {
+        .version = a->cfg.gic_version,
+        .ncpus = a->cfg.ncpus,
+        .nspis = a->cfg.gic_nspis,
+        .cpus = a->cpu,
+        .kick = accel_jit_irq,
+        .opaque = a,
+    };
+    int r = gic_create(&a->gic, &g);
+
+    if (r == 0)
+        r = gic_attach(a->gic, a->cfg.bus, a->cfg.gic_dist, a->cfg.gic_redist);
+    return r < 0 ? err_set(e, -r, "the interrupt controller cannot be made: %s", strerror(-r)) : 0;
+}
+
+static int accel_jit_create_timers(struct accel_jit *a, struct err *e)
+{
+    for (unsigned i = 0; i < a->cfg.ncpus; i++) {
+        struct accel_jit_vcpu *v = a->vcpu[i];
+        int r = arm64_timer_create(&v->timer, v->cpu, a->cfg.clock, a->cfg.loop,
+                                   gic_ppi_line(a->gic, i, a->cfg.ppi_timer_virt),
+                                   gic_ppi_line(a->gic, i, a->cfg.ppi_timer_phys));
+
+        if (r < 0)
+            return err_set(e, -r, "the timer of vCPU %u cannot be made: %s", i, strerror(-r));
+    }
+    return 0;
+}
+
+static int accel_jit_complete(struct accel *accel, struct err *e)
+{
+    struct accel_jit *a = container_of(accel, struct accel_jit, accel);
+    const struct psci_ops ops = {
+        .system_off = accel_jit_system_off,
+        .system_reset = accel_jit_system_reset,
+        .cpu_on = accel_jit_cpu_on,
+        .opaque = a,
+    };
+    int r = accel_jit_create_gic(a, e);
+
+    if (r == 0)
+        r = accel_jit_create_timers(a, e);
+    if (r < 0)
+        return r;
+    r = psci_create(&a->psci, a->cpu, a->cfg.ncpus, &ops);
+    return r < 0 ? err_set(e, -r, "PSCI cannot be made: %s", strerror(-r)) : 0;
+}
+
+static int accel_jit_reset(struct accel *accel, struct err *e)
+{
+    struct accel_jit *a = container_of(accel, struct accel_jit, accel);
+
+    (void)e;
+    gic_reset(a->gic);
+    psci_reset(a->psci);
+    return 0;
+}
+
+/* The GIC takes levels; what a device on an edge triggered line does is a level too. */
+static int accel_jit_irq_line(struct accel *accel, unsigned num, bool edge, struct irq_line *out, struct err *e)
+{
+    struct accel_jit *a = container_of(accel, struct accel_jit, accel);
+
+    (void)edge;
+    if (num >= a->cfg.gic_nspis)
+        return err_set(e, EINVAL, "the interrupt controller has no SPI %u", num);
+    *out = gic_spi_line(a->gic, num);
+    return 0;
+}
+
+/* The machine's clock stood still; the host's timers did not. */
+static void accel_jit_resume(struct accel *accel)
+{
+    struct accel_jit *a = container_of(accel, struct accel_jit, accel);
+
+    for (unsigned i = 0; i < a->cfg.ncpus; i++)
+        arm64_timer_resync(a->vcpu[i]->timer);
+}
+
+static void accel_jit_destroy(struct accel *accel)
+{
+    struct accel_jit *a = container_of(accel, struct accel_jit, accel);
+
+    a->cfg.mem->invalidate = NULL;
+    jit_destroy(a->jit);
+    free(a);
+}
+
 static const struct accel_ops accel_jit_accel_ops = {
     .name = "jit",
     .destroy = accel_jit_destroy,
     .vcpu_create = accel_jit_vcpu_create,
     .vcpu_destroy = accel_jit_vcpu_destroy,
+    .complete = accel_jit_complete,
+    .reset = accel_jit_reset,
     .vcpu_reset = accel_jit_vcpu_reset,
     .vcpu_set_entry = accel_jit_set_entry,
     .vcpu_run = accel_jit_vcpu_run,
     .vcpu_kick = accel_jit_kick,
+    .irq_line = accel_jit_irq_line,
+    .resume = accel_jit_resume,
     .get_reg = accel_jit_get_reg,
     .set_reg = accel_jit_set_reg,
 };
@@ -375,32 +328,15 @@ int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, str
     if (!a)
         return err_set(e, ENOMEM, "out of memory");
     a->accel.ops = &accel_jit_accel_ops;
-    a->cfg = cfg;
-    a->mem_ops = (struct jit_mem_ops){
-        .translate = accel_jit_translate,
-        .align_fault = accel_jit_align_fault,
-        .ram_page = accel_jit_ram_page,
-        .page_flags = accel_jit_page_flags,
-        .mmio_read = accel_jit_mmio_read,
-        .mmio_write = accel_jit_mmio_write,
-        .fetch_abort = accel_jit_fetch_abort,
-        .atomic_fault = accel_jit_atomic_fault,
-        .pc_align_fault = accel_jit_pc_align,
-        .take_interrupt = arm64_take_interrupt,
-        .wait = accel_jit_wait,
-        .sysreg_plain = arm64_sysreg_plain,
-        .opaque = a,
-    };
+    a->cfg = *cfg;
+    accel_jit_bind(a);
     jc = (struct jit_config){.tier = cfg->interp ? JIT_INTERP : JIT_TIER1, .mem = &a->mem_ops};
     ret = jit_create(&a->jit, &jc, e);
     if (ret) {
+        cfg->mem->invalidate = NULL;
         free(a);
         return ret;
     }
-    jit_fill_ops(&accel_jit_ops);
-    arm64_set_hooks(&accel_jit_hooks);
-    cfg->mem->invalidate = accel_jit_invalidate;
-    cfg->mem->invalidate_opaque = a;
     *out = &a->accel;
     return 0;
 }

@@ -1,4 +1,7 @@
-/* The JIT as an accelerator: vCPUs of one machine on top of jit/ and arch/arm64. */
+/*
+ * The JIT as an accelerator for arm64 guests: vCPUs on top of jit/ and arch/arm64, with the GIC, the generic timers and
+ * PSCI of arch/arm64 behind it, as KVM has its own.
+ */
 #ifndef PIPIT_MACHINE_ACCEL_JIT_H
 #define PIPIT_MACHINE_ACCEL_JIT_H
 
@@ -14,32 +17,30 @@
 #include "vmm/core/mem.h"
 #include "vmm/core/vcpu.h"
 
-/* Lives as long as the accelerator. */
+#define ACCEL_JIT_MAX_CPUS 8
+
 struct accel_jit_config {
-    unsigned ncpus;
+    unsigned ncpus; /* at most ACCEL_JIT_MAX_CPUS */
     const struct arm64_model *model;
     bool interp; /* the interpreter alone */
     struct mem *mem;
-    struct bus *bus;
+    struct bus *bus; /* takes the GIC's registers */
     struct clock *clock;
     struct loop *loop;
-    struct gic *gic; /* made by the board once the vCPUs are there, and set before the first of them runs */
+    unsigned gic_version;
+    unsigned gic_nspis;
+    gpa_t gic_dist, gic_redist; /* version 2: the CPU interface in gic_redist */
+    unsigned ppi_timer_virt, ppi_timer_phys;
 };
 
 #ifdef HAVE_JIT
 int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, struct err *e);
-/* The architectural state of a vCPU made by this accelerator. */
-struct arm64_cpu *accel_jit_cpu(struct vcpu *v);
 #else
 static inline int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, struct err *e)
 {
-    (void)out, (void)cfg;
-    return err_set(e, ENOTSUP, "this pipit has no JIT");
-}
-static inline struct arm64_cpu *accel_jit_cpu(struct vcpu *v)
-{
-    (void)v;
-    return NULL;
+    (void)out;
+    (void)cfg;
+    return err_set_status(e, ERR_STATUS_ACCEL_ARCH, ENOTSUP, "this pipit is built without the JIT");
 }
 #endif
 

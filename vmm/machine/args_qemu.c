@@ -260,14 +260,11 @@ static int set_smp(struct qemu_args *a, const char *v, struct err *e)
 
         if ((r = smp_number(&o, levels[i], &n, e)) < 0)
             goto out;
-        product *= n;
+        product = MIN(product * n, UINT64_C(1) << 20); /* more than any machine has; does not wrap */
     }
     if (!cpus)
         cpus = product;
-    if (cpus > VM_MAX_CPUS)
-        r = err_set(e, EINVAL, "-smp %s: %llu CPUs; this machine has at most %d", v, (unsigned long long)cpus,
-                    VM_MAX_CPUS);
-    else if (product > 1 && product != cpus)
+    if (product > 1 && product != cpus)
         r = err_set(e, EINVAL, "-smp %s: sockets, cores and threads make %llu CPUs, not %llu", v,
                     (unsigned long long)product, (unsigned long long)cpus);
     else if (max && max != cpus)
@@ -619,6 +616,7 @@ int args_qemu(struct vm_config *c, int argc, char **argv, struct err *e)
     c->gic_version = 2;
     c->status_reset = 0;
     c->status_signals = false;
+    c->status_causes = false;
 
     r = parse_pass(a, argc, argv, true, e);
     if (r < 0)

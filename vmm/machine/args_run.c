@@ -90,8 +90,8 @@ static int set_cpus(struct run_args *a, const char *v, struct err *e)
 {
     uint64_t n;
 
-    if (text_to_u64(v, &n) < 0 || n < 1 || n > VM_MAX_CPUS)
-        return err_set(e, EINVAL, "--cpus %s is not a number from 1 to %d", v, VM_MAX_CPUS);
+    if (text_to_u64(v, &n) < 0 || n < 1 || n > UINT32_MAX)
+        return err_set(e, EINVAL, "--cpus %s is not a number from 1 on", v);
     a->c->cpus = (unsigned)n;
     return 0;
 }

@@ -8,10 +8,6 @@
 
 #include <stdint.h>
 
-#include "vmm/base/err.h"
-
-struct machine;
-
 enum virt_range {
     VIRT_FLASH,
     VIRT_GIC_DIST,
@@ -39,7 +35,9 @@ struct virt_map {
 };
 extern const struct virt_map virt_map[VIRT_RANGES];
 
+#define VIRT_SLOTS 32
 #define VIRT_VIRTIO_STRIDE 0x200
+#define VIRT_MEMORY_MAX (UINT64_C(255) << 30) /* RAM ends at 256 GiB */
 
 /* Shared peripheral interrupts: SPI 0 is INTID 32. */
 #define VIRT_SPI_UART 1
@@ -50,18 +48,5 @@ extern const struct virt_map virt_map[VIRT_RANGES];
 /* PPIs of the generic timer. */
 #define VIRT_PPI_TIMER_VIRT 27
 #define VIRT_PPI_TIMER_PHYS 30
-
-/* Attaches every device of the board to the machine's bus. */
-int virt_attach_devices(struct machine *m, struct err *e);
-
-/*
- * Loads kernel and initrd into RAM and puts the device tree beside them; m->boot says where. Called once, before
- * anything is sandboxed.
- */
-int virt_load(struct machine *m, struct err *e);
-/* Writes what virt_load placed into RAM again, with fresh seeds in the device tree. */
-int virt_reload(struct machine *m, struct err *e);
-/* Keeps copies of kernel and initrd for virt_reload: no file can be opened once the threads are sandboxed. */
-int virt_keep_images(struct machine *m, struct err *e);
 
 #endif

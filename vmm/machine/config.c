@@ -11,8 +11,9 @@
 #include "vmm/base/log.h"
 #include "vmm/base/options.h"
 #include "vmm/base/util.h"
+#include "vmm/machine/accel_jit.h"
+#include "vmm/machine/board.h"
 
-#define CMDLINE_MAX 2047  /* COMMAND_LINE_SIZE of arm64 Linux, less the NUL */
 #define BLK_SERIAL_MAX 20 /* virtio 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID */
 
 void config_init(struct vm_config *c)
@@ -29,6 +30,7 @@ void config_init(struct vm_config *c)
     c->log_level = LOG_INFO;
     c->status_reset = 3;
     c->status_signals = true;
+    c->status_causes = true;
     c->cmdline = config_str(c, "");
 }
 
@@ -90,7 +92,7 @@ int config_add_chardev(struct vm_config *c, enum vm_chardev_kind kind, struct er
 int config_add_device(struct vm_config *c, enum vm_device_kind kind, unsigned index, struct err *e)
 {
     if (c->ndevices == VM_MAX_SLOTS)
-        return err_set(e, ENOSPC, "the board has room for %d virtio devices", VM_MAX_SLOTS);
+        return err_set(e, ENOSPC, "there is room for %d virtio devices", VM_MAX_SLOTS);
     c->device[c->ndevices] = (struct vm_device){.kind = kind, .index = index, .slot = -1};
     return (int)c->ndevices++;
 }
@@ -259,13 +261,28 @@ static int validate_accel(struct vm_config *c, struct err *e)
                    config_accel_refusal(order[n - 1]));
 }
 
+/* What KVM allows the host's kernel says, when it is asked. */
+static int validate_cpus(const struct vm_config *c, const struct board_ops *board, struct err *e)
+{
+    unsigned most = board->max_cpus(c);
+
+    if (c->cpus < 1)
+        return err_set(e, EINVAL, "no CPUs: a guest has at least 1");
+    if (c->accel == VM_ACCEL_JIT && c->cpus > ACCEL_JIT_MAX_CPUS)
+        return err_set_status(e, ERR_STATUS_CPUS, EINVAL, "%u CPUs: the JIT runs from 1 to %d", c->cpus,
+                              ACCEL_JIT_MAX_CPUS);
+    if (c->cpus > most)
+        return err_set_status(e, ERR_STATUS_CPUS, EINVAL, "%u CPUs: machine %s has from 1 to %u%s", c->cpus,
+                              board->name, most,
+                              board->arch == VM_ARCH_ARM64 && c->gic_version == 2 ? " with GIC version 2" : "");
+    return 0;
+}
+
 static int validate_cpu(const struct vm_config *c, struct err *e)
 {
     const char *names[32], *near;
     unsigned n = 0;
 
-    if (c->cpus < 1 || c->cpus > VM_MAX_CPUS)
-        return err_set(e, EINVAL, "%u CPUs: a guest has from 1 to %d", c->cpus, VM_MAX_CPUS);
     if (arm64_model_find(c->cpu))
         return 0;
     if (!strcmp(c->cpu, "host"))
@@ -280,14 +297,15 @@ static int validate_cpu(const struct vm_config *c, struct err *e)
                    near ? "; did you mean " : "", near ? near : "");
 }
 
-static int validate_memory(const struct vm_config *c, struct err *e)
+static int validate_memory(const struct vm_config *c, const struct board_ops *board, struct err *e)
 {
     if (c->memory < VM_MEMORY_MIN)
         return err_set(e, EINVAL, "%llu MiB of memory: a guest needs at least %llu MiB",
                        (unsigned long long)(c->memory >> 20), (unsigned long long)(VM_MEMORY_MIN >> 20));
-    if (c->memory > VM_MEMORY_MAX)
-        return err_set(e, EINVAL, "%llu MiB of memory: this board has room for %llu MiB",
-                       (unsigned long long)(c->memory >> 20), (unsigned long long)(VM_MEMORY_MAX >> 20));
+    if (c->memory > board->memory_max)
+        return err_set_status(e, ERR_STATUS_MEMORY, EINVAL, "%llu MiB of memory: machine %s has room for %llu MiB",
+                              (unsigned long long)(c->memory >> 20), board->name,
+                              (unsigned long long)(board->memory_max >> 20));
     if (c->memory % MIB(1))
         return err_set(e, EINVAL, "%llu bytes of memory: give a whole number of MiB", (unsigned long long)c->memory);
     return 0;
@@ -345,18 +363,22 @@ static int validate_nets(const struct vm_config *c, struct err *e)
     return 0;
 }
 
-static int validate_slots(struct vm_config *c, struct err *e)
+static int validate_slots(struct vm_config *c, const struct board_ops *board, struct err *e)
 {
     bool taken[VM_MAX_SLOTS] = {false};
     unsigned next = 0;
 
+    if (c->ndevices > board->nslots)
+        return err_set(e, ENOSPC, "%u virtio devices: machine %s has room for %u", c->ndevices, board->name,
+                       board->nslots);
     for (unsigned i = 0; i < c->ndevices; i++) {
         int s = c->device[i].slot;
 
         if (s < 0)
             continue;
-        if (s >= VM_MAX_SLOTS)
-            return err_set(e, EINVAL, "virtio slot %d: the board has slots 0 to %d", s, VM_MAX_SLOTS - 1);
+        if (s >= (int)board->nslots)
+            return err_set(e, EINVAL, "virtio slot %d: machine %s has slots 0 to %u", s, board->name,
+                           board->nslots - 1);
         if (taken[s])
             return err_set(e, EINVAL, "virtio slot %d is given to two devices", s);
         taken[s] = true;
@@ -372,8 +394,16 @@ static int validate_slots(struct vm_config *c, struct err *e)
     return 0;
 }
 
+const struct board_ops *board_find(enum vm_machine machine)
+{
+    static const struct board_ops *const boards[] = {[VM_MACHINE_VIRT] = &virt_board};
+
+    return boards[machine];
+}
+
 int config_validate(struct vm_config *c, struct err *e)
 {
+    const struct board_ops *board = board_find(c->machine);
     int r;
 
     if (!c->kernel && !c->dump_dtb)
@@ -382,13 +412,13 @@ int config_validate(struct vm_config *c, struct err *e)
         return err_set(e, EINVAL, "an initrd without a kernel is of no use");
     if (c->gic_version != 2 && c->gic_version != 3)
         return err_set(e, EINVAL, "GIC version %u: 2 and 3 are there", c->gic_version);
-    if (strlen(c->cmdline) > CMDLINE_MAX)
-        return err_set(e, EINVAL, "the kernel command line has %zu characters; arm64 Linux takes %d",
-                       strlen(c->cmdline), CMDLINE_MAX);
-    if ((r = validate_accel(c, e)) < 0 || (r = validate_cpu(c, e)) < 0 || (r = validate_memory(c, e)) < 0 ||
-        (r = validate_disks(c, e)) < 0 || (r = validate_chardevs(c, e)) < 0)
+    if (strlen(c->cmdline) > board->cmdline_max)
+        return err_set(e, EINVAL, "the kernel command line has %zu characters; on machine %s Linux takes %u",
+                       strlen(c->cmdline), board->name, board->cmdline_max);
+    if ((r = validate_accel(c, e)) < 0 || (r = validate_cpus(c, board, e)) < 0 || (r = validate_cpu(c, e)) < 0 ||
+        (r = validate_memory(c, board, e)) < 0 || (r = validate_disks(c, e)) < 0 || (r = validate_chardevs(c, e)) < 0)
         return r;
     validate_macs(c);
     r = validate_nets(c, e);
-    return r < 0 ? r : validate_slots(c, e);
+    return r < 0 ? r : validate_slots(c, board, e);
 }

@@ -14,13 +14,13 @@
 #include "devices/net/net.h"
 #include "vmm/base/err.h"
 
-#define VM_MAX_CPUS 8
-#define VM_MAX_SLOTS 32 /* virtio-mmio slots of the board */
+#define VM_MAX_SLOTS 32 /* virtio-mmio slots of any board */
 #define VM_MAX_FWD 64   /* published ports of one network */
 #define VM_MAX_CHARDEVS 8
 #define VM_MEMORY_MIN (UINT64_C(64) << 20)
-#define VM_MEMORY_MAX (UINT64_C(255) << 30) /* the board's map ends RAM at 256 GiB */
 
+enum vm_arch { VM_ARCH_ARM64, VM_ARCH_X86 };
+enum vm_machine { VM_MACHINE_VIRT };
 enum vm_accel { VM_ACCEL_JIT, VM_ACCEL_KVM };
 enum vm_tier { VM_TIER_INTERP, VM_TIER_1 };
 enum vm_block_engine { VM_BLOCK_AUTO, VM_BLOCK_IO_URING, VM_BLOCK_THREADS };
@@ -61,6 +61,7 @@ struct vm_device {
 
 struct vm_config {
     const char *name;
+    enum vm_machine machine;
     const char *kernel, *initrd; /* initrd may be NULL */
     bool kernel_flat;            /* load the file as it is, whatever it holds */
     char *cmdline;
@@ -95,6 +96,7 @@ struct vm_config {
     /* What the exit status is where the two command lines differ. */
     int status_reset;    /* guest reset with no_reboot */
     bool status_signals; /* 128 + signal number; otherwise 0 */
+    bool status_causes;  /* enum err_status where a cause has one; otherwise 1 */
 
     char **owned;
     unsigned nowned;

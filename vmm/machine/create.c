@@ -5,13 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
-#include "vmm/machine/arm64_virt.h"
 #include "vmm/machine/fatal.h"
 #include "vmm/machine/machine.h"
 #include "vmm/service/sandbox.h"
@@ -75,80 +73,33 @@ static int create_memory(struct machine *m, struct err *e)
     r = mem_create(&m->mem);
     if (r < 0)
         return err_set(e, -r, "out of memory");
-    return mem_add_ram(m->mem, GPA(virt_map[VIRT_RAM].base), m->cfg->memory, &opt, e);
+    return m->board->add_ram(m, &opt, e);
 }
 
-/* ---- processors and interrupts ---- */
-
-static void kick_vcpu(void *opaque, unsigned cpu)
-{
-    struct machine *m = opaque;
-
-    m->accel->ops->vcpu_kick(m->vcpu[cpu]);
-}
-
-static int create_accel(struct machine *m, struct err *e)
-{
-    m->jit = (struct accel_jit_config){
-        .ncpus = m->cfg->cpus,
-        .model = m->model,
-        .interp = m->cfg->tier == VM_TIER_INTERP,
-        .mem = m->mem,
-        .bus = m->bus,
-        .clock = &m->clock,
-        .loop = m->loop,
-    };
-    return accel_jit_create(&m->accel, &m->jit, e);
-}
+/* ---- processors ---- */
 
 static int create_vcpus(struct machine *m, struct err *e)
 {
+    const struct accel_ops *ops = m->accel->ops;
+
+    m->vcpu = calloc(m->cfg->cpus, sizeof(struct vcpu *));
+    if (!m->vcpu)
+        return err_set(e, ENOMEM, "out of memory");
     for (unsigned i = 0; i < m->cfg->cpus; i++) {
-        int r = m->accel->ops->vcpu_create(m->accel, i, &m->vcpu[i], e);
+        int r = ops->vcpu_create(m->accel, i, &m->vcpu[i], e);
 
         if (r < 0)
             return r;
-        m->cpu[i] = accel_jit_cpu(m->vcpu[i]);
     }
-    return 0;
+    return ops->complete ? ops->complete(m->accel, e) : 0;
 }
 
-static int create_gic(struct machine *m, struct err *e)
+static void destroy_vcpus(struct machine *m)
 {
-    const struct gic_config g = {
-        .version = m->cfg->gic_version,
-        .ncpus = m->cfg->cpus,
-        .nspis = VIRT_NSPIS,
-        .cpus = m->cpu,
-        .kick = kick_vcpu,
-        .opaque = m,
-    };
-    int r = gic_create(&m->gic, &g);
-
-    if (r < 0)
-        return err_set(e, -r, "the interrupt controller cannot be made: %s", strerror(-r));
-    m->jit.gic = m->gic;
-    return 0;
-}
-
-static int create_timers(struct machine *m, struct err *e)
-{
-    for (unsigned i = 0; i < m->cfg->cpus; i++) {
-        int r = arm64_timer_create(&m->timer[i], m->cpu[i], &m->clock, m->loop,
-                                   gic_ppi_line(m->gic, i, VIRT_PPI_TIMER_VIRT),
-                                   gic_ppi_line(m->gic, i, VIRT_PPI_TIMER_PHYS));
-
-        if (r < 0)
-            return err_set(e, -r, "the timer of vCPU %u cannot be made: %s", i, strerror(-r));
-    }
-    return 0;
-}
-
-static int create_psci(struct machine *m, const struct machine_events *ev, struct err *e)
-{
-    int r = psci_create(&m->psci, m->cpu, m->cfg->cpus, &ev->psci);
-
-    return r < 0 ? err_set(e, -r, "PSCI cannot be made: %s", strerror(-r)) : 0;
+    for (unsigned i = 0; m->vcpu && i < m->cfg->cpus; i++)
+        if (m->vcpu[i])
+            m->accel->ops->vcpu_destroy(m->vcpu[i]);
+    free(m->vcpu);
 }
 
 /* ---- disks ---- */
@@ -271,6 +222,8 @@ static int create_plumbing(struct machine *m, struct err *e)
     if (r < 0)
         return r;
     r = bus_create(&m->bus);
+    if (r == 0 && m->board->arch == VM_ARCH_X86)
+        r = bus_create(&m->pio);
     return r < 0 ? err_set(e, -r, "out of memory") : 0;
 }
 
@@ -280,26 +233,26 @@ int machine_create(struct machine *m, const struct vm_config *cfg, const struct 
 
     memset(m, 0, sizeof(*m));
     m->cfg = cfg;
-    m->model = arm64_model_find(cfg->cpu);
+    m->board = board_find(cfg->machine);
     clock_init(&m->clock);
 
     if ((r = create_nets(m, e)) < 0)
         goto fail;
-    if ((r = create_plumbing(m, e)) < 0 || (r = create_memory(m, e)) < 0 || (r = virt_load(m, e)) < 0)
+    if ((r = create_plumbing(m, e)) < 0 || (r = create_memory(m, e)) < 0 || (r = m->board->load(m, e)) < 0)
         goto fail;
     /* Not before: a kernel may be a FIFO that nobody writes to, and waiting for it ends as any program's wait. */
     block_signals();
-    if (!cfg->no_reboot && (r = virt_keep_images(m, e)) < 0)
+    if (!cfg->no_reboot && (r = machine_keep_images(m, e)) < 0)
         goto fail;
-    if ((r = create_accel(m, e)) < 0 || (r = create_vcpus(m, e)) < 0 || (r = create_gic(m, e)) < 0 ||
-        (r = create_timers(m, e)) < 0 || (r = create_psci(m, ev, e)) < 0)
+    if ((r = m->board->create_accel(m, e)) < 0 || (r = create_vcpus(m, e)) < 0)
         goto fail;
     /* The terminal comes last of the back ends: what fails before it prints its sentence on a sane one. */
     if ((r = create_disks(m, e)) < 0 || (r = create_chardevs(m, ev, e)) < 0)
         goto fail;
-    if ((r = virt_attach_devices(m, e)) < 0 || (r = start_nets(m, e)) < 0)
+    if ((r = m->board->attach_devices(m, e)) < 0 || (r = start_nets(m, e)) < 0)
         goto fail;
-    m->accel->ops->vcpu_set_entry(m->vcpu[0], m->boot.entry, m->boot.dtb_addr);
+    if ((r = m->accel->ops->vcpu_set_entry(m->vcpu[0], &m->boot.entry, e)) < 0)
+        goto fail;
     return 0;
 
 fail:
@@ -319,12 +272,6 @@ void machine_close_chardevs(struct machine *m)
     m->nowhere = NULL;
 }
 
-static void destroy_image(struct machine_image *img)
-{
-    if (img->copy)
-        munmap(img->copy, img->size);
-}
-
 void machine_destroy(struct machine *m)
 {
     /* Requests in flight point into guest RAM and at the devices. */
@@ -332,29 +279,20 @@ void machine_destroy(struct machine *m)
         if (m->disk[i])
             block_drain(m->disk[i]);
     bus_destroy(m->bus);
+    bus_destroy(m->pio);
     machine_close_chardevs(m);
     for (unsigned i = 0; i < VM_MAX_SLOTS; i++)
         if (m->disk[i])
             block_close(m->disk[i]);
     if (m->engine)
         block_engine_destroy(m->engine);
-    if (m->psci)
-        psci_destroy(m->psci);
-    for (unsigned i = 0; i < VM_MAX_CPUS; i++)
-        if (m->timer[i])
-            arm64_timer_destroy(m->timer[i]);
-    if (m->gic)
-        gic_destroy(m->gic);
-    for (unsigned i = 0; i < VM_MAX_CPUS; i++)
-        if (m->vcpu[i])
-            m->accel->ops->vcpu_destroy(m->vcpu[i]);
+    destroy_vcpus(m);
     if (m->accel)
         m->accel->ops->destroy(m->accel);
     for (unsigned i = 0; i < VM_MAX_SLOTS; i++)
         if (m->net[i])
             m->net[i]->ops->destroy(m->net[i]);
-    destroy_image(&m->boot.kernel);
-    destroy_image(&m->boot.initrd);
+    machine_forget_images(m);
     free(m->boot.dtb);
     mem_destroy(m->mem);
     loop_destroy(m->loop);
@@ -363,29 +301,29 @@ void machine_destroy(struct machine *m)
 
 int machine_reset(struct machine *m, struct err *e)
 {
+    const struct accel_ops *ops = m->accel->ops;
     int r;
 
     bus_reset(m->bus);
-    gic_reset(m->gic);
-    psci_reset(m->psci);
-    for (unsigned i = 0; i < m->cfg->cpus; i++) {
-        arm64_timer_reset(m->timer[i]);
-        m->accel->ops->vcpu_reset(m->vcpu[i]);
-    }
-    r = virt_reload(m, e);
-    if (r < 0)
+    if (m->pio)
+        bus_reset(m->pio);
+    if ((r = ops->reset(m->accel, e)) < 0)
         return r;
-    m->accel->ops->vcpu_set_entry(m->vcpu[0], m->boot.entry, m->boot.dtb_addr);
-    return 0;
+    for (unsigned i = 0; i < m->cfg->cpus; i++)
+        if ((r = ops->vcpu_reset(m->vcpu[i], e)) < 0)
+            return r;
+    if ((r = machine_restore_images(m, e)) < 0 || (r = m->board->reload(m, e)) < 0)
+        return r;
+    return ops->vcpu_set_entry(m->vcpu[0], &m->boot.entry, e);
 }
 
 int machine_dump_dtb(const struct vm_config *cfg, struct err *e)
 {
-    struct machine m = {.cfg = cfg};
+    struct machine m = {.cfg = cfg, .board = board_find(cfg->machine)};
     FILE *f;
     int r;
 
-    if ((r = create_memory(&m, e)) < 0 || (r = virt_load(&m, e)) < 0)
+    if ((r = create_memory(&m, e)) < 0 || (r = m.board->load(&m, e)) < 0)
         goto out;
     f = fopen(cfg->dump_dtb, "we");
     if (!f) {

@@ -5,8 +5,6 @@
 #ifndef PIPIT_MACHINE_MACHINE_H
 #define PIPIT_MACHINE_MACHINE_H
 
-#include "arch/arm64/arm64.h"
-#include "arch/arm64/gic.h"
 #include "devices/block/block.h"
 #include "devices/chardev.h"
 #include "devices/net/net.h"
@@ -15,7 +13,7 @@
 #include "vmm/core/loop.h"
 #include "vmm/core/mem.h"
 #include "vmm/core/vcpu.h"
-#include "vmm/machine/accel_jit.h"
+#include "vmm/machine/board.h"
 #include "vmm/machine/config.h"
 
 /* A piece of guest RAM as it was before the guest ran. */
@@ -25,37 +23,32 @@ struct machine_image {
 };
 
 struct machine_boot {
-    uint64_t entry;
-    uint64_t dtb_addr, dtb_size;
-    void *dtb; /* malloc'ed */
+    struct vcpu_entry entry;
     struct machine_image kernel, initrd;
+    uint64_t dtb_addr, dtb_size;
+    void *dtb; /* malloc'ed; NULL on a board without a device tree */
 };
 
 struct machine {
     const struct vm_config *cfg;
-    const struct arm64_model *model;
+    const struct board_ops *board;
     struct net_backend *net[VM_MAX_SLOTS];
     struct clock clock;
     struct loop *loop;
     struct mem *mem;
     struct machine_boot boot;
     struct bus *bus;
-    struct accel_jit_config jit;
+    struct bus *pio; /* x86 ports; NULL on another board */
     struct accel *accel;
-    struct vcpu *vcpu[VM_MAX_CPUS];
-    struct arm64_cpu *cpu[VM_MAX_CPUS];
-    struct gic *gic;
-    struct arm64_timer *timer[VM_MAX_CPUS];
-    struct psci *psci;
+    struct vcpu **vcpu; /* cfg->cpus of them */
     struct block_engine *engine;
     struct block *disk[VM_MAX_SLOTS];
     struct chardev *chardev[VM_MAX_CHARDEVS];
-    struct chardev *nowhere; /* for a PL011 that nothing is connected to */
+    struct chardev *nowhere; /* for a serial line that nothing is connected to */
 };
 
 /* What the machine tells whoever runs it. All may be called on any thread. */
 struct machine_events {
-    struct psci_ops psci;
     void (*on_escape)(void *opaque, enum chardev_escape what);
     void *opaque;
 };
@@ -70,6 +63,12 @@ int machine_create(struct machine *m, const struct vm_config *cfg, const struct 
 void machine_destroy(struct machine *m);
 /* Everything back to power-on, RAM images included. On the loop thread, with no vCPU running. */
 int machine_reset(struct machine *m, struct err *e);
+
+/* images.c: keeps copies of kernel and initrd, writes them into RAM again, gives them up. */
+int machine_keep_images(struct machine *m, struct err *e);
+int machine_restore_images(struct machine *m, struct err *e);
+void machine_forget_images(struct machine *m);
+
 /* Closes the serial back ends, which restores the terminal: the part of teardown that must happen whatever hangs. */
 void machine_close_chardevs(struct machine *m);
 /* Writes the device tree of `cfg` to cfg->dump_dtb without building devices. */
@@ -78,6 +77,7 @@ int machine_dump_dtb(const struct vm_config *cfg, struct err *e);
 /* Builds the machine, runs it to its end and takes it apart. Returns the process's exit status. */
 int machine_main(const struct vm_config *cfg);
 
+/* Beside these: enum err_status (vmm/base/err.h), and 3 for a reset with --no-reboot. */
 #define MACHINE_EXIT_OK 0
 #define MACHINE_EXIT_FAILURE 1
 #define MACHINE_EXIT_USAGE 2

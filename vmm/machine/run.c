@@ -1,11 +1,11 @@
 /*
  * Running a machine: one thread a vCPU, one for the loop, and the main thread, which waits for what happens and
- * decides. Locks: run.lock, then the interrupt controller's, PSCI's or a vCPU's own; none of those is held when its
- * owner calls back here.
+ * decides. Locks: run.lock, then the interrupt controller's or a vCPU's own; none of those is held when its owner calls
+ * back here.
  *
- * A vCPU's thread runs its vCPU while the machine is to run and the vCPU is powered on; otherwise it is parked on the
- * condition. `attention` says that a thread must look at the shared state when vcpu_run returns: interrupts kick vCPUs
- * all the time, and those returns take no lock.
+ * A vCPU's thread runs its vCPU while the machine is to run; otherwise it is parked on the condition. A vCPU that the
+ * guest has turned off waits in the accelerator. `attention` says that a thread must look at the shared state when
+ * vcpu_run returns: interrupts kick vCPUs all the time, and those returns take no lock.
  *
  * Whatever ends or resets the machine (guest, signal, user, error) is an event bit; raising one stops the vCPUs, and
  * the main thread handles it. A reset is done on the loop thread, where devices may be touched, with all vCPUs parked.
@@ -51,13 +51,13 @@ struct run_vcpu {
     unsigned index;
     pthread_t thread;
     bool started;
-    bool parked, powered; /* under run.lock */
+    bool parked; /* under run.lock */
     atomic_bool attention;
 };
 
 struct run {
     struct machine m;
-    struct run_vcpu vcpu[VM_MAX_CPUS];
+    struct run_vcpu *vcpu; /* one a vCPU; left alone by threads that outlive main, as struct run is */
     pthread_t loop_thread;
     bool loop_started;
     int signal_fd;
@@ -92,38 +92,6 @@ static void run_raise(struct run *r, enum run_event ev)
     run_call_attention(r);
     pthread_cond_broadcast(&r->cond);
     pthread_mutex_unlock(&r->lock);
-}
-
-static void run_psci_off(void *opaque)
-{
-    run_raise(opaque, RUN_EV_POWEROFF);
-}
-
-static void run_psci_reset(void *opaque)
-{
-    run_raise(opaque, RUN_EV_RESET);
-}
-
-static void run_psci_cpu_on(void *opaque, unsigned index)
-{
-    struct run *r = opaque;
-
-    pthread_mutex_lock(&r->lock);
-    r->vcpu[index].powered = true;
-    pthread_cond_broadcast(&r->cond);
-    pthread_mutex_unlock(&r->lock);
-}
-
-/* On the vCPU's own thread, inside vcpu_run. */
-static void run_psci_cpu_off(void *opaque, unsigned index)
-{
-    struct run *r = opaque;
-
-    pthread_mutex_lock(&r->lock);
-    r->vcpu[index].powered = false;
-    pthread_mutex_unlock(&r->lock);
-    atomic_store(&r->vcpu[index].attention, true);
-    r->m.accel->ops->vcpu_kick(r->m.vcpu[index]);
 }
 
 static void run_say(struct run *r, const char *text)
@@ -164,7 +132,7 @@ static bool run_enter_thread(struct run *r, enum sandbox_role role)
     return false;
 }
 
-/* Waits until the vCPU is to run; false when the machine ends. */
+/* Waits until vCPUs are to run; false when the machine ends. */
 static bool run_vcpu_may_run(struct run_vcpu *v)
 {
     struct run *r = v->run;
@@ -173,12 +141,9 @@ static bool run_vcpu_may_run(struct run_vcpu *v)
     pthread_mutex_lock(&r->lock);
     for (;;) {
         atomic_store(&v->attention, false);
-        if (r->want == RUN_WANT_END || (r->want == RUN_WANT_RUN && v->powered))
+        if (r->want != RUN_WANT_PARK)
             break;
         v->parked = true;
-        /* From here on CPU_ON may reset it. */
-        if (!v->powered)
-            psci_cpu_parked(r->m.psci, v->index);
         pthread_cond_broadcast(&r->cond);
         pthread_cond_wait(&r->cond, &r->lock);
     }
@@ -313,8 +278,6 @@ static void run_reset(struct run *r)
     loop_post(r->m.loop, run_reset_on_loop, r);
     while (!r->reset_done)
         pthread_cond_wait(&r->cond, &r->lock);
-    for (unsigned i = 0; i < r->m.cfg->cpus; i++)
-        r->vcpu[i].powered = i == 0;
     r->events &= ~(unsigned)RUN_EV_RESET;
     if (!r->events)
         r->want = RUN_WANT_RUN;
@@ -390,22 +353,18 @@ static int run_write_pidfile(const char *path, struct err *e)
     return r;
 }
 
-static int run_fail(const struct err *e)
+/* QEMU's command line promises 1 for whatever fails. */
+static int run_fail(const struct vm_config *c, const struct err *e)
 {
     log_error(NULL, "%s", e->msg);
-    return MACHINE_EXIT_FAILURE;
+    return e->status && c->status_causes ? e->status : MACHINE_EXIT_FAILURE;
 }
 
 int machine_main(const struct vm_config *cfg)
 {
-    static struct run run; /* large; and left alone by threads that outlive main */
+    static struct run run; /* left alone by threads that outlive main */
     struct run *r = &run;
     const struct machine_events ev = {
-        .psci = {.system_off = run_psci_off,
-                 .system_reset = run_psci_reset,
-                 .cpu_on = run_psci_cpu_on,
-                 .cpu_off = run_psci_cpu_off,
-                 .opaque = r},
         .on_escape = run_on_escape,
         .opaque = r,
     };
@@ -413,30 +372,36 @@ int machine_main(const struct vm_config *cfg)
     int status;
 
     if (cfg->dump_dtb)
-        return machine_dump_dtb(cfg, &e) < 0 ? run_fail(&e) : MACHINE_EXIT_OK;
+        return machine_dump_dtb(cfg, &e) < 0 ? run_fail(cfg, &e) : MACHINE_EXIT_OK;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->cond, NULL);
     r->signal_fd = -1;
+    r->vcpu = calloc(cfg->cpus, sizeof(*r->vcpu));
+    if (!r->vcpu) {
+        err_set(&e, ENOMEM, "out of memory");
+        return run_fail(cfg, &e);
+    }
     for (unsigned i = 0; i < cfg->cpus; i++) {
         r->vcpu[i].run = r;
         r->vcpu[i].index = i;
-        r->vcpu[i].powered = i == 0;
     }
     if (!cfg->sandbox)
         sandbox_disable();
     fatal_handle_signals();
     fatal_enter_thread();
-    if (machine_create(&r->m, cfg, &ev, &e) < 0)
-        return run_fail(&e);
+    if (machine_create(&r->m, cfg, &ev, &e) < 0) {
+        free(r->vcpu);
+        return run_fail(cfg, &e);
+    }
     if (run_watch_signals(r, &e) < 0 || (cfg->pidfile && run_write_pidfile(cfg->pidfile, &e) < 0)) {
-        status = run_fail(&e);
+        status = run_fail(cfg, &e);
         goto destroy;
     }
 
     if (run_start(r, &e) < 0)
-        status = run_fail(&e);
+        status = run_fail(cfg, &e);
     else if (sandbox_enter(SANDBOX_MAIN, &e) < 0)
-        status = run_fail(&e);
+        status = run_fail(cfg, &e);
     else
         status = run_wait(r);
     if (cfg->pidfile)
@@ -453,5 +418,6 @@ destroy:
     if (r->signal_fd >= 0)
         close(r->signal_fd);
     machine_destroy(&r->m);
+    free(r->vcpu);
     return status;
 }

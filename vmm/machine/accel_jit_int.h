@@ -1,0 +1,48 @@
+/* What the two files of the JIT accelerator share: accel_jit.c (vCPUs, waiting, power) and accel_jit_cpu.c (what a
+ * running vCPU asks for). */
+#ifndef PIPIT_MACHINE_ACCEL_JIT_INT_H
+#define PIPIT_MACHINE_ACCEL_JIT_INT_H
+
+#include <pthread.h>
+
+#include "jit/jit.h"
+#include "vmm/machine/accel_jit.h"
+
+struct accel_jit_vcpu {
+    struct vcpu vcpu;
+    struct arm64_cpu *cpu;
+    struct arm64_timer *timer;
+    enum vcpu_exit exit;  /* what vcpu_run returns once the JIT has left; the vCPU's thread only */
+    pthread_mutex_t lock; /* PSCI's may be taken inside; nothing else is */
+    pthread_cond_t wake;
+};
+
+struct accel_jit {
+    struct accel accel;
+    struct accel_jit_config cfg;
+    struct jit *jit;
+    struct jit_mem_ops mem_ops;
+    struct gic *gic;
+    struct psci *psci;
+    struct accel_jit_vcpu *vcpu[ACCEL_JIT_MAX_CPUS];
+    struct arm64_cpu *cpu[ACCEL_JIT_MAX_CPUS]; /* theirs; the GIC keeps a pointer to this */
+};
+
+static inline struct accel_jit *accel_jit_of(struct vcpu *v)
+{
+    return container_of(v->accel, struct accel_jit, accel);
+}
+
+static inline struct accel_jit_vcpu *accel_jit_vcpu_of(struct vcpu *v)
+{
+    return container_of(v, struct accel_jit_vcpu, vcpu);
+}
+
+/* Fills a->mem_ops, sets arch/arm64's hooks and RAM's. */
+void accel_jit_bind(struct accel_jit *a);
+/* For struct arm64_cpu.ops of every vCPU. */
+const struct a64_ops *accel_jit_ops(void);
+/* Parks the vCPU in WFI; accel_jit.c. */
+void accel_jit_wait(struct arm64_cpu *c);
+
+#endif

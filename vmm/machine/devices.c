@@ -1,0 +1,64 @@
+/* What attaching a device takes on any board. */
+#include "vmm/machine/devices.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "virtio/virtio.h"
+
+int devices_attach(struct machine *m, struct device *d, const struct device_place *at, struct err *e)
+{
+    int r = m->accel->ops->irq_line(m->accel, at->irq, at->edge, &d->irq, e);
+
+    if (r < 0) {
+        err_prefix(e, "device %s", d->desc->name);
+        goto fail;
+    }
+    r = bus_attach(at->bus, d, GPA(at->base));
+    if (r < 0) {
+        err_set(e, -r, "device %s cannot be attached at 0x%llx: %s", d->desc->name, (unsigned long long)at->base,
+                strerror(-r));
+        goto fail;
+    }
+    return 0;
+
+fail:
+    d->desc->ops->destroy(d);
+    return r;
+}
+
+static int create_virtio(struct machine *m, const struct vm_device *v, struct virtio_device **out)
+{
+    const struct vm_config *c = m->cfg;
+
+    switch (v->kind) {
+    case VM_DEVICE_BLK: return virtio_blk_create(out, m->disk[v->index], c->disk[v->index].serial);
+    case VM_DEVICE_NET: return virtio_net_create(out, m->net[v->index], c->net[v->index].mac);
+    case VM_DEVICE_CONSOLE: return virtio_console_create(out, m->chardev[v->index]);
+    case VM_DEVICE_RNG: return virtio_rng_create(out);
+    }
+    return -EINVAL;
+}
+
+int devices_attach_virtio(struct machine *m, const struct vm_device *v, const struct device_place *at, struct err *e)
+{
+    static const char *const what[] = {[VM_DEVICE_BLK] = "disk",
+                                       [VM_DEVICE_NET] = "network device",
+                                       [VM_DEVICE_CONSOLE] = "console",
+                                       [VM_DEVICE_RNG] = "entropy device"};
+    struct virtio_device *vdev;
+    struct device *d;
+    int r;
+
+    r = create_virtio(m, v, &vdev);
+    if (r == 0)
+        r = virtio_mmio_create(&d, vdev, m->mem, m->loop);
+    if (r < 0)
+        return err_set(e, -r, "the virtio %s in slot %d cannot be made: %s", what[v->kind], v->slot, strerror(-r));
+    return devices_attach(m, d, at, e);
+}
+
+struct chardev *devices_serial(struct machine *m)
+{
+    return m->cfg->serial >= 0 ? m->chardev[m->cfg->serial] : m->nowhere;
+}
