@@ -146,6 +146,13 @@ static void writer_misuse_and_full_disk(void)
     state_put_u8(w, 1); /* outside a section */
     CHECK(state_writer_finish(w) == -EINVAL);
     close(fd);
+    /* Whoever saves could not have what it was to write; the first cause is the one that counts. */
+    fd = stream_fd(NULL, 0);
+    CHECK(state_writer_open(&w, fd) == 0);
+    state_fail(w, -EIO);
+    state_put_u8(w, 1);
+    CHECK(state_writer_finish(w) == -EIO);
+    close(fd);
 }
 
 int main(void)

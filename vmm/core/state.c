@@ -36,7 +36,7 @@ struct state_reader {
     uint8_t buf[STATE_BUF];
 };
 
-static void writer_fail(struct state_writer *w, int error)
+void state_fail(struct state_writer *w, int error)
 {
     if (!w->error)
         w->error = error;
@@ -52,7 +52,7 @@ static void writer_out(struct state_writer *w, const void *p, size_t len)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            writer_fail(w, n < 0 ? -errno : -EIO);
+            state_fail(w, n < 0 ? -errno : -EIO);
             return;
         }
         b += n;
@@ -77,7 +77,7 @@ void state_begin(struct state_writer *w, const char *name, uint32_t version)
     size_t n = strlen(name);
 
     if (w->in_section || n == 0 || n > STATE_NAME_MAX) {
-        writer_fail(w, -EINVAL);
+        state_fail(w, -EINVAL);
         return;
     }
     memcpy(w->name, name, n + 1);
@@ -91,7 +91,7 @@ void state_put(struct state_writer *w, const void *p, size_t len)
     if (w->error)
         return;
     if (!w->in_section) {
-        writer_fail(w, -EINVAL);
+        state_fail(w, -EINVAL);
         return;
     }
     if (len > w->cap - w->len) {
@@ -99,7 +99,7 @@ void state_put(struct state_writer *w, const void *p, size_t len)
         uint8_t *grown = want < w->len ? NULL : realloc(w->body, want);
 
         if (!grown) {
-            writer_fail(w, -ENOMEM);
+            state_fail(w, -ENOMEM);
             return;
         }
         w->body = grown;
@@ -136,7 +136,7 @@ void state_end(struct state_writer *w)
     uint64_t body_len = w->len;
 
     if (!w->in_section) {
-        writer_fail(w, -EINVAL);
+        state_fail(w, -EINVAL);
         return;
     }
     writer_out(w, &name_len, sizeof(name_len));
@@ -153,7 +153,7 @@ int state_writer_finish(struct state_writer *w)
     int r;
 
     if (w->in_section)
-        writer_fail(w, -EINVAL);
+        state_fail(w, -EINVAL);
     writer_out(w, &end, sizeof(end));
     r = w->error;
     free(w->body);

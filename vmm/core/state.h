@@ -23,6 +23,8 @@ void state_put_u16(struct state_writer *w, uint16_t v);
 void state_put_u32(struct state_writer *w, uint32_t v);
 void state_put_u64(struct state_writer *w, uint64_t v);
 void state_end(struct state_writer *w);
+/* What was to be written could not be had: `error` (a negative errno) sticks unless an earlier one does. */
+void state_fail(struct state_writer *w, int error);
 /* Writes the end mark, frees w; 0 or the first negative errno. The fd stays the caller's. */
 int state_writer_finish(struct state_writer *w);
 
