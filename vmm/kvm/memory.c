@@ -1,0 +1,112 @@
+/*
+ * Memory slots, one a RAM region, and the dirty log.
+ *
+ * While the log is on, KVM write-protects pages and notes which the guest writes; KVM_GET_DIRTY_LOG hands the notes
+ * over and protects those pages again. dirty_sync moves them into mem's page flags, where devices' writes are noted
+ * too, so that whoever copies memory looks at one place.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "vmm/base/log.h"
+#include "vmm/kvm/internal.h"
+
+static int kvm_set_slot(struct kvm *k, unsigned i, bool log_dirty)
+{
+    const struct mem_region *r = &k->cfg.mem->region[i];
+    struct kvm_userspace_memory_region slot = {
+        .slot = i,
+        .flags = log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+        .guest_phys_addr = r->base.v,
+        .memory_size = r->size,
+        .userspace_addr = (uintptr_t)r->host,
+    };
+
+    return ioctl(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ? -errno : 0;
+}
+
+int kvm_memory_create(struct kvm *k, struct err *e)
+{
+    const struct mem *m = k->cfg.mem;
+
+    for (unsigned i = 0; i < m->nregions; i++) {
+        int r = kvm_set_slot(k, i, false);
+
+        if (r < 0)
+            return err_set_status(e, ERR_STATUS_MEMORY, -r, "KVM does not take %llu MiB of RAM at 0x%llx: %s",
+                                  (unsigned long long)(m->region[i].size >> 20),
+                                  (unsigned long long)m->region[i].base.v, strerror(-r));
+    }
+    return 0;
+}
+
+static void kvm_free_bitmaps(struct kvm *k)
+{
+    for (unsigned i = 0; i < MEM_MAX_REGIONS; i++) {
+        free(k->dirty[i]);
+        k->dirty[i] = NULL;
+    }
+}
+
+void kvm_memory_destroy(struct kvm *k)
+{
+    kvm_free_bitmaps(k);
+}
+
+/* Words of a region's bitmap: one bit a page. */
+static size_t kvm_bitmap_words(const struct mem_region *r)
+{
+    return ((r->size >> MEM_PAGE_BITS) + 63) / 64;
+}
+
+int kvm_dirty_log(struct accel *a, bool on)
+{
+    struct kvm *k = kvm_of(a);
+    const struct mem *m = k->cfg.mem;
+    int r = 0;
+
+    for (unsigned i = 0; i < m->nregions && on && r == 0; i++) {
+        if (!k->dirty[i])
+            k->dirty[i] = calloc(kvm_bitmap_words(&m->region[i]), sizeof(uint64_t));
+        r = k->dirty[i] ? kvm_set_slot(k, i, true) : -ENOMEM;
+    }
+    if (on && r == 0)
+        return 0;
+    for (unsigned i = 0; i < m->nregions; i++) {
+        int off = kvm_set_slot(k, i, false);
+
+        if (r == 0)
+            r = off;
+    }
+    kvm_free_bitmaps(k);
+    return r;
+}
+
+static void kvm_mark_dirty(const struct mem_region *r, const uint64_t *bitmap)
+{
+    size_t words = kvm_bitmap_words(r);
+
+    for (size_t w = 0; w < words; w++)
+        for (uint64_t bits = bitmap[w]; bits; bits &= bits - 1)
+            atomic_fetch_or_explicit(&r->flags[w * 64 + (unsigned)__builtin_ctzll(bits)], MEM_PAGE_DIRTY,
+                                     memory_order_relaxed);
+}
+
+int kvm_dirty_sync(struct accel *a)
+{
+    struct kvm *k = kvm_of(a);
+    const struct mem *m = k->cfg.mem;
+
+    for (unsigned i = 0; i < m->nregions; i++) {
+        struct kvm_dirty_log log = {.slot = i, .dirty_bitmap = k->dirty[i]};
+
+        if (!k->dirty[i])
+            return -EINVAL;
+        if (ioctl(k->vm_fd, KVM_GET_DIRTY_LOG, &log) < 0)
+            return -errno;
+        kvm_mark_dirty(&m->region[i], k->dirty[i]);
+    }
+    return 0;
+}
