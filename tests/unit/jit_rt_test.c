@@ -7,18 +7,17 @@
  */
 #include "jit/rt/rt.h"
 #include "tests/check.h"
-#include "vmm/core/page.h"
+#include "tests/lib/jit_env.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define VA UINT64_C(0x40000000)
 #define PAGES 512u
 #define RAM_SIZE (PAGES * 4096u)
-#define MAX_CPUS 4
+#define MAX_CPUS JIT_ENV_CPUS
 
 /* Encodings. */
 #define MOVZ(d, imm) (0xd2800000u | (uint32_t)(imm) << 5 | (d))
@@ -42,8 +41,7 @@
 #define WFI 0xd503207fu
 #define FDIV 0x1e611800u /* d0 = d0 / d1 */
 
-static uint8_t *ram;
-static atomic_uchar flags[PAGES];
+static struct jit_env env;
 static _Atomic uint32_t map[PAGES]; /* page of RAM, or NOWHERE */
 #define NOWHERE UINT32_MAX
 static unsigned page_bits = 12;
@@ -53,85 +51,17 @@ static struct arm64_cpu *cpu[MAX_CPUS];
 static unsigned ncpus;
 static atomic_bool stopping;
 
-/* What ended a vCPU's run. */
-enum end { END_SVC, END_FETCH, END_DATA, END_PC_ALIGN, END_OTHER };
-static struct {
-    enum end kind;
-    uint64_t far;
-} event[MAX_CPUS];
-
 static void (*on_svc)(struct arm64_cpu *c, uint32_t imm);
 
-static void stop(struct arm64_cpu *c, enum end kind, uint64_t far)
-{
-    event[c->index].kind = kind;
-    event[c->index].far = far;
-    atomic_fetch_or(&c->exit_request, ARM64_EXIT_KICK);
-}
-
-static int op_translate(struct arm64_cpu *c, uint64_t va, unsigned acc, unsigned el, struct jit_xlat *x)
+static bool map_page(const struct jit_env *e, uint64_t va, struct jit_xlat *x)
 {
     uint64_t page = (va - VA) >> 12;
     uint32_t to = page < PAGES ? atomic_load(&map[page]) : NOWHERE;
 
-    (void)el;
-    if (to == NOWHERE) {
-        stop(c, acc == 2 ? END_FETCH : END_DATA, va);
-        return A64_TRAPPED;
-    }
-    *x = (struct jit_xlat){
-        .pa = (uint64_t)to << 12 | (va & 0xfff), .page_bits = (uint8_t)page_bits, .perm = 0x3f, .ng = true};
-    return 0;
-}
-
-static void op_other(struct arm64_cpu *c, uint64_t va, bool write)
-{
-    (void)write;
-    stop(c, END_OTHER, va);
-}
-
-static uint8_t *op_ram_page(void *opaque, uint64_t pa, atomic_uchar **f)
-{
-    (void)opaque;
-    *f = &flags[pa >> 12];
-    return ram + pa;
-}
-
-static atomic_uchar *op_page_flags(void *opaque, const uint8_t *host)
-{
-    (void)opaque;
-    return &flags[(host - ram) >> 12];
-}
-
-static int op_mmio_read(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t *val)
-{
-    (void)pa;
-    (void)size;
-    (void)val;
-    stop(c, END_OTHER, va);
-    return A64_TRAPPED;
-}
-
-static int op_mmio_write(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t val)
-{
-    (void)val;
-    return op_mmio_read(c, va, pa, size, NULL);
-}
-
-static void op_fault(struct arm64_cpu *c, uint64_t va)
-{
-    stop(c, END_OTHER, va);
-}
-
-static void op_pc_align(struct arm64_cpu *c)
-{
-    stop(c, END_PC_ALIGN, c->pc);
-}
-
-static bool op_interrupt(struct arm64_cpu *c)
-{
-    (void)c;
-    return false;
+    (void)e;
+    x->pa = (uint64_t)to << 12 | (va & 0xfff);
+    x->page_bits = (uint8_t)page_bits;
+    return to != NOWHERE;
 }
 
 static unsigned waits;
@@ -151,73 +81,21 @@ static int op_hint(struct arm64_cpu *c, enum a64_hint h)
     return jit_hint(c, h);
 }
 
-static int op_plain(uint32_t enc, unsigned el, bool write)
-{
-    (void)enc;
-    (void)el;
-    (void)write;
-    return -1;
-}
-
-static const struct jit_mem_ops mem_ops = {
-    .translate = op_translate,
-    .align_fault = op_other,
-    .ram_page = op_ram_page,
-    .page_flags = op_page_flags,
-    .mmio_read = op_mmio_read,
-    .mmio_write = op_mmio_write,
-    .fetch_abort = op_fault,
-    .atomic_fault = op_fault,
-    .pc_align_fault = op_pc_align,
-    .take_interrupt = op_interrupt,
-    .wait = op_wait,
-    .sysreg_plain = op_plain,
-};
-
 static int op_call(struct arm64_cpu *c, enum a64_call kind, uint32_t imm)
 {
-    (void)kind;
     if (imm == 0) {
-        stop(c, END_SVC, 0);
+        jit_env_stop(c, JIT_ENV_CALL, kind, 0, 0);
         return A64_TRAPPED;
     }
     on_svc(c, imm);
     return 0;
 }
 
-static void op_undef(struct arm64_cpu *c)
-{
-    stop(c, END_OTHER, c->pc);
-}
-
-static void op_exception(struct arm64_cpu *c, uint32_t ec, uint32_t iss, uint64_t far)
-{
-    (void)ec;
-    (void)iss;
-    stop(c, END_OTHER, far);
-}
-
-static int op_fp_access(struct arm64_cpu *c)
-{
-    (void)c;
-    return 0;
-}
-
-static struct a64_ops ops = {
-    .undef = op_undef,
-    .exception = op_exception,
-    .call = op_call,
-    .hint = op_hint,
-    .fp_access = op_fp_access,
-};
-
-static const struct arm64_model model = {.name = "test", .features = UINT64_MAX & ~BIT64(ARM64_FEAT_LSE2)};
-
 /* ---- the bench ---- */
 
 static void put(uint32_t page, unsigned off, const uint32_t *code, unsigned n)
 {
-    memcpy(ram + page * 4096 + off, code, n * 4);
+    memcpy(env.ram + page * 4096 + off, code, n * 4);
 }
 #define PUT(page, off, ...)                                                                                            \
     do {                                                                                                               \
@@ -227,28 +105,23 @@ static void put(uint32_t page, unsigned off, const uint32_t *code, unsigned n)
 
 static bool begin(unsigned n, size_t code_size)
 {
-    struct jit_config cfg = {.tier = JIT_TIER1, .mem = &mem_ops, .code_size = code_size};
-    struct err e;
-
-    memset(ram, 0, RAM_SIZE);
+    memset(env.ram, 0, RAM_SIZE);
     for (unsigned i = 0; i < PAGES; i++) {
         atomic_store(&map[i], i);
-        atomic_store(&flags[i], 0);
+        atomic_store(&env.flags[i], 0);
     }
     page_bits = 12;
     on_svc = NULL;
     atomic_store(&stopping, false);
     ncpus = n;
-    if (jit_create(&jit, &cfg, &e))
+    jit = jit_env_jit(&env, JIT_TIER1, code_size);
+    if (!jit)
         return false;
     for (unsigned i = 0; i < n; i++) {
-        if (jit_vcpu_create(jit, i, &cpu[i]))
+        cpu[i] = jit_env_cpu(&env, jit, i);
+        if (!cpu[i])
             return false;
-        cpu[i]->ops = &ops;
-        cpu[i]->model = &model;
-        cpu[i]->index = i;
         cpu[i]->pc = VA;
-        cpu[i]->sys.cpacr_el1 = 3u << 20;
         jit_fpcr_changed(cpu[i]);
     }
     return true;
@@ -283,9 +156,14 @@ static bool run_all(void)
         pthread_create(&t[i], NULL, run_thread, cpu[i]);
     for (unsigned i = 0; i < ncpus; i++) {
         pthread_join(t[i], NULL);
-        ok &= event[i].kind == END_SVC;
+        ok &= env.event[i].kind == JIT_ENV_CALL;
     }
     return ok;
+}
+
+static bool fetch_aborted(unsigned i)
+{
+    return env.event[i].kind == JIT_ENV_ABORT && env.event[i].a == JIT_ENV_FETCH;
 }
 
 /* ---- jumps ---- */
@@ -301,11 +179,11 @@ static void test_odd_targets(void)
             cpu[0]->x[0] = to;
             run_at(0, VA);
             if (to & 3) {
-                CHECK_EQ(event[0].kind, END_PC_ALIGN);
+                CHECK_EQ(env.event[0].kind, JIT_ENV_PC_ALIGN);
             } else {
-                CHECK_EQ(event[0].kind, END_FETCH);
+                CHECK(fetch_aborted(0));
             }
-            CHECK_EQ(event[0].far, to);
+            CHECK_EQ(env.event[0].far, to);
         }
     }
     end();
@@ -327,8 +205,8 @@ static void test_foreign_code(void)
         if (to - VA >= RAM_SIZE) {
             cpu[0]->x[0] = to;
             run_at(0, VA);
-            CHECK_EQ(event[0].kind, END_FETCH);
-            CHECK_EQ(event[0].far, to);
+            CHECK(fetch_aborted(0));
+            CHECK_EQ(env.event[0].far, to);
         }
     }
     end();
@@ -369,8 +247,8 @@ static void test_short_asid(void)
 
     CHECK(begin(1, 0));
     PUT(0, 0, LDR(0, 1), SVC(0));
-    ram[0x5000] = 1;
-    ram[0x6000] = 2;
+    env.ram[0x5000] = 1;
+    env.ram[0x6000] = 2;
     cpu[0]->x[1] = VA + 0x5000;
     cpu[0]->sys.ttbr0_el1 = UINT64_C(0x0105) << 48;
     jit_context_changed(cpu[0]);
@@ -387,7 +265,7 @@ static void svc_invalidate(struct arm64_cpu *c, uint32_t imm)
 {
     (void)c;
     (void)imm;
-    jit_invalidate(jit, ram, 4096);
+    jit_invalidate(jit, env.ram, 4096);
 }
 
 /* Straight-line code that changes itself further down and synchronises. */
@@ -450,7 +328,7 @@ static void test_counters(void)
     }
     PUT(0, 0, LDXR(2, 1), ADD(2, 2, 1), STXR(3, 2, 1), CBNZ(3, -3), LDADD(6, 4, 5), SUB(7, 7, 1), CBNZ(7, -6), SVC(0));
     CHECK(run_all());
-    memcpy(v, ram + 0x8000, sizeof(v));
+    memcpy(v, env.ram + 0x8000, sizeof(v));
     CHECK_EQ(v[0], COUNT * MAX_CPUS);
     CHECK_EQ(v[1], COUNT * MAX_CPUS);
     end();
@@ -464,7 +342,7 @@ static void svc_smc(struct arm64_cpu *c, uint32_t imm)
 {
     switch (imm) {
     case 1: /* writer: the store has been made */
-        jit_invalidate(jit, ram + 0x3000, 4);
+        jit_invalidate(jit, env.ram + 0x3000, 4);
         atomic_store(&published, (uint32_t)c->x[9]);
         break;
     case 2: c->x[10] = atomic_load(&published); break;
@@ -539,9 +417,9 @@ static void svc_move(struct arm64_cpu *c, uint32_t imm)
         atomic_store(&map[MOVED], at);
         jit_tlbi(c, &r, true);
     } else if (imm == 2) { /* behind the DSB: from now on the other place stays as it is */
-        memcpy(was, ram + (at ^ 1) * 4096, sizeof(was));
+        memcpy(was, env.ram + (at ^ 1) * 4096, sizeof(was));
     } else {
-        if (memcmp(was, ram + (at ^ 1) * 4096, sizeof(was)))
+        if (memcmp(was, env.ram + (at ^ 1) * 4096, sizeof(was)))
             atomic_fetch_add(&lost, 1);
         c->x[7] = !atomic_load(&stopping);
     }
@@ -641,8 +519,11 @@ const char *__tsan_default_suppressions(void)
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    jit_fill_ops(&ops);
+    if (!jit_env_init(&env, RAM_SIZE, map_page))
+        return 1;
+    env.mem.wait = op_wait;
+    env.ops.hint = op_hint;
+    env.ops.call = op_call;
     RUN(test_odd_targets);
     RUN(test_foreign_code);
     RUN(test_block_mapping);
@@ -654,5 +535,6 @@ int main(void)
     RUN(test_tlbi_and_regions);
     RUN(test_small_cache);
     RUN(test_fpsr_write);
+    jit_env_free(&env);
     return check_done();
 }

@@ -5,12 +5,11 @@
  *
  * Arguments: cases a row (default 60) and a seed. A failure prints the seed, the instructions and the first difference.
  */
-#include "jit/interp/interp.h"
 #include "jit/rt/rt.h"
 #include "tests/check.h"
+#include "tests/lib/jit_env.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #define RAM_SIZE 0x10000u
 #define RAM_BASE UINT64_C(0x40000000)
@@ -18,15 +17,8 @@
 #define CODE_OFF 0xf000u                    /* the last page */
 #define MAX_INSNS 10
 
-static uint8_t *ram;
-static atomic_uchar flags[RAM_SIZE / 4096];
+static struct jit_env env;
 static uint8_t ram_image[RAM_SIZE];
-
-/* What ended a block. */
-static struct {
-    uint32_t kind, a, b;
-    uint64_t far, pc;
-} event;
 
 static uint64_t rng_state;
 
@@ -38,184 +30,21 @@ static uint64_t rnd(void)
     return rng_state * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-/* ---- the world around the JIT ---- */
-
-static void stop(struct arm64_cpu *c, uint32_t kind, uint32_t a, uint32_t b, uint64_t far)
+/* Code is not writable: what self-modifying blocks do before IC IVAU is not defined, and may be a loop. */
+static bool map(const struct jit_env *e, uint64_t va, struct jit_xlat *x)
 {
-    event.kind = kind;
-    event.a = a;
-    event.b = b;
-    event.far = far;
-    event.pc = c->pc;
-    atomic_fetch_or(&c->exit_request, ARM64_EXIT_KICK);
+    x->pa = va - (va - ALIAS_BASE < RAM_SIZE ? ALIAS_BASE : RAM_BASE);
+    if (x->pa >= CODE_OFF)
+        x->perm &= (uint8_t) ~(ARM64_PERM_W0 | ARM64_PERM_W1);
+    return x->pa < e->ram_size;
 }
-
-static int op_translate(struct arm64_cpu *c, uint64_t va, unsigned acc, unsigned el, struct jit_xlat *x)
-{
-    uint64_t pa = va - ALIAS_BASE < RAM_SIZE ? va - ALIAS_BASE + RAM_BASE : va;
-
-    (void)el;
-    /* Code is not writable: what self-modifying blocks do before IC IVAU is not defined, and may be a loop. */
-    if (pa - RAM_BASE >= RAM_SIZE || (acc == 1 && pa - RAM_BASE >= CODE_OFF)) {
-        stop(c, 1, acc, 0, va);
-        return A64_TRAPPED;
-    }
-    *x = (struct jit_xlat){
-        .pa = pa, .page_bits = 12, .perm = pa - RAM_BASE >= CODE_OFF ? 0x3f & ~0x12 : 0x3f, .ng = true};
-    return 0;
-}
-
-static void op_align(struct arm64_cpu *c, uint64_t va, bool write)
-{
-    stop(c, 2, write, 0, va);
-}
-
-static uint8_t *op_ram_page(void *opaque, uint64_t pa, atomic_uchar **f)
-{
-    (void)opaque;
-    *f = &flags[(pa - RAM_BASE) >> 12];
-    return ram + (pa - RAM_BASE);
-}
-
-static atomic_uchar *op_page_flags(void *opaque, const uint8_t *host)
-{
-    (void)opaque;
-    return &flags[(host - ram) >> 12];
-}
-
-static int op_mmio_read(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t *val)
-{
-    (void)pa;
-    (void)val;
-    stop(c, 3, size, 0, va);
-    return A64_TRAPPED;
-}
-
-static int op_mmio_write(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t val)
-{
-    (void)val;
-    return op_mmio_read(c, va, pa, size, NULL);
-}
-
-static void op_fault(struct arm64_cpu *c, uint64_t va)
-{
-    stop(c, 4, 0, 0, va);
-}
-
-static void op_pc_align(struct arm64_cpu *c)
-{
-    stop(c, 5, 0, 0, c->pc);
-}
-
-static bool op_interrupt(struct arm64_cpu *c)
-{
-    (void)c;
-    return false;
-}
-
-static void op_wait(struct arm64_cpu *c)
-{
-    (void)c;
-}
-
-static int op_plain(uint32_t enc, unsigned el, bool write)
-{
-    (void)enc;
-    (void)el;
-    (void)write;
-    return -1;
-}
-
-static const struct jit_mem_ops mem_ops = {
-    .translate = op_translate,
-    .align_fault = op_align,
-    .ram_page = op_ram_page,
-    .page_flags = op_page_flags,
-    .mmio_read = op_mmio_read,
-    .mmio_write = op_mmio_write,
-    .fetch_abort = op_fault,
-    .atomic_fault = op_fault,
-    .pc_align_fault = op_pc_align,
-    .take_interrupt = op_interrupt,
-    .wait = op_wait,
-    .sysreg_plain = op_plain,
-};
-
-static int op_sysreg_read(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t *val)
-{
-    (void)rt;
-    (void)val;
-    stop(c, 6, enc, 0, 0);
-    return A64_TRAPPED;
-}
-
-static int op_sysreg_write(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t val)
-{
-    (void)val;
-    return op_sysreg_read(c, enc, rt, NULL);
-}
-
-static int op_pstate(struct arm64_cpu *c, unsigned op1, unsigned crm, unsigned op2)
-{
-    stop(c, 7, op1 << 8 | op2, crm, 0);
-    return A64_TRAPPED;
-}
-
-static void op_undef(struct arm64_cpu *c)
-{
-    stop(c, 8, 0, 0, 0);
-}
-
-static void op_exception(struct arm64_cpu *c, uint32_t ec, uint32_t iss, uint64_t far)
-{
-    stop(c, 9, ec, iss, far);
-}
-
-static int op_call(struct arm64_cpu *c, enum a64_call kind, uint32_t imm)
-{
-    stop(c, 10, kind, imm, 0);
-    return A64_TRAPPED;
-}
-
-static void op_eret(struct arm64_cpu *c)
-{
-    stop(c, 11, 0, 0, 0);
-}
-
-static int op_hint(struct arm64_cpu *c, enum a64_hint h)
-{
-    (void)c;
-    (void)h;
-    return 0;
-}
-
-static int op_fp_access(struct arm64_cpu *c)
-{
-    (void)c;
-    return 0;
-}
-
-static struct a64_ops ops = {
-    .sysreg_read = op_sysreg_read,
-    .sysreg_write = op_sysreg_write,
-    .pstate_write = op_pstate,
-    .undef = op_undef,
-    .exception = op_exception,
-    .call = op_call,
-    .eret = op_eret,
-    .hint = op_hint,
-    .fp_access = op_fp_access,
-};
-
-static const struct arm64_model model = {.name = "test", .features = UINT64_MAX & ~BIT64(ARM64_FEAT_LSE2)};
 
 /* ---- cases ---- */
 
 struct outcome {
     struct arm64_cpu cpu;
     uint8_t ram[RAM_SIZE];
-    uint32_t kind, a, b;
-    uint64_t far, pc;
+    struct jit_env_event end;
 };
 
 static uint64_t interesting(void)
@@ -320,20 +149,19 @@ static void random_state(struct arm64_cpu *c, bool plain_fpcr)
 
 static void run_one(struct arm64_cpu *c, const struct arm64_cpu *init, struct outcome *o)
 {
-    memcpy(ram, ram_image, RAM_SIZE);
+    memcpy(env.ram, ram_image, RAM_SIZE);
     memcpy(c->x, init->x, sizeof(c->x));
     memcpy(c->v, init->v, sizeof(c->v));
     c->pc = init->pc;
     c->flags = init->flags;
     c->fpcr = init->fpcr;
     c->fpsr = 0;
-    c->sys.cpacr_el1 = 3u << 20;
     c->sys.sctlr_el1 = 1u << 4; /* SA0 */
     jit_fpsr_sync(c);
     c->fpsr = 0;
     jit_fpcr_changed(c);
     c->ops->clear_excl(c);
-    memset(&event, 0, sizeof(event));
+    memset(&env.event, 0, sizeof(env.event));
     jit_run(c);
     jit_fpsr_sync(c);
     memset(o, 0, sizeof(*o));
@@ -341,12 +169,8 @@ static void run_one(struct arm64_cpu *c, const struct arm64_cpu *init, struct ou
     memcpy(o->cpu.v, c->v, sizeof(c->v));
     arm64_set_nzcv(&o->cpu, arm64_nzcv(c));
     o->cpu.fpsr = c->fpsr;
-    memcpy(o->ram, ram, RAM_SIZE);
-    o->kind = event.kind;
-    o->a = event.a;
-    o->b = event.b;
-    o->far = event.far;
-    o->pc = event.pc;
+    memcpy(o->ram, env.ram, RAM_SIZE);
+    memcpy(&o->end, &env.event[0], sizeof(o->end));
 }
 
 static void show_difference(const struct outcome *a, const struct outcome *b)
@@ -362,10 +186,11 @@ static void show_difference(const struct outcome *a, const struct outcome *b)
         printf("  flags: interpreter %08x, tier 1 %08x\n", arm64_nzcv(&a->cpu), arm64_nzcv(&b->cpu));
     if (a->cpu.fpsr != b->cpu.fpsr)
         printf("  fpsr: interpreter %08x, tier 1 %08x\n", a->cpu.fpsr, b->cpu.fpsr);
-    if (a->kind != b->kind || a->a != b->a || a->b != b->b || a->far != b->far || a->pc != b->pc)
+    if (memcmp(&a->end, &b->end, sizeof(a->end)))
         printf("  end: interpreter %u %x %x far %" PRIx64 " pc %" PRIx64 ", tier 1 %u %x %x far %" PRIx64 " pc %" PRIx64
                "\n",
-               a->kind, a->a, a->b, a->far, a->pc, b->kind, b->a, b->b, b->far, b->pc);
+               a->end.kind, a->end.a, a->end.b, a->end.far, a->end.pc, b->end.kind, b->end.a, b->end.b, b->end.far,
+               b->end.pc);
     for (unsigned i = 0; i < RAM_SIZE; i++) {
         if (a->ram[i] != b->ram[i]) {
             printf("  memory at %x: interpreter %02x, tier 1 %02x\n", i, a->ram[i], b->ram[i]);
@@ -376,16 +201,12 @@ static void show_difference(const struct outcome *a, const struct outcome *b)
 
 static struct arm64_cpu *make_cpu(enum jit_tier tier, struct jit **j)
 {
-    struct jit_config cfg = {.tier = tier, .mem = &mem_ops, .code_size = 4u << 20};
     struct arm64_cpu *c;
-    struct err e;
 
-    if (jit_create(j, &cfg, &e) || jit_vcpu_create(*j, 0, &c)) {
-        printf("cannot make a JIT: %s\n", e.msg);
+    *j = jit_env_jit(&env, tier, 4u << 20);
+    c = *j ? jit_env_cpu(&env, *j, 0) : NULL;
+    if (!c)
         exit(1);
-    }
-    c->ops = &ops;
-    c->model = &model;
     return c;
 }
 
@@ -423,7 +244,7 @@ static bool one_case(struct arm64_cpu *ci, struct arm64_cpu *ct, struct jit *jt,
         code[i] = 0xd4000001u; /* svc #0 */
     memcpy(ram_image + off, code, (n + 4) * 4);
     run_one(ci, &init, &oi);
-    jit_invalidate(jt, ram + CODE_OFF, 4096);
+    jit_invalidate(jt, env.ram + CODE_OFF, 4096);
     run_one(ct, &init, &ot);
     memset(ram_image + off, 0, (n + 4) * 4);
     if (!memcmp(&oi, &ot, sizeof(oi)))
@@ -448,13 +269,10 @@ static void test_tier1_against_interpreter(void)
     unsigned long cases = 0, bad = 0;
     unsigned rows = 0;
 
-    ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(ram != MAP_FAILED);
     for (unsigned i = 0; i < CODE_OFF; i += 8) {
         uint64_t v = interesting();
         memcpy(ram_image + i, &v, 8);
     }
-    jit_fill_ops(&ops);
     ci = make_cpu(JIT_INTERP, &ji);
     ct = make_cpu(JIT_TIER1, &jt);
     for (unsigned row = 1; row < A64_ROW_COUNT; row++) {
@@ -487,10 +305,9 @@ static void test_relocation(void)
     struct arm64_cpu *c = make_cpu(JIT_TIER1, &j);
     struct jit_vcpu *v = (struct jit_vcpu *)(void *)c;
 
-    c->sys.cpacr_el1 = 3u << 20;
     jit_context_update(v);
     for (unsigned k = 0; k < 2000; k++) {
-        uint8_t *code = ram + CODE_OFF;
+        uint8_t *code = env.ram + CODE_OFF;
         const struct jit_block *a, *b;
 
         for (unsigned i = 0; i < 1024; i++) {
@@ -531,7 +348,10 @@ int main(int argc, char **argv)
         cases_per_row = (unsigned)strtoul(argv[1], NULL, 10);
     rng_state = argc > 2 ? strtoull(argv[2], NULL, 10) : 88172645463325252u;
     a64_decode_init();
+    if (!jit_env_init(&env, RAM_SIZE, map))
+        return 1;
     RUN(test_tier1_against_interpreter);
     RUN(test_relocation);
+    jit_env_free(&env);
     return check_done();
 }
