@@ -112,7 +112,7 @@ build build/fuzz MODE=fuzz fuzz-build
 
 for mode in release asan; do
     for t in build/$mode/tests/*/*_test; do
-        [ ! -x "$t" ] || in_parallel report "unit/$mode/$(basename "$t")" 300 "$t"
+        [ ! -x "$t" ] || in_parallel report "$(basename "${t%/*}")/$mode/$(basename "$t")" 300 "$t"
     done
 done
 wait

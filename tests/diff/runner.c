@@ -25,7 +25,6 @@ static const struct diff_state *cases;
 static struct diff_state result;
 static uint32_t count, running;
 static int out = -1;
-static uint8_t *window;
 
 static void die(const char *what)
 {
@@ -48,6 +47,11 @@ static struct fpsimd_record *fpsimd_of(ucontext_t *uc)
     }
 }
 
+static uint8_t *window_of(const struct diff_state *s)
+{
+    return (uint8_t *)s->window;
+}
+
 static void save(const ucontext_t *uc, const struct fpsimd_record *fp, int sig)
 {
     memcpy(result.x, uc->uc_mcontext.regs, 31 * 8);
@@ -58,7 +62,7 @@ static void save(const ucontext_t *uc, const struct fpsimd_record *fp, int sig)
     result.fpsr = fp->fpsr;
     result.sig = (uint32_t)sig;
     memcpy(result.v, fp->v, sizeof(result.v));
-    memcpy(result.mem, window, DIFF_MEM_SIZE);
+    memcpy(result.mem, window_of(&cases[running]), DIFF_MEM_SIZE);
     if (write(out, &result, sizeof(result)) != sizeof(result))
         die("runner: cannot write the results");
 }
@@ -72,7 +76,7 @@ static void load(ucontext_t *uc, struct fpsimd_record *fp, const struct diff_sta
     fp->fpcr = s->fpcr;
     fp->fpsr = s->fpsr;
     memcpy(fp->v, s->v, sizeof(s->v));
-    memcpy(window, s->mem, DIFF_MEM_SIZE);
+    memcpy(window_of(s), s->mem, DIFF_MEM_SIZE);
 }
 
 static void on_signal(int sig, siginfo_t *info, void *context)
@@ -126,13 +130,9 @@ int main(int argc, char **argv)
     if (mprotect(code, h->code_size, PROT_READ | PROT_EXEC))
         die("runner: cannot make code executable");
     __builtin___clear_cache((char *)code, (char *)code + h->code_size);
-    window = map_at(DIFF_MEM & ~UINT64_C(0xffff), 0x10000);
-    window += DIFF_MEM & 0xffff;
+    map_at(DIFF_AREA, DIFF_AREA_SIZE);
 
     struct diff_header answer = {.magic = DIFF_MAGIC, .count = count};
-    uint64_t dczid;
-    __asm__("mrs %0, dczid_el0" : "=r"(dczid));
-    answer.zva_size = UINT64_C(4) << (dczid & 15);
     if (write(out, &answer, sizeof(answer)) != sizeof(answer))
         die("runner: cannot write the results");
 

@@ -16,23 +16,25 @@
 
 /* ---- the CPU and its flat memory (diff_env.c) ---- */
 
+#define DIFF_ZVA_SIZE 64u /* bytes of a DC ZVA block; the peer for DC ZVA has the same */
+
 struct diff_env {
     struct arm64_cpu cpu; /* with ops that reach only what is below */
     uint8_t mem[DIFF_MEM_SIZE];
+    uint64_t window;     /* address of mem */
     const uint8_t *code; /* image at DIFF_CODE */
     size_t code_size;
-    bool stopped;      /* the case is over, with... */
-    uint32_t sig;      /* ...this signal */
-    uint64_t zva_size; /* bytes of a DC ZVA block */
+    bool stopped; /* the case is over, with... */
+    uint32_t sig; /* ...this signal */
 
     bool monitor; /* exclusive monitor */
     uint64_t monitor_va;
     unsigned monitor_size;
 
-    bool probe; /* record the first access instead of making it, then stop */
-    bool accessed;
-    uint64_t access_va;
-    unsigned access_size, access_flags;
+    bool probe;            /* note where accesses go instead of making them */
+    uint64_t access_va;    /* the lowest */
+    unsigned access_size;  /* bytes from there to the end of the highest; 0: no access */
+    unsigned access_flags; /* of the first */
 };
 
 void diff_env_load(struct diff_env *e, const struct diff_state *s);
@@ -40,6 +42,9 @@ void diff_env_save(const struct diff_env *e, struct diff_state *s);
 /* Runs e from cpu.pc with the interpreter until it stops. */
 void diff_run_interp(struct diff_env *e);
 void diff_stop(struct diff_env *e, uint32_t sig);
+/* The registers that MRS and MSR of the cases name: NZCV, FPCR, FPSR. False: another one. */
+bool diff_sysreg_read(const struct arm64_cpu *c, uint32_t enc, uint64_t *val);
+bool diff_sysreg_write(struct arm64_cpu *c, uint32_t enc, uint64_t val);
 /* The word at va of the code image; false outside of it. */
 bool diff_fetch(const struct diff_env *e, uint64_t va, uint32_t *insn);
 
@@ -65,6 +70,8 @@ struct diff_config {
     /* Runs from e->cpu.pc until e->stopped; memory and code are reached through e->cpu.ops, or as e->mem and e->code.
      */
     void (*run)(struct diff_env *e);
+    /* Or NULL: the code image, at DIFF_CODE, is another one from now on. */
+    void (*new_code)(const uint8_t *code, size_t size);
     bool against_peer; /* else against the interpreter */
     unsigned cases;    /* for each row, unless --cases says otherwise */
 };

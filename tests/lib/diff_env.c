@@ -22,27 +22,37 @@ void diff_stop(struct diff_env *e, uint32_t sig)
     e->sig = sig;
 }
 
+/* Adds an access to those of the instruction that is probed; it reads zeros, and nobody looks at what it writes. */
+static uint8_t *note_access(struct diff_env *e, uint64_t va, unsigned size, unsigned flags)
+{
+    static uint8_t nowhere[DIFF_MEM_SIZE];
+
+    if (!e->access_size) {
+        e->access_va = va;
+        e->access_size = size;
+        e->access_flags = flags;
+    } else {
+        /* Several accesses of an instruction lie close together, on either side of the first. */
+        uint64_t before = (int64_t)(e->access_va - va) > 0 ? e->access_va - va : 0;
+        e->access_va -= before;
+        e->access_size = (unsigned)MAX(e->access_size + before, va - e->access_va + size);
+    }
+    return memset(nowhere, 0, sizeof(nowhere));
+}
+
 /* The host address of an access, or NULL after stopping the case. */
 static uint8_t *reach(struct arm64_cpu *c, uint64_t va, unsigned size, bool write, unsigned flags)
 {
     struct diff_env *e = env_of(c);
 
-    if (e->probe) {
-        if (!e->accessed) {
-            e->accessed = true;
-            e->access_va = va;
-            e->access_size = size;
-            e->access_flags = flags;
-        }
-        diff_stop(e, 0);
-        return NULL;
-    }
+    if (e->probe)
+        return note_access(e, va, size, flags);
     if ((flags & A64_MEM_ALIGNED) && (va & (size - 1))) {
         diff_stop(e, DIFF_SIG_BUS);
         return NULL;
     }
-    if (range_within(va - DIFF_MEM, size, DIFF_MEM_SIZE))
-        return e->mem + (va - DIFF_MEM);
+    if (range_within(va - e->window, size, DIFF_MEM_SIZE))
+        return e->mem + (va - e->window);
     if (!write && range_within(va - DIFF_CODE, size, e->code_size))
         return (uint8_t *)(uintptr_t)(e->code + (va - DIFF_CODE));
     diff_stop(e, DIFF_SIG_SEGV);
@@ -139,18 +149,13 @@ static void clear_excl(struct arm64_cpu *c)
     env_of(c)->monitor = false;
 }
 
-/* The peer says how large its block is: what of it lies in the window is cleared. */
 static int zero_block(struct arm64_cpu *c, uint64_t va)
 {
-    struct diff_env *e = env_of(c);
-    uint64_t block = align_down(va, e->zva_size);
+    uint8_t *p = reach(c, align_down(va, DIFF_ZVA_SIZE), DIFF_ZVA_SIZE, true, 0);
 
-    if (!reach(c, va, 1, true, 0))
+    if (!p)
         return A64_TRAPPED;
-    for (unsigned i = 0; i < DIFF_MEM_SIZE; i++) {
-        if (range_within(DIFF_MEM + i - block, 1, e->zva_size))
-            e->mem[i] = 0;
-    }
+    memset(p, 0, DIFF_ZVA_SIZE);
     return 0;
 }
 
@@ -160,26 +165,42 @@ static void barrier(struct arm64_cpu *c, enum a64_barrier b)
     (void)b;
 }
 
+bool diff_sysreg_read(const struct arm64_cpu *c, uint32_t enc, uint64_t *val)
+{
+    switch (enc) {
+    case ENC_NZCV: *val = arm64_nzcv(c); return true;
+    case ENC_FPCR: *val = c->fpcr; return true;
+    case ENC_FPSR: *val = c->fpsr; return true;
+    default: return false;
+    }
+}
+
+bool diff_sysreg_write(struct arm64_cpu *c, uint32_t enc, uint64_t val)
+{
+    switch (enc) {
+    case ENC_NZCV: arm64_set_nzcv(c, (uint32_t)val); return true;
+    case ENC_FPCR: c->fpcr = (uint32_t)val; return true;
+    case ENC_FPSR: c->fpsr = (uint32_t)val; return true;
+    default: return false;
+    }
+}
+
 static int sysreg_read(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t *val)
 {
     (void)rt;
-    switch (enc) {
-    case ENC_NZCV: *val = arm64_nzcv(c); return 0;
-    case ENC_FPCR: *val = c->fpcr; return 0;
-    case ENC_FPSR: *val = c->fpsr; return 0;
-    default: diff_stop(env_of(c), DIFF_SIG_ILL); return A64_TRAPPED;
-    }
+    if (diff_sysreg_read(c, enc, val))
+        return 0;
+    diff_stop(env_of(c), DIFF_SIG_ILL);
+    return A64_TRAPPED;
 }
 
 static int sysreg_write(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t val)
 {
     (void)rt;
-    switch (enc) {
-    case ENC_NZCV: arm64_set_nzcv(c, (uint32_t)val); return 0;
-    case ENC_FPCR: c->fpcr = (uint32_t)val; return 0;
-    case ENC_FPSR: c->fpsr = (uint32_t)val; return 0;
-    default: diff_stop(env_of(c), DIFF_SIG_ILL); return A64_TRAPPED;
-    }
+    if (diff_sysreg_write(c, enc, val))
+        return 0;
+    diff_stop(env_of(c), DIFF_SIG_ILL);
+    return A64_TRAPPED;
 }
 
 static int pstate_write(struct arm64_cpu *c, unsigned op1, unsigned crm, unsigned op2)
@@ -271,7 +292,9 @@ void diff_env_load(struct diff_env *e, const struct diff_state *s)
     c->fpcr = s->fpcr;
     c->fpsr = s->fpsr;
     memcpy(e->mem, s->mem, sizeof(e->mem));
-    e->stopped = e->monitor = e->accessed = e->probe = false;
+    e->window = s->window;
+    e->stopped = e->monitor = e->probe = false;
+    e->access_size = 0;
     e->sig = 0;
 }
 
@@ -282,6 +305,7 @@ void diff_env_save(const struct diff_env *e, struct diff_state *s)
     memcpy(s->x, c->x, sizeof(s->x));
     memcpy(s->v, c->v, sizeof(s->v));
     s->pc = c->pc;
+    s->window = e->window;
     s->nzcv = arm64_nzcv(c);
     s->fpcr = c->fpcr;
     s->fpsr = c->fpsr;

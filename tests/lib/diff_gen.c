@@ -1,7 +1,7 @@
 /*
  * Makes random cases for differential tests. Fields are random within what the row allows and the architecture
- * defines; addresses are then steered into the memory window: the interpreter is asked where the access would go, and
- * the base register moved by the difference.
+ * defines; addresses are then steered into the memory window, up to its very ends, or just beyond the memory: the
+ * interpreter is asked where the accesses would go, and the base register moved by the difference.
  */
 #include "tests/lib/diff.h"
 
@@ -9,6 +9,7 @@
 #define FPCR_BITS 0x07c80000u /* AHP DN FZ RMode FZ16 */
 #define FPSR_BITS 0x0800009fu
 #define TRIES 200
+#define BEYOND 64u /* bytes behind and before the area that accesses go to */
 
 static uint64_t rng_state = 1;
 
@@ -243,7 +244,7 @@ static void prepare_registers(struct diff_case *c, unsigned slots)
 
 /* ---- addresses ---- */
 
-/* Where does the instruction under test access memory first? False if nowhere. */
+/* Where does the instruction under test access memory? False if nowhere. */
 static bool probe(struct diff_env *e, const struct diff_case *c)
 {
     static uint8_t image[2 * DIFF_MARGIN];
@@ -255,48 +256,64 @@ static bool probe(struct diff_env *e, const struct diff_case *c)
     diff_env_load(e, &s);
     e->code = image;
     e->code_size = sizeof(image);
-    e->zva_size = 64;
     e->probe = true;
     e->cpu.fpcr = 0;
     diff_run_interp(e);
     e->probe = false;
-    return e->accessed;
+    return e->access_size;
 }
 
-static bool in_window(const struct diff_env *e)
+static bool accesses_in(const struct diff_env *e, uint64_t from, uint64_t size)
 {
-    return range_within(e->access_va - DIFF_MEM, e->access_size, DIFF_MEM_SIZE) &&
+    return range_within(e->access_va - from, e->access_size, size) &&
            (!(e->access_flags & A64_MEM_ALIGNED) || !(e->access_va & (e->access_size - 1)));
 }
 
-/* Moves the base register so that the access falls into the window. */
-static bool steer(struct diff_case *c, struct diff_env *e)
+/* The address that the accesses shall begin at: in the window or, `beyond`, behind or before the area. */
+static uint64_t rnd_address(uint64_t window, const struct diff_env *e, bool beyond)
+{
+    uint64_t va = window + rnd(DIFF_MEM_SIZE - e->access_size + 1);
+
+    if (window == DIFF_MEM_ACROSS && e->access_size > 1 && rnd(2))
+        va = window + DIFF_MEM_SIZE / 2 - 1 - rnd(e->access_size - 1);
+    if (beyond)
+        va = window == DIFF_MEM_HIGH ? DIFF_AREA_END + rnd(BEYOND) : DIFF_AREA - e->access_size - rnd(BEYOND);
+    return e->access_flags & A64_MEM_ALIGNED ? align_down(va, e->access_size) : va;
+}
+
+/*
+ * Moves the base register so that the accesses fall into the window or, where `may_fault`, some of them beyond the
+ * area: as a whole, because what is left of an access after it faulted in part is not defined.
+ */
+static bool steer(struct diff_case *c, struct diff_env *e, bool may_fault)
 {
     unsigned base = c->row == A64_sys ? a64_rd(c->insn) : a64_rn(c->insn);
-    uint64_t want, *reg = &c->in.x[base];
+    bool beyond = may_fault && c->in.window != DIFF_MEM_ACROSS && rnd(8) == 0;
+    uint64_t *reg = &c->in.x[base];
 
     /* An instruction that looks at a literal or at no memory needs no steering; a jump leaves the probe's image. */
     if (!probe(e, c) || name_has(c->row, "_lit"))
         return true;
-    want = DIFF_MEM + 64 + rnd(96);
-    if (e->access_flags & A64_MEM_ALIGNED)
-        want = align_down(want, e->access_size);
-    *reg += want - e->access_va;
+    *reg += rnd_address(c->in.window, e, beyond) - e->access_va;
     if (base == 31)
         *reg &= ~UINT64_C(15);
-    return probe(e, c) && in_window(e);
+    if (!probe(e, c))
+        return false;
+    if (beyond)
+        return accesses_in(e, DIFF_AREA_END, 2 * BEYOND) || accesses_in(e, DIFF_AREA - 2 * BEYOND, 2 * BEYOND);
+    return accesses_in(e, c->in.window, DIFF_MEM_SIZE);
 }
 
 /* Half of the compare-and-swaps should find what they expect. */
 static void make_cas_succeed(struct diff_case *c, const struct diff_env *e)
 {
     unsigned s = a64_rm(c->insn), size = e->access_size;
-    uint8_t *p = c->in.mem + (e->access_va - DIFF_MEM);
     uint64_t v[2] = {s == 31 ? 0 : c->in.x[s], s >= 30 ? 0 : c->in.x[s + 1]};
     uint32_t w[2] = {(uint32_t)v[0], (uint32_t)v[1]};
 
-    if (rnd(2))
+    if (rnd(2) || !accesses_in(e, c->in.window, DIFF_MEM_SIZE))
         return;
+    uint8_t *p = c->in.mem + (e->access_va - c->in.window);
     if (c->row == A64_casp && size == 8)
         memcpy(p, w, 8);
     else
@@ -320,6 +337,7 @@ static uint32_t matching_load(uint32_t w)
 
 bool diff_gen(struct diff_case *c, enum a64_row row, unsigned slot, unsigned slots, struct diff_env *scratch)
 {
+    static const uint64_t windows[] = {DIFF_MEM_LOW, DIFF_MEM_ACROSS, DIFF_MEM_HIGH};
     bool exclusive = row == A64_stxr || row == A64_stxp, after_load = exclusive && rnd(8);
     unsigned at = after_load ? 1 : 0;
 
@@ -330,8 +348,10 @@ bool diff_gen(struct diff_case *c, enum a64_row row, unsigned slot, unsigned slo
             continue;
         rnd_state(&c->in, a64_rows[row].simd);
         c->in.pc = DIFF_CODE + DIFF_MARGIN + (uint64_t)DIFF_SLOT * slot;
+        c->in.window = windows[rnd(ARRAY_SIZE(windows))];
         prepare_registers(c, slots);
-        if (!steer(c, scratch))
+        /* Whether a store-exclusive that fails anyway faults is left open (Arm ARM, AArch64.ExclusiveMonitorsPass). */
+        if (!steer(c, scratch, !exclusive || after_load))
             continue;
         if (row == A64_cas || row == A64_casp)
             make_cas_succeed(c, scratch);
