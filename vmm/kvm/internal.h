@@ -146,6 +146,8 @@ int kvm_arch_vcpu_create(struct kvm_vcpu *v, struct err *e);
 void kvm_arch_vcpu_destroy(struct kvm_vcpu *v);
 /* An exit that the common code does not know: KVM_GO_ON, an enum vcpu_exit, or -ENOSYS where it is unknown here too. */
 int kvm_arch_vcpu_exit(struct kvm_vcpu *v);
+/* The access of this KVM_EXIT_MMIO met no device; a read gives ones unless something else happens here. */
+void kvm_arch_vcpu_unmapped(struct kvm_vcpu *v);
 /* Where the guest is, for messages. */
 uint64_t kvm_arch_vcpu_pc(struct kvm_vcpu *v);
 /* More about KVM_EXIT_FAIL_ENTRY's reason, or NULL. */

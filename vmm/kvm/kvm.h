@@ -29,8 +29,14 @@ struct kvm_config {
     struct bus *bus; /* MMIO */
     struct bus *pio; /* x86 I/O ports; NULL: there are none */
     enum kvm_cpu cpu;
-    unsigned gic_version; /* arm64: 2 or 3 */
-    bool stats;           /* measure the time spent in devices, for report */
+    bool stats; /* measure the time spent in devices, for report */
+
+    /* arm64 */
+    unsigned gic_version; /* 2 or 3; 0: 3 where the host has it, else 2 */
+    gpa_t gic_dist;
+    gpa_t gic_redist; /* version 3: 128 KiB a vCPU */
+    gpa_t gic_cpuif;  /* version 2 */
+    unsigned pmu_ppi; /* INTID of the performance counters' interrupt */
 };
 
 /*
@@ -41,5 +47,9 @@ int kvm_create(struct accel **out, const struct kvm_config *cfg, struct err *e);
 
 /* 0 where this host's KVM can be used; otherwise why not, as a sentence with its exit status. Leaves nothing open. */
 int kvm_probe(struct err *e);
+
+/* arm64: what this host gives. */
+unsigned kvm_arm64_gic_version(const struct accel *a); /* 2 or 3 */
+bool kvm_arm64_has_pmu(const struct accel *a);
 
 #endif

@@ -84,14 +84,16 @@ static void kvm_exit_mmio(struct kvm_vcpu *v)
     gpa_t addr = GPA(run->mmio.phys_addr);
     uint64_t since = kvm_stats_begin(v);
     uint64_t val;
+    int r;
 
     if (run->mmio.is_write) {
-        bus_write(bus, v->vcpu.index, addr, run->mmio.len, le64_get(run->mmio.data));
+        r = bus_write(bus, v->vcpu.index, addr, run->mmio.len, le64_get(run->mmio.data));
     } else {
-        if (bus_read(bus, v->vcpu.index, addr, run->mmio.len, &val) < 0)
-            val = UINT64_MAX;
-        le64_put(run->mmio.data, val);
+        r = bus_read(bus, v->vcpu.index, addr, run->mmio.len, &val);
+        le64_put(run->mmio.data, r < 0 ? UINT64_MAX : val);
     }
+    if (unlikely(r < 0))
+        kvm_arch_vcpu_unmapped(v);
     kvm_stats_end(v, since);
 }
 
