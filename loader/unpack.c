@@ -61,8 +61,9 @@ static int unpack_buf_init(struct unpack_buf *b, uint64_t in_size, uint64_t limi
 __attribute__((unused)) static int unpack_buf_grow(struct unpack_buf *b, const char *name, struct err *e)
 {
     if (b->cap >= b->limit)
-        return err_set(e, EFBIG, "%s does not fit in the guest's RAM: it decompresses to more than %" PRIu64 " MiB",
-                       name, b->limit >> 20);
+        return err_set_status(e, ERR_STATUS_MEMORY, EFBIG,
+                              "%s does not fit in the guest's RAM: it decompresses to more than %" PRIu64 " MiB", name,
+                              b->limit >> 20);
     uint64_t cap = b->cap > b->limit / 2 ? b->limit : b->cap * 2;
     uint8_t *p = realloc(b->data, cap);
     if (!p)
@@ -93,9 +94,11 @@ static int unpack_gzip_stream(z_stream *z, const uint8_t *data, uint64_t size, s
         in += nin - z->avail_in;
         b->used += nout - z->avail_out;
         if (zr == Z_BUF_ERROR || (zr == Z_OK && in == size && z->avail_out != 0))
-            return err_set(e, EINVAL, "%s is truncated: its gzip stream does not end", name);
+            return err_set_status(e, ERR_STATUS_KERNEL_DAMAGED, EINVAL, "%s is truncated: its gzip stream does not end",
+                                  name);
         if (zr != Z_OK && zr != Z_STREAM_END)
-            return err_set(e, EINVAL, "%s is damaged: gzip: %s", name, z->msg ? z->msg : "bad data");
+            return err_set_status(e, ERR_STATUS_KERNEL_DAMAGED, EINVAL, "%s is damaged: gzip: %s", name,
+                                  z->msg ? z->msg : "bad data");
     }
     return 0;
 }
@@ -112,7 +115,25 @@ static int unpack_gzip(const uint8_t *data, uint64_t size, struct unpack_buf *b,
     inflateEnd(&z);
     return r;
 }
+
+static uint64_t unpack_gzip_head(const uint8_t *data, uint64_t size, uint8_t *out, uint64_t cap)
+{
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)data, .avail_in = (uInt)size, .next_out = out, .avail_out = (uInt)cap};
+
+    if (inflateInit2(&z, 15 + 16) != Z_OK)
+        return 0;
+    /* What came out before an error or the end of the input counts. */
+    inflate(&z, Z_SYNC_FLUSH);
+    inflateEnd(&z);
+    return cap - z.avail_out;
+}
 #else
+static uint64_t unpack_gzip_head(const uint8_t *data, uint64_t size, uint8_t *out, uint64_t cap)
+{
+    (void)data, (void)size, (void)out, (void)cap;
+    return 0;
+}
+
 static int unpack_gzip(const uint8_t *data, uint64_t size, struct unpack_buf *b, const char *name, struct err *e)
 {
     (void)data, (void)size, (void)b;
@@ -137,11 +158,13 @@ static int unpack_zstd(const uint8_t *data, uint64_t size, struct unpack_buf *b,
         size_t before = in.pos;
         left = ZSTD_decompressStream(ctx, &out, &in);
         if (ZSTD_isError(left)) {
-            r = err_set(e, EINVAL, "%s is damaged: zstd: %s", name, ZSTD_getErrorName(left));
+            r = err_set_status(e, ERR_STATUS_KERNEL_DAMAGED, EINVAL, "%s is damaged: zstd: %s", name,
+                               ZSTD_getErrorName(left));
             break;
         }
         if (left != 0 && in.pos == in.size && in.pos == before && out.pos == b->used) {
-            r = err_set(e, EINVAL, "%s is truncated: its zstd frame does not end", name);
+            r = err_set_status(e, ERR_STATUS_KERNEL_DAMAGED, EINVAL, "%s is truncated: its zstd frame does not end",
+                               name);
             break;
         }
         b->used = out.pos;
@@ -149,7 +172,32 @@ static int unpack_zstd(const uint8_t *data, uint64_t size, struct unpack_buf *b,
     ZSTD_freeDCtx(ctx);
     return r;
 }
+
+static uint64_t unpack_zstd_head(const uint8_t *data, uint64_t size, uint8_t *out, uint64_t cap)
+{
+    ZSTD_DCtx *ctx = ZSTD_createDCtx();
+    ZSTD_inBuffer in = {data, size, 0};
+    ZSTD_outBuffer o = {out, cap, 0};
+    size_t before;
+
+    if (!ctx)
+        return 0;
+    do {
+        before = in.pos + o.pos;
+        size_t left = ZSTD_decompressStream(ctx, &o, &in);
+        if (left == 0 || ZSTD_isError(left))
+            break;
+    } while (o.pos < cap && in.pos + o.pos != before);
+    ZSTD_freeDCtx(ctx);
+    return o.pos;
+}
 #else
+static uint64_t unpack_zstd_head(const uint8_t *data, uint64_t size, uint8_t *out, uint64_t cap)
+{
+    (void)data, (void)size, (void)out, (void)cap;
+    return 0;
+}
+
 static int unpack_zstd(const uint8_t *data, uint64_t size, struct unpack_buf *b, const char *name, struct err *e)
 {
     (void)data, (void)size, (void)b;
@@ -167,7 +215,7 @@ static int unpack_stream(enum unpack_kind kind, const uint8_t *data, uint64_t si
         return r;
     r = kind == UNPACK_GZIP ? unpack_gzip(data, size, &b, name, e) : unpack_zstd(data, size, &b, name, e);
     if (r == 0 && b.used == 0)
-        r = err_set(e, EINVAL, "%s decompresses to nothing", name);
+        r = err_set_status(e, ERR_STATUS_KERNEL_DAMAGED, EINVAL, "%s decompresses to nothing", name);
     if (r < 0) {
         free(b.data);
         return r;
@@ -184,10 +232,10 @@ static int unpack_zboot(const uint8_t *data, uint64_t size, uint64_t limit, uint
     uint64_t off = le32_get(data + ZBOOT_PAYLOAD_OFFSET), len = le32_get(data + ZBOOT_PAYLOAD_SIZE);
 
     if (!range_within(off, len, size) || len == 0)
-        return err_set(e, EINVAL,
-                       "%s is truncated or damaged: its EFI zboot header speaks of %" PRIu64 " bytes at %" PRIu64
-                       ", the file has %" PRIu64,
-                       name, len, off, size);
+        return err_set_status(e, ERR_STATUS_KERNEL_DAMAGED, EINVAL,
+                              "%s is truncated or damaged: its EFI zboot header speaks of %" PRIu64 " bytes at %" PRIu64
+                              ", the file has %" PRIu64,
+                              name, len, off, size);
     memcpy(comp, data + ZBOOT_COMPRESSION, ZBOOT_COMPRESSION_SIZE);
     if (strcmp(comp, "gzip") == 0)
         return unpack_stream(UNPACK_GZIP, data + off, len, limit, out, out_size, name, e);
@@ -198,6 +246,15 @@ static int unpack_zboot(const uint8_t *data, uint64_t size, uint64_t limit, uint
             *p = '?';
     return err_set(e, ENOTSUP, "%s is an EFI zboot kernel compressed with '%s'; gzip and zstd are supported", name,
                    comp);
+}
+
+uint64_t unpack_head(const uint8_t *data, uint64_t size, uint8_t *out, uint64_t cap)
+{
+    switch (unpack_probe(data, size)) {
+    case UNPACK_GZIP: return unpack_gzip_head(data, MIN(size, (uint64_t)UINT_MAX), out, MIN(cap, (uint64_t)UINT_MAX));
+    case UNPACK_ZSTD: return unpack_zstd_head(data, size, out, cap);
+    default: return 0;
+    }
 }
 
 int unpack(enum unpack_kind kind, const uint8_t *data, uint64_t size, uint64_t limit, uint8_t **out, uint64_t *out_size,

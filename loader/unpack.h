@@ -24,4 +24,8 @@ enum unpack_kind unpack_probe(const uint8_t *data, uint64_t size);
 int unpack(enum unpack_kind kind, const uint8_t *data, uint64_t size, uint64_t limit, uint8_t **out, uint64_t *out_size,
            const char *name, struct err *e);
 
+/* The first bytes of what a gzip or zstd file expands to, at most `cap`; returns how many, 0 where it is neither, is
+ * damaged from the beginning, or the library is not there. */
+uint64_t unpack_head(const uint8_t *data, uint64_t size, uint8_t *out, uint64_t cap);
+
 #endif

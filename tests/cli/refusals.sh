@@ -61,8 +61,8 @@ says no-kernel 2 'no kernel' "$pipit" run
 says named-machine 1 'pipit[vm1]: error: ' "$pipit" run --kernel nothing-there --name vm1
 says missing-kernel 1 'nothing-there' "$pipit" run --kernel nothing-there
 says folder-kernel 1 'folder' "$pipit" run --kernel folder
-says garbage-kernel 1 'garbage' "$pipit" run --kernel garbage
-says truncated-kernel 1 'short' "$pipit" run --kernel short
+says garbage-kernel 17 'garbage' "$pipit" run --kernel garbage
+says truncated-kernel 17 'short' "$pipit" run --kernel short
 says missing-initrd 1 'no-initrd' "$pipit" run --kernel Image --initrd no-initrd
 says missing-disk 1 'no-disk' "$pipit" run --kernel Image --disk no-disk
 says folder-disk 1 'folder' "$pipit" run --kernel Image --disk folder

@@ -1,8 +1,8 @@
 #!/bin/bash
 # limit: 120
 # Kernels, initramfs files and disks that are cut, garbage, missing, unreadable or in use; ports in use: pipit says in
-# one line which file or port and what is wrong, and ends with status 1, or runs on and ends with 0 where that is what
-# real hardware would do.
+# one line which file or port and what is wrong, and ends with the status of that cause, or runs on and ends with 0 where
+# that is what real hardware would do.
 set -uo pipefail
 root=${PIPIT_ROOT:-$(cd "$(dirname "$0")/../.." && pwd)}
 pipit=${PIPIT:-$root/build/release/pipit}
@@ -20,13 +20,15 @@ fail() {
     bad=1
 }
 
-# says NAME TEXT COMMAND...: status 1, nothing on stdout, one line on stderr, which has TEXT.
+memory=15 damaged=17 other=18 # enum err_status
+
+# [status=N] says NAME TEXT COMMAND...: status N or 1, nothing on stdout, one line on stderr, which has TEXT.
 says() {
-    local name=$1 text=$2 got
+    local name=$1 text=$2 want=${status:-1} got
     shift 2
     timeout -k 5 20 "$@" >out 2>err </dev/null
     got=$?
-    if [ $got != 1 ] || [ -s out ] || [ "$(wc -l <err)" != 1 ] || ! grep -qF -e "$text" err; then
+    if [ $got != "$want" ] || [ -s out ] || [ "$(wc -l <err)" != 1 ] || ! grep -qF -e "$text" err; then
         fail "$name: status $got, or not one line with \"$text\""
     else
         echo "ok $name"
@@ -66,6 +68,7 @@ cut() { # NAME FILE LENGTH...
     shift 2
     for n in "$@"; do
         head -c "$n" "$file" >cut-kernel
+        [ "$n" = 0 ] && local status=1 || local status=$damaged
         says "kernel-$name-cut-at-$n" cut-kernel "${run[@]}" --kernel cut-kernel
     done
 }
@@ -97,13 +100,13 @@ fi
 run=("$pipit" run --net none --memory 64M)
 for seed in 1 2 3; do
     head -c 300000 /dev/urandom >random-kernel
-    says "kernel-random-$seed" random-kernel "${run[@]}" --kernel random-kernel
+    status=$damaged says "kernel-random-$seed" random-kernel "${run[@]}" --kernel random-kernel
     { printf '\037\213\010' && cat random-kernel; } >random-gzip
-    says "kernel-random-gzip-$seed" random-gzip "${run[@]}" --kernel random-gzip
+    status=$damaged says "kernel-random-gzip-$seed" random-gzip "${run[@]}" --kernel random-gzip
     { printf '\050\265\057\375' && cat random-kernel; } >random-zstd
-    says "kernel-random-zstd-$seed" random-zstd "${run[@]}" --kernel random-zstd
+    status=$damaged says "kernel-random-zstd-$seed" random-zstd "${run[@]}" --kernel random-zstd
     { printf '\177ELF\002\001\001' && cat random-kernel; } >random-elf
-    says "kernel-random-elf-$seed" random-elf "${run[@]}" --kernel random-elf
+    status=$other says "kernel-random-elf-$seed" random-elf "${run[@]}" --kernel random-elf
     # Any bytes are a flat program; what it does is the guest's affair.
     timeout -k 5 2 "${run[@]}" --kernel random-kernel --kernel-format flat >out 2>err </dev/null
     case $? in
@@ -130,7 +133,7 @@ says kernel-huge huge "${run[@]}" --kernel huge --kernel-format flat
 : >empty
 head -c 2M /dev/urandom >random-initrd
 says initrd-folder "$dir" "${off[@]}" --initrd "$dir"
-says initrd-huge huge "${off[@]}" --initrd huge
+status=$memory says initrd-huge huge "${off[@]}" --initrd huge
 waits initrd-fifo-without-a-writer "${off[@]}" --initrd fifo
 says initrd-device /dev/zero "${off[@]}" --initrd /dev/zero
 says initrd-empty "empty is empty" "${off[@]}" --initrd empty

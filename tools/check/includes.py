@@ -20,7 +20,7 @@ RULES = {
     # How the architecture and the JIT reach each other: the ops that one fills in and the other calls.
     "arch/": [BASE, CORE, "jit/ops.h"],
     "devices/": [BASE, CORE],
-    "loader/": [BASE, CORE, "devices/block/"],
+    "loader/": [BASE, CORE, "devices/block/", "arch/x86/boot.h"],
     "virtio/": [BASE, CORE, "devices/"],
     "vmm/kvm/": [BASE, CORE, "arch/"],
     # jit.h and ops.h are the JIT's seams; the rooms inside see only what is below them.
