@@ -7,8 +7,9 @@
  * Kicks: immediate_exit in the shared run area is the one flag. Who kicks sets it, then signals the thread. A thread
  * outside KVM_RUN finds it set when it next gets there; one inside is brought out by the signal, whose handler does
  * nothing. The flag is taken (exchanged with 0) behind an interrupted KVM_RUN and nowhere else, so no kick is lost, and
- * a signal that comes late costs one turn of the loop. Before its first run a vCPU has no thread to be signalled: it
- * publishes the thread, then enters KVM_RUN, while who kicks sets the flag, then reads the thread; one sees the other.
+ * a signal that comes late costs one turn of the loop. A vCPU that no thread has run yet cannot be signalled: the
+ * thread publishes its number, then enters KVM_RUN, while who kicks sets the flag, then reads the number; one sees the
+ * other.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -24,8 +25,8 @@
 #include "vmm/base/log.h"
 #include "vmm/kvm/internal.h"
 
-/* The vCPU that this thread runs. */
-static __thread struct kvm_vcpu *kvm_current;
+/* This thread's number, 0 where it has not run a vCPU yet. */
+static __thread pid_t kvm_tid;
 
 /* ---- kicks ---- */
 
@@ -53,7 +54,7 @@ void kvm_vcpu_kick(struct vcpu *vcpu)
 
     __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     tid = atomic_load(&v->tid);
-    if (tid && kvm_current != v)
+    if (tid && tid != kvm_tid)
         syscall(SYS_tgkill, v->kvm->pid, tid, SIGRTMIN);
     errno = saved;
 }
@@ -68,11 +69,13 @@ static void kvm_adopt(struct kvm_vcpu *v)
 {
     sigset_t set;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGRTMIN);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    kvm_current = v;
-    atomic_store(&v->tid, (pid_t)syscall(SYS_gettid));
+    if (!kvm_tid) {
+        sigemptyset(&set);
+        sigaddset(&set, SIGRTMIN);
+        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+        kvm_tid = (pid_t)syscall(SYS_gettid);
+    }
+    atomic_store(&v->tid, kvm_tid);
 }
 
 /* ---- exits ---- */
@@ -189,7 +192,7 @@ enum vcpu_exit kvm_vcpu_run(struct vcpu *vcpu)
     struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
     struct kvm_run *run = v->run;
 
-    if (unlikely(kvm_current != v))
+    if (unlikely(!kvm_tid || atomic_load_explicit(&v->tid, memory_order_relaxed) != kvm_tid))
         kvm_adopt(v);
     for (;;) {
         if (ioctl(v->fd, KVM_RUN, 0) < 0) {
@@ -258,7 +261,5 @@ void kvm_vcpu_destroy(struct vcpu *vcpu)
         munmap(v->run, v->kvm->run_size);
     if (v->fd >= 0)
         close(v->fd);
-    if (kvm_current == v)
-        kvm_current = NULL;
     free(v);
 }
