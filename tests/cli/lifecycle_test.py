@@ -8,6 +8,7 @@ The guests are flat binaries, written here word by word; they start at 0x4008000
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -22,6 +23,7 @@ PIPIT = os.environ.get("PIPIT", os.path.join(ROOT, "build/release/pipit"))
 LIMIT = 20
 
 UART = 0x09000000
+DEBUG = 0x090F0000
 SYSTEM_OFF, SYSTEM_RESET, CPU_OFF, CPU_ON, AFFINITY_INFO = 0x84000008, 0x84000009, 0x84000002, 0xC4000003, 0xC4000004
 
 
@@ -130,7 +132,8 @@ def elf(words):
 
 
 def run_command(kernel, *options):
-    return [PIPIT, "run", "--kernel", kernel, "--kernel-format", "flat", "--net", "none", "--memory", "64M", *options]
+    return [PIPIT, "run", "--kernel", kernel, "--kernel-format", "flat", "--net", "none", "--memory", "64M",
+            "--accel", "jit", *options]
 
 
 def run(command):
@@ -176,6 +179,105 @@ def start_until_output(command):
     timer.start()
     ready = p.stdout.read(1) == b"."
     return p, timer, ready
+
+
+def check_debug_device():
+    """Marks and exit statuses, from either of two vCPUs; without the option there is nothing at the address."""
+    for status in 0, 1, 42, 255:
+        ends(f"guest-status-{status}", li(5, DEBUG + 4) + li(4, status) + store(4, 5) + SPIN, status, "", "--debug-device")
+    with guest(li(5, DEBUG) + li(4, 0x2A) + store(4, 5) + call(SYSTEM_OFF)) as g:
+        status, _, err = run(run_command(g.name, "--debug-device"))
+        mark = rb"^pipit: debug 0x2a: [0-9.]+ ms since exec, [0-9.]+ ms since the first vCPU started, [0-9.]+ ms of our CPU time\n$"
+        item("debug-mark", status == 0 and re.match(mark, err), f"status {status}, {err!r}")
+    # An access to nothing is an external abort, whose vector at 0x200 is in the flash that is not there: it aborts again
+    # and again, and the write after it is never made.
+    with guest(put(".") + li(5, DEBUG + 4) + li(4, 42) + store(4, 5) + call(SYSTEM_OFF)) as g:
+        p, timer, ready = start_until_output(run_command(g.name))
+        time.sleep(0.5)
+        alive = p.poll() is None
+        p.terminate()
+        p.wait()
+        timer.cancel()
+        item("no-debug-device", ready and alive and p.returncode == 143, f"status {p.returncode}, alive {alive}")
+
+
+def check_messages():
+    """Which accelerator runs is said once, where it is not the one that was to."""
+    if os.uname().machine != "x86_64":
+        print("skip accel-note: KVM runs arm64 guests on this host")
+        return
+    note = b"pipit: KVM cannot run this guest: it is for arm64, and this host is x86-64; the JIT does\n"
+    for name, options, want in (("auto", ("--accel", "auto"), note), ("order", ("--accel", "kvm:jit"), note), ("jit", (), b""),
+                                ("quiet", ("--accel", "auto", "-q"), b""), ("tier", ("--accel", "auto", "--jit", "tier1"), b"")):
+        with guest(call(SYSTEM_OFF)) as g:
+            status, _, err = run(run_command(g.name, *options))
+        item(f"accel-note-{name}", status == 0 and err == want, f"status {status}, {err!r}")
+
+
+def check_stats():
+    with guest(put("x") + call(SYSTEM_OFF)) as g:
+        status, _, err = run(run_command(g.name, "--stats"))
+        want = (rb"^pipit: stats: [0-9.]+ ms from exec to the first vCPU's start, [0-9.]+ s from there to the end\n"
+                rb"pipit: stats: [0-9.]+ s of CPU time, the guest's included\n"
+                rb"pipit: jit: device reads 0, device writes 1, calls 1, waits 0, interrupts 0, kicks 0\n$")
+        item("stats", status == 0 and re.match(want, err), f"status {status}, {err!r}")
+
+
+def allowed_cpus(pid):
+    """By thread name, what /proc says."""
+    cpus = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as f:
+            fields = dict(line.split(":\t", 1) for line in f if ":\t" in line)
+        cpus[fields["Name"].strip()] = fields["Cpus_allowed_list"].strip()
+    return cpus
+
+
+def check_pinning():
+    mine = sorted(os.sched_getaffinity(0))
+    if len(mine) < 2:
+        print("skip pinning: this host has one CPU for us")
+        return
+    first, last = mine[0], mine[-1]
+    with guest(put(".") + SLEEP) as g:
+        command = run_command(g.name, "--cpus", "2", "--pin", f"{last},{first}", "--pin-loop", str(last))
+        p, timer, ready = start_until_output(command)
+        got = allowed_cpus(p.pid)
+        p.terminate()
+        p.wait()
+        timer.cancel()
+    good = ready and got.get("vcpu0") == str(last) and got.get("vcpu1") == str(first) and got.get("loop") == str(last)
+    item("pinning", good, f"{got}")
+
+
+def check_huge_pages():
+    """With pages set aside for the time of the test."""
+    knob = "/proc/sys/vm/nr_hugepages"
+    with open(knob, encoding="ascii") as f:
+        before = int(f.read())
+    try:
+        with open(knob, "w", encoding="ascii") as f:
+            f.write(str(before + 32))
+        with open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", encoding="ascii") as f:
+            free = int(f.read())
+    except OSError as e:
+        print(f"skip huge-pages: none can be set aside: {e.strerror}")
+        return
+    try:
+        if free < 32:
+            print(f"skip huge-pages: {free} could be set aside, 32 are needed")
+            return
+        with guest(put(".") + SLEEP) as g:
+            p, timer, ready = start_until_output(run_command(g.name, "--huge-pages", "hugetlb"))
+            with open(f"/proc/{p.pid}/smaps", encoding="ascii") as f:
+                used = sum(int(line.split()[1]) for line in f if line.startswith("Private_Hugetlb:"))
+            p.terminate()
+            p.wait()
+            timer.cancel()
+        item("huge-pages", ready and p.returncode == 143 and used >= 2048, f"status {p.returncode}, {used} KiB of them in use")
+    finally:
+        with open(knob, "w", encoding="ascii") as f:
+            f.write(str(before))
 
 
 def check_signals():
@@ -272,6 +374,11 @@ def check_dtb():
 
 def main():
     check_ends()
+    check_debug_device()
+    check_messages()
+    check_stats()
+    check_pinning()
+    check_huge_pages()
     check_signals()
     check_stalled_output()
     check_terminal("terminal-keys", "keys", 0)

@@ -56,7 +56,15 @@ says near-command 2 'did you mean run' "$pipit" rum
 says unknown-option 2 '--kernal is not known; did you mean --kernel' "$pipit" run --kernal x
 says bad-memory 2 '--memory much' "$pipit" run --kernel Image --memory much
 says bad-cpu 2 'CPU model z80' "$pipit" run --kernel Image --cpu z80
-says kvm 2 'kvm cannot be used' "$pipit" run --kernel Image --accel kvm
+says bad-pin 2 '--pin x is not a list of host CPUs' "$pipit" run --kernel Image --pin x
+says far-pin 2 '--pin: host CPU 8191 is not there' "$pipit" run --kernel Image --pin 8191
+says pin-count 2 '2 host CPUs to pin 1 vCPUs' "$pipit" run --kernel Image --pin 0,1
+if [ "$(uname -m)" = x86_64 ]; then
+    says kvm-other-arch 13 'KVM cannot run this guest: it is for arm64, and this host is x86-64' "$pipit" run --kernel Image --accel kvm
+    says qemu-kvm-other-arch 1 'KVM cannot run this guest' ./qemu-system-aarch64 -M virt -kernel Image -enable-kvm
+else
+    says no-jit 13 'the JIT is not in this pipit' "$pipit" run --kernel Image --accel jit
+fi
 says no-kernel 2 'no kernel' "$pipit" run
 says named-machine 1 'pipit[vm1]: error: ' "$pipit" run --kernel nothing-there --name vm1
 says missing-kernel 1 'nothing-there' "$pipit" run --kernel nothing-there
@@ -71,6 +79,8 @@ says disk-twice 1 'disk.img' "$pipit" run --kernel Image --disk disk.img --disk 
 says unwritable-log 1 'no-folder/log' "$pipit" run --kernel Image --log no-folder/log
 says unwritable-dtb 1 'no-folder/dtb' "$pipit" run --kernel Image --dump-dtb no-folder/dtb
 says unwritable-pidfile 1 'no-folder/pid' "$pipit" run --kernel Image --net none --pidfile no-folder/pid
+huge=$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 2>/dev/null || echo 0)
+says no-huge-pages 15 'huge pages' "$pipit" run --kernel Image --memory $((huge * 2 + 64)) --huge-pages hugetlb
 says too-many-cpus 14 '9 CPUs' "$pipit" run --kernel Image --cpus 9
 says too-much-memory 15 'machine virt has room for 261120 MiB' "$pipit" run --kernel Image --memory 256G
 says qemu-too-many-cpus 1 '9 CPUs' "$pipit" qemu -kernel Image -smp 9
@@ -78,7 +88,7 @@ says qemu-board 1 'machine raspi3b is not supported' ./qemu-system-aarch64 -M ra
 says qemu-option 1 'option -xyz is not supported' ./qemu-system-aarch64 -M virt -xyz
 says qemu-kernel 1 'no kernel' ./qemu-system-aarch64 -M virt
 says qemu-word 1 'addr' "$pipit" qemu -kernel Image -device virtio-rng-pci,addr=3
-says huge-memory 1 'this host has' "$pipit" run --kernel Image --memory 255G
+says huge-memory 15 'this host has' "$pipit" run --kernel Image --memory 255G
 
 if [[ $("$pipit" --version) == *+user-network* ]]; then
     python3 -c '

@@ -1,15 +1,24 @@
 /* `pipit run`'s command line and the validation behind both command lines. */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/check.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/machine/accel.h"
 #include "vmm/machine/args.h"
 
 static struct vm_config c;
 static struct err e;
+
+/* An x86-64 host without /dev/kvm, wherever this test runs. */
+static int no_kvm(struct err *err)
+{
+    return err_set_status(err, ERR_STATUS_KVM_ABSENT, ENOENT, "there is no /dev/kvm");
+}
+static const struct accel_host host = {.arch = VM_ARCH_X86, .jit = true, .kvm_probe = no_kvm};
 
 /* Parses one command line, words separated by single spaces; a '~' stands for a space inside a word. */
 static int parse(const char *line)
@@ -200,14 +209,87 @@ static void refusals(void)
     CHECK(refused("--kernel k --cpu cortex-a75", "cortex-a75 is not known; did you mean cortex-a7"));
     CHECK(refused("--kernel k --cpu host", "only KVM"));
     CHECK(refused("--kernel k --gic 4", "--gic takes 2 or 3, not \"4\""));
-    CHECK(refused("--kernel k --accel kvm", "kvm cannot be used"));
-    CHECK(refused("--kernel k --accel tcg", "--accel takes auto, jit or kvm"));
+    CHECK(refused("--kernel k --accel tcg", "--accel takes auto, kvm, jit or an order like kvm:jit, not \"tcg\""));
+    CHECK(refused("--kernel k --accel kvm:", "not \"kvm:\""));
+    CHECK(refused("--kernel k --accel kvm,jit", "not \"kvm,jit\""));
+    CHECK(refused("--kernel k --accel kvm:jit:kvm:jit:kvm", "more than 4"));
     CHECK(refused("--kernel k --jit tier9", "--jit takes"));
     CHECK(refused("--kernel k --console vga", "--console takes"));
     CHECK(refused("--kernel k --net bridge", "--net takes"));
     CHECK(refused("--kernel k --sandbox maybe", "--sandbox takes"));
     CHECK(refused("--kernel k --block-engine aio", "--block-engine takes"));
     CHECK(refused("--dump-dtb f --initrd i", "without a kernel"));
+}
+
+static void accelerators(void)
+{
+    CHECK(parse("--kernel k") == 0);
+    CHECK_EQ(c.accel, VM_ACCEL_JIT);
+    CHECK(!strcmp(c.accel_note, "KVM cannot run this guest: it is for arm64, and this host is x86-64; the JIT does"));
+    CHECK(parse("--kernel k --accel kvm:jit") == 0);
+    CHECK(c.accel == VM_ACCEL_JIT && c.accel_note);
+    CHECK(parse("--kernel k --accel jit:kvm") == 0);
+    CHECK(c.accel == VM_ACCEL_JIT && !c.accel_note);
+    CHECK(parse("--kernel k --jit interp") == 0); /* says which accelerator, too */
+    CHECK(c.accel == VM_ACCEL_JIT && !c.accel_note);
+    CHECK(refused("--kernel k --accel kvm", "KVM cannot run this guest: it is for arm64, and this host is x86-64"));
+    CHECK_EQ(e.status, ERR_STATUS_ACCEL_ARCH);
+}
+
+/* On an arm64 host, where KVM can. */
+static int kvm_is_there(struct err *err)
+{
+    (void)err;
+    return 0;
+}
+
+static void with_kvm(void)
+{
+    static const struct accel_host arm64 = {.arch = VM_ARCH_ARM64, .kvm_probe = kvm_is_there};
+
+    accel_host = &arm64;
+    CHECK(parse("--kernel k --cpus 123") == 0);
+    CHECK(c.accel == VM_ACCEL_KVM && !c.accel_note && !strcmp(c.cpu, "host") && c.gic_version == 0);
+    CHECK(parse("--kernel k --accel kvm --cpu max --gic 2 --cpus 8") == 0 && !strcmp(c.cpu, "max"));
+    CHECK(refused("--kernel k --cpu cortex-a57", "takes host or max"));
+    CHECK(refused("--kernel k --cpus 124", "machine virt has from 1 to 123"));
+    CHECK_EQ(e.status, ERR_STATUS_CPUS);
+    CHECK(refused("--kernel k --gic 2 --cpus 9", "from 1 to 8 with GIC version 2"));
+    CHECK(refused("--kernel k --jit tier1", "the JIT is not in this pipit"));
+    CHECK(refused("--kernel k --accel kvm --jit tier1", "no meaning with KVM"));
+    accel_host = &host;
+}
+
+/* The first host CPU that this process may use. */
+static unsigned first_cpu(void)
+{
+    cpu_set_t set;
+    unsigned i = 0;
+
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof(set), &set);
+    while (i < CPU_SETSIZE - 1 && !CPU_ISSET(i, &set))
+        i++;
+    return i;
+}
+
+static void running(void)
+{
+    char pins[64];
+
+    snprintf(pins, sizeof(pins), "--kernel k --pin-loop %u --pin %u", first_cpu(), first_cpu());
+    CHECK(parse(pins) == 0 && c.pin.n == 1 && c.pin_loop.n == 1);
+    CHECK(parse("--kernel k") == 0);
+    CHECK(!c.debug_device && !c.stats && !c.pin.n && !c.pin_loop.n && c.huge_pages == VM_HUGE_PAGES_MADVISE);
+    CHECK(parse("--kernel k --debug-device --stats --huge-pages=hugetlb") == 0);
+    CHECK(c.debug_device && c.stats && c.huge_pages == VM_HUGE_PAGES_HUGETLB);
+    CHECK(parse("--kernel k --huge-pages off") == 0 && c.huge_pages == VM_HUGE_PAGES_OFF);
+    CHECK(refused("--kernel k --huge-pages 1G", "--huge-pages takes madvise, hugetlb or off"));
+    CHECK(refused("--kernel k --huge-pages hugetlb --memory 65M", "multiple of 2 MiB"));
+    CHECK(refused("--kernel k --pin 0 --cpus 2", "1 host CPUs to pin 2 vCPUs to"));
+    CHECK(refused("--kernel k --pin 8191", "--pin: host CPU 8191 is not there"));
+    CHECK(refused("--kernel k --pin-loop 8191", "--pin-loop: host CPU 8191 is not there"));
+    CHECK(refused("--kernel k --pin none", "--pin none is not a list"));
 }
 
 static void long_command_lines(void)
@@ -250,6 +332,7 @@ static void slots(void)
 
 int main(void)
 {
+    accel_host = &host;
     RUN(defaults);
     RUN(every_option);
     RUN(disks);
@@ -257,6 +340,9 @@ int main(void)
     RUN(published_ports);
     RUN(hostfwd);
     RUN(refusals);
+    RUN(accelerators);
+    RUN(with_kvm);
+    RUN(running);
     RUN(long_command_lines);
     RUN(cmdline_words);
     RUN(slots);

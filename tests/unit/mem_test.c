@@ -54,10 +54,33 @@ static void regions_are_checked(void)
     CHECK(mem_add_ram(m, GPA(GIB(8)), UINT64_C(1) << 60, NULL, &e) == -ENOMEM);
     CHECK(strstr(e.msg, "MiB of guest RAM"));
     CHECK_EQ(m->nregions, 1);
-    CHECK(mem_add_ram(m, GPA(BASE + MIB(2)), MIB(2), &(struct mem_options){.shared = true, .huge_pages = true}, &e) ==
-          0);
+    CHECK(mem_add_ram(m, GPA(BASE + MIB(2)), MIB(2), &(struct mem_options){.shared = true, .huge = MEM_HUGE_MADVISE},
+                      &e) == 0);
     CHECK(mem_read_ptr(m, GPA(BASE + MIB(2) - 1), 2) == NULL);
     CHECK(mem_write(m, GPA(BASE + MIB(3)), "x", 1) == 0);
+    mem_destroy(m);
+}
+
+/* Runs either way: where the host has pages set aside, and where it has not. */
+static void huge_pages_are_there_or_missed(void)
+{
+    const struct mem_options opt = {.huge = MEM_HUGE_HUGETLB};
+    struct mem *m = NULL;
+    struct err e = {0};
+    int r;
+
+    CHECK(mem_create(&m) == 0);
+    CHECK(mem_add_ram(m, GPA(BASE), MIB(3), &opt, &e) == -EINVAL);
+    CHECK(mem_add_ram(m, GPA(BASE + MIB(1)), MIB(2), &opt, &e) == -EINVAL);
+    r = mem_add_ram(m, GPA(BASE), GIB(256), &opt, &e);
+    CHECK(r == -ENOMEM && e.status == ERR_STATUS_MEMORY && strstr(e.msg, "huge pages"));
+    CHECK_EQ(m->nregions, 0);
+    r = mem_add_ram(m, GPA(BASE), MIB(2), &opt, &e);
+    printf("  a huge page: %s\n", r == 0 ? "there" : e.msg);
+    if (r == 0)
+        CHECK(mem_write(m, GPA(BASE + MIB(2) - 1), "x", 1) == 0);
+    else
+        CHECK(r == -ENOMEM && e.status == ERR_STATUS_MEMORY && strstr(e.msg, "huge pages"));
     mem_destroy(m);
 }
 
@@ -126,6 +149,7 @@ int main(void)
 {
     RUN(accesses_stay_inside);
     RUN(regions_are_checked);
+    RUN(huge_pages_are_there_or_missed);
     RUN(writes_mark_pages_and_drop_code);
     RUN(big_ram_costs_nothing_until_used);
     return check_done();

@@ -9,6 +9,9 @@
 #include "vmm/core/mem.h"
 
 #include <errno.h>
+#include <linux/memfd.h>
+#include <linux/mman.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -70,29 +73,69 @@ static uint8_t *mem_reserve(uint64_t size)
 }
 
 /* Makes the reserved range RAM. */
-static int mem_back(uint8_t *host, uint64_t size, bool shared)
+static int mem_back(uint8_t *host, uint64_t size, const struct mem_options *opt)
 {
+    bool hugetlb = opt->huge == MEM_HUGE_HUGETLB;
     int fd, r = 0;
 
-    if (!shared)
+    if (!opt->shared && !hugetlb)
         return mprotect(host, size, PROT_READ | PROT_WRITE) < 0 ? -errno : 0;
-    fd = memfd_create("pipit-ram", MFD_CLOEXEC);
+    if (!opt->shared) /* without MAP_NORESERVE: what is not there now would be a SIGBUS later */
+        return mmap(host, size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0) == MAP_FAILED
+                   ? -errno
+                   : 0;
+    fd = memfd_create("pipit-ram", MFD_CLOEXEC | (hugetlb ? MFD_HUGETLB | MFD_HUGE_2MB : 0u));
     if (fd < 0)
         return -errno;
     if (ftruncate(fd, (off_t)size) < 0 ||
-        mmap(host, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED)
+        mmap(host, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | (hugetlb ? 0 : MAP_NORESERVE), fd, 0) ==
+            MAP_FAILED)
         r = -errno;
     close(fd);
     return r;
 }
 
+/* Huge pages of 2 MiB that nobody has; -1 where the host has no such pages. */
+static long mem_huge_free(void)
+{
+    FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+    long n = -1;
+
+    if (!f)
+        return -1;
+    if (fscanf(f, "%ld", &n) != 1)
+        n = -1;
+    fclose(f);
+    return n;
+}
+
+static int mem_no_huge(uint64_t size, struct err *e)
+{
+    unsigned long long pages = size / MEM_HUGE_ALIGN;
+    long have = mem_huge_free();
+
+    if (have < 0)
+        return err_set_status(e, ERR_STATUS_MEMORY, ENOMEM, "this host has no huge pages of 2 MiB");
+    return err_set_status(e, ERR_STATUS_MEMORY, ENOMEM,
+                          "%llu MiB of guest RAM in huge pages: %llu of 2 MiB are needed, and %ld of this host's are "
+                          "free (sysctl vm.nr_hugepages sets how many there are)",
+                          (unsigned long long)(size >> 20), pages, have);
+}
+
 int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_options *opt, struct err *e)
 {
+    static const struct mem_options plain;
     struct mem_region *r = &m->region[m->nregions];
+    uint64_t unit = MEM_PAGE_SIZE;
     void *flags;
     int ret;
 
-    if (size == 0 || size % MEM_PAGE_SIZE || base.v % MEM_PAGE_SIZE || base.v + (size - 1) < base.v)
+    if (!opt)
+        opt = &plain;
+    if (opt->huge == MEM_HUGE_HUGETLB)
+        unit = MEM_HUGE_ALIGN;
+    if (size == 0 || size % unit || base.v % unit || base.v + (size - 1) < base.v)
         return err_set(e, EINVAL, "RAM of %llu bytes at 0x%llx is not made of whole pages", (unsigned long long)size,
                        (unsigned long long)base.v);
     if (m->nregions == MEM_MAX_REGIONS)
@@ -108,7 +151,7 @@ int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_optio
     r->host = mem_reserve(size);
     if (!r->host)
         goto no_memory;
-    ret = mem_back(r->host, size, opt && opt->shared);
+    ret = mem_back(r->host, size, opt);
     if (ret < 0)
         goto unmap_host;
     flags =
@@ -116,7 +159,7 @@ int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_optio
     if (flags == MAP_FAILED)
         goto unmap_host;
     /* A hint: hosts without transparent huge pages refuse it. */
-    if (opt && opt->huge_pages)
+    if (opt->huge == MEM_HUGE_MADVISE)
         madvise(r->host, size, MADV_HUGEPAGE);
     r->flags = flags;
     r->base = base;
@@ -128,7 +171,10 @@ unmap_host:
     munmap(r->host - MEM_GUARD, size + 2 * MEM_GUARD);
 no_memory:
     *r = (struct mem_region){0};
-    return err_set(e, ENOMEM, "the host cannot give %llu MiB of guest RAM", (unsigned long long)(size >> 20));
+    if (opt->huge == MEM_HUGE_HUGETLB)
+        return mem_no_huge(size, e);
+    return err_set_status(e, ERR_STATUS_MEMORY, ENOMEM, "the host cannot give %llu MiB of guest RAM",
+                          (unsigned long long)(size >> 20));
 }
 
 const void *mem_read_ptr(const struct mem *m, gpa_t a, uint64_t len)

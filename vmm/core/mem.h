@@ -44,14 +44,21 @@ struct mem {
     void *invalidate_opaque;
 };
 
+enum mem_huge {
+    MEM_HUGE_OFF,     /* as the host likes */
+    MEM_HUGE_MADVISE, /* transparent, where the host can */
+    MEM_HUGE_HUGETLB, /* 2 MiB pages that the host has set aside (vm.nr_hugepages), reserved at once */
+};
+
 struct mem_options {
-    bool huge_pages; /* madvise(MADV_HUGEPAGE) */
-    bool shared;     /* memfd instead of anonymous memory */
+    enum mem_huge huge;
+    bool shared; /* memfd instead of anonymous memory */
 };
 
 int mem_create(struct mem **out);
 void mem_destroy(struct mem *m);
-/* Adds RAM at `base`; both multiples of MEM_PAGE_SIZE. -ENOMEM when the host cannot reserve it, -EEXIST on overlap. */
+/* Adds RAM at `base`; both multiples of MEM_PAGE_SIZE, or of 2 MiB with MEM_HUGE_HUGETLB. -ENOMEM when the host cannot
+ * reserve it, -EEXIST on overlap. */
 int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_options *opt, struct err *e);
 
 /* The region that holds all of [a, a+len), or NULL. */

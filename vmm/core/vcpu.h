@@ -103,7 +103,7 @@ struct accel_ops {
     int (*get_reg)(struct vcpu *v, unsigned reg, void *buf, size_t len);
     int (*set_reg)(struct vcpu *v, unsigned reg, const void *buf, size_t len);
 
-    /* Logs why vCPUs left the guest, and how often. */
+    /* Logs why vCPUs left the guest, and how often. With no vCPU running. */
     void (*report)(struct accel *a);
 };
 

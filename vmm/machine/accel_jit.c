@@ -8,9 +8,11 @@
 #include "vmm/machine/accel_jit.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/base/log.h"
 #include "vmm/machine/accel_jit_int.h"
 
 /* ---- waiting ---- */
@@ -19,6 +21,7 @@ void accel_jit_wait(struct arm64_cpu *c)
 {
     struct accel_jit_vcpu *v = accel_jit_vcpu_of(c->machine);
 
+    accel_jit_count(c, ACCEL_JIT_WAIT);
     pthread_mutex_lock(&v->lock);
     while (!atomic_load(&c->irq_lines) && !atomic_load(&c->exit_request))
         pthread_cond_wait(&v->wake, &v->lock);
@@ -174,6 +177,8 @@ static enum vcpu_exit accel_jit_vcpu_run(struct vcpu *vcpu)
     jit_run(v->cpu);
     exit = v->exit;
     v->exit = VCPU_EXIT_KICK;
+    if (exit == VCPU_EXIT_KICK)
+        accel_jit_count(v->cpu, ACCEL_JIT_KICK);
     return exit;
 }
 
@@ -293,6 +298,21 @@ static void accel_jit_resume(struct accel *accel)
         arm64_timer_resync(a->vcpu[i]->timer);
 }
 
+static void accel_jit_report(struct accel *accel)
+{
+    struct accel_jit *a = container_of(accel, struct accel_jit, accel);
+    uint64_t sum[ACCEL_JIT_REASONS] = {0};
+
+    for (unsigned i = 0; i < a->cfg.ncpus; i++)
+        for (unsigned r = 0; r < ACCEL_JIT_REASONS; r++)
+            sum[r] += a->vcpu[i]->count[r];
+    log_info("jit",
+             "device reads %" PRIu64 ", device writes %" PRIu64 ", calls %" PRIu64 ", waits %" PRIu64
+             ", interrupts %" PRIu64 ", kicks %" PRIu64,
+             sum[ACCEL_JIT_MMIO_READ], sum[ACCEL_JIT_MMIO_WRITE], sum[ACCEL_JIT_CALL], sum[ACCEL_JIT_WAIT],
+             sum[ACCEL_JIT_INTERRUPT], sum[ACCEL_JIT_KICK]);
+}
+
 static void accel_jit_destroy(struct accel *accel)
 {
     struct accel_jit *a = container_of(accel, struct accel_jit, accel);
@@ -317,6 +337,7 @@ static const struct accel_ops accel_jit_accel_ops = {
     .resume = accel_jit_resume,
     .get_reg = accel_jit_get_reg,
     .set_reg = accel_jit_set_reg,
+    .report = accel_jit_report,
 };
 
 int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, struct err *e)

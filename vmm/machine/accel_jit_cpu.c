@@ -79,6 +79,7 @@ static atomic_uchar *accel_jit_page_flags(void *opaque, const uint8_t *host)
 
 static int accel_jit_mmio_read(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t *val)
 {
+    accel_jit_count(c, ACCEL_JIT_MMIO_READ);
     if (!bus_read(accel_jit_cfg(c)->bus, c->index, GPA(pa), size, val))
         return 0;
     arm64_abort(c, va, ARM64_READ, ARM64_FSC_EXTERNAL, false);
@@ -87,6 +88,7 @@ static int accel_jit_mmio_read(struct arm64_cpu *c, uint64_t va, uint64_t pa, un
 
 static int accel_jit_mmio_write(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t val)
 {
+    accel_jit_count(c, ACCEL_JIT_MMIO_WRITE);
     if (!bus_write(accel_jit_cfg(c)->bus, c->index, GPA(pa), size, val))
         return 0;
     arm64_abort(c, va, ARM64_WRITE, ARM64_FSC_EXTERNAL, false);
@@ -100,6 +102,15 @@ static void accel_jit_invalidate(void *opaque, gpa_t a, uint64_t len)
 
     if (r)
         jit_invalidate(aj->jit, r->host + (a.v - r->base.v), len);
+}
+
+static bool accel_jit_interrupt(struct arm64_cpu *c)
+{
+    bool taken = arm64_take_interrupt(c);
+
+    if (taken)
+        accel_jit_count(c, ACCEL_JIT_INTERRUPT);
+    return taken;
 }
 
 /* ---- hooks of arch/arm64 ---- */
@@ -184,6 +195,8 @@ static int accel_jit_hint(struct arm64_cpu *c, enum a64_hint h)
 
 static int accel_jit_call(struct arm64_cpu *c, enum a64_call kind, uint32_t imm16)
 {
+    if (kind == A64_CALL_HVC || kind == A64_CALL_SMC)
+        accel_jit_count(c, ACCEL_JIT_CALL);
     return arm64_call(c, kind, imm16);
 }
 
@@ -216,7 +229,7 @@ void accel_jit_bind(struct accel_jit *a)
         .fetch_abort = accel_jit_fetch_abort,
         .atomic_fault = accel_jit_atomic_fault,
         .pc_align_fault = accel_jit_pc_align,
-        .take_interrupt = arm64_take_interrupt,
+        .take_interrupt = accel_jit_interrupt,
         .wait = accel_jit_wait,
         .sysreg_plain = arm64_sysreg_plain,
         .opaque = a,

@@ -8,6 +8,17 @@
 #include "jit/jit.h"
 #include "vmm/machine/accel_jit.h"
 
+/* Why a vCPU left the guest's instructions; counted by its own thread. */
+enum accel_jit_reason {
+    ACCEL_JIT_MMIO_READ,
+    ACCEL_JIT_MMIO_WRITE,
+    ACCEL_JIT_CALL, /* HVC and SMC: PSCI */
+    ACCEL_JIT_WAIT, /* WFI and WFE */
+    ACCEL_JIT_INTERRUPT,
+    ACCEL_JIT_KICK,
+    ACCEL_JIT_REASONS
+};
+
 struct accel_jit_vcpu {
     struct vcpu vcpu;
     struct arm64_cpu *cpu;
@@ -15,6 +26,7 @@ struct accel_jit_vcpu {
     enum vcpu_exit exit;  /* what vcpu_run returns once the JIT has left; the vCPU's thread only */
     pthread_mutex_t lock; /* PSCI's may be taken inside; nothing else is */
     pthread_cond_t wake;
+    uint64_t count[ACCEL_JIT_REASONS];
 };
 
 struct accel_jit {
@@ -36,6 +48,11 @@ static inline struct accel_jit *accel_jit_of(struct vcpu *v)
 static inline struct accel_jit_vcpu *accel_jit_vcpu_of(struct vcpu *v)
 {
     return container_of(v, struct accel_jit_vcpu, vcpu);
+}
+
+static inline void accel_jit_count(struct arm64_cpu *c, enum accel_jit_reason r)
+{
+    accel_jit_vcpu_of(c->machine)->count[r]++;
 }
 
 /* Fills a->mem_ops, sets arch/arm64's hooks and RAM's. */

@@ -612,8 +612,9 @@ int args_qemu(struct vm_config *c, int argc, char **argv, struct err *e)
         return err_set(e, ENOMEM, "out of memory");
     a->c = c;
     c->memory = MIB(128);
-    c->cpu = "cortex-a57"; /* QEMU's own default is a 32-bit CPU */
-    c->gic_version = 2;
+    c->jit_default.cpu = "cortex-a57"; /* QEMU's own default is a 32-bit CPU */
+    c->jit_default.gic_version = 2;
+    c->jit_default.silent = true; /* QEMU's own default accelerator */
     c->status_reset = 0;
     c->status_signals = false;
     c->status_causes = false;

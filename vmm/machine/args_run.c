@@ -118,12 +118,24 @@ static int set_gic(struct run_args *a, const char *v, struct err *e)
 
 static int set_accel(struct run_args *a, const char *v, struct err *e)
 {
-    static const char *const words[] = {"auto", "jit", "kvm", NULL};
-    int i = one_of("--accel", v, words, e);
+    struct vm_config *c = a->c;
 
-    a->c->naccel = i > 0;
-    a->c->accel_order[0] = i == 2 ? VM_ACCEL_KVM : VM_ACCEL_JIT;
-    return i;
+    c->naccel = 0;
+    if (!strcmp(v, "auto"))
+        return 0;
+    for (const char *p = v;; p++) {
+        size_t n = strcspn(p, ":");
+        bool kvm = n == 3 && !strncmp(p, "kvm", 3);
+
+        if (!kvm && !(n == 3 && !strncmp(p, "jit", 3)))
+            return err_set(e, EINVAL, "--accel takes auto, kvm, jit or an order like kvm:jit, not \"%s\"", v);
+        if (c->naccel == ARRAY_SIZE(c->accel_order))
+            return err_set(e, EINVAL, "--accel %s names more than %zu", v, ARRAY_SIZE(c->accel_order));
+        c->accel_order[c->naccel++] = kvm ? VM_ACCEL_KVM : VM_ACCEL_JIT;
+        p += n;
+        if (!*p)
+            return 0;
+    }
 }
 
 static int set_jit(struct run_args *a, const char *v, struct err *e)
@@ -132,7 +144,31 @@ static int set_jit(struct run_args *a, const char *v, struct err *e)
     int i = one_of("--jit", v, words, e);
 
     a->c->tier = i == 0 ? VM_TIER_INTERP : VM_TIER_1;
+    a->c->tier_given = true;
     return i;
+}
+
+static int set_huge_pages(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {
+        [VM_HUGE_PAGES_MADVISE] = "madvise", [VM_HUGE_PAGES_HUGETLB] = "hugetlb", [VM_HUGE_PAGES_OFF] = "off", NULL};
+    int i = one_of("--huge-pages", v, words, e);
+
+    if (i >= 0)
+        a->c->huge_pages = (enum vm_huge_pages)i;
+    return i;
+}
+
+static int set_pin(struct run_args *a, const char *v, struct err *e)
+{
+    affinity_free(&a->c->pin);
+    return affinity_parse(&a->c->pin, "--pin", v, e);
+}
+
+static int set_pin_loop(struct run_args *a, const char *v, struct err *e)
+{
+    affinity_free(&a->c->pin_loop);
+    return affinity_parse(&a->c->pin_loop, "--pin-loop", v, e);
 }
 
 static int set_name(struct run_args *a, const char *v, struct err *e)
@@ -247,6 +283,22 @@ static int set_no_reboot(struct run_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_debug_device(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->debug_device = true;
+    return 0;
+}
+
+static int set_stats(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->stats = true;
+    return 0;
+}
+
 static int set_dump_dtb(struct run_args *a, const char *v, struct err *e)
 {
     (void)e;
@@ -310,9 +362,12 @@ static const struct run_option run_options[] = {
     {"--memory", 'm', true, set_memory},
     {"--cpus", 'c', true, set_cpus},
     {"--cpu", 0, true, set_cpu},
+    {"--huge-pages", 0, true, set_huge_pages},
     {"--gic", 0, true, set_gic},
     {"--accel", 0, true, set_accel},
     {"--jit", 0, true, set_jit},
+    {"--pin", 0, true, set_pin},
+    {"--pin-loop", 0, true, set_pin_loop},
     {"--name", 0, true, set_name},
     {"--disk", 'd', true, set_disk},
     {"--block-engine", 0, true, set_block_engine},
@@ -321,6 +376,8 @@ static const struct run_option run_options[] = {
     {"--publish", 'p', true, set_publish},
     {"--console", 0, true, set_console},
     {"--no-reboot", 0, false, set_no_reboot},
+    {"--debug-device", 0, false, set_debug_device},
+    {"--stats", 0, false, set_stats},
     {"--dump-dtb", 0, true, set_dump_dtb},
     {"--sandbox", 0, true, set_sandbox},
     {"--log", 0, true, set_log},

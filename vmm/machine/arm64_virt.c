@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "devices/debug.h"
 #include "devices/pl011.h"
 #include "devices/pl031.h"
 #include "loader/loader.h"
@@ -31,6 +32,7 @@ const struct virt_map virt_map[VIRT_RANGES] = {
     [VIRT_RTC] = {0x09010000, 0x00001000},
     [VIRT_FW_CFG] = {0x09020000, 0x00000018}, /* reserved: firmware configuration */
     [VIRT_GPIO] = {0x09030000, 0x00001000},   /* reserved: power button */
+    [VIRT_DEBUG] = {0x090f0000, 0x00000008},  /* ours; QEMU has nothing there */
     [VIRT_VIRTIO] = {0x0a000000, VIRT_SLOTS *VIRT_VIRTIO_STRIDE},
     [VIRT_PLATFORM] = {0x0c000000, 0x02000000}, /* reserved: platform bus */
     [VIRT_PCI_MMIO] = {0x10000000, 0x2eff0000}, /* reserved: PCI, 32-bit window */
@@ -74,6 +76,7 @@ static int virt_create_accel(struct machine *m, struct err *e)
         .ppi_timer_phys = VIRT_PPI_TIMER_PHYS,
     };
 
+    m->gic_version = c->gic_version;
     return accel_jit_create(&m->accel, &jit, e);
 }
 
@@ -106,6 +109,17 @@ static int virt_attach_devices(struct machine *m, struct err *e)
     r = virt_attach(m, d, VIRT_RTC, VIRT_SPI_RTC, e);
     if (r < 0)
         return r;
+
+    if (c->debug_device) {
+        const struct debug_events ev = {.exit = m->events.on_exit, .opaque = m->events.opaque};
+
+        r = debug_create(&d, &ev);
+        if (r < 0)
+            return err_set(e, -r, "the debug device cannot be made: %s", strerror(-r));
+        r = virt_attach(m, d, VIRT_DEBUG, DEVICE_NO_IRQ, e);
+        if (r < 0)
+            return r;
+    }
 
     for (unsigned i = 0; i < c->ndevices; i++) {
         unsigned slot = (unsigned)c->device[i].slot;
@@ -141,8 +155,8 @@ static unsigned virt_fdt_slots(const struct vm_config *c, struct loader_fdt_mmio
 
 static void virt_cpu_compatible(const struct vm_config *c, char *out, size_t size)
 {
-    /* Linux knows the parts by name; "max" is no part. */
-    if (!strcmp(c->cpu, "max"))
+    /* Linux knows the parts by name; these are none. */
+    if (!strcmp(c->cpu, "max") || !strcmp(c->cpu, "host"))
         snprintf(out, size, "arm,armv8");
     else
         snprintf(out, size, "arm,%s", c->cpu);
@@ -156,6 +170,8 @@ static int virt_build_dtb(struct machine *m, struct err *e)
     uint64_t *mpidr, size;
     char compatible[64];
     void *blob;
+    /* Without an accelerator, as when the tree is only dumped, what would be asked of it. */
+    unsigned gic = m->gic_version ? m->gic_version : c->gic_version == 2 ? 2 : 3;
     struct loader_fdt_config f = {
         .ncpus = c->cpus,
         .cpu_compatible = compatible,
@@ -164,18 +180,19 @@ static int virt_build_dtb(struct machine *m, struct err *e)
         .cmdline = c->cmdline,
         .initrd_addr = m->boot.initrd.addr,
         .initrd_size = m->boot.initrd.size,
-        .gic_version = c->gic_version,
+        .gic_version = gic,
         .gic_dist_base = virt_map[VIRT_GIC_DIST].base,
         .gic_dist_size = virt_map[VIRT_GIC_DIST].size,
         .uart_base = virt_map[VIRT_UART].base,
         .uart_spi = VIRT_SPI_UART,
         .rtc_base = virt_map[VIRT_RTC].base,
         .rtc_spi = VIRT_SPI_RTC,
+        .debug_base = c->debug_device ? virt_map[VIRT_DEBUG].base : 0,
         .virtio = slots,
     };
     int r;
 
-    if (c->gic_version == 3) {
+    if (gic == 3) {
         f.gic_redist_base = virt_map[VIRT_GIC_REDIST].base;
         f.gic_redist_size = (uint64_t)VIRT_GICR_STRIDE * c->cpus;
     } else {

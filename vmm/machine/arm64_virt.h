@@ -18,6 +18,7 @@ enum virt_range {
     VIRT_RTC,
     VIRT_FW_CFG,
     VIRT_GPIO,
+    VIRT_DEBUG,
     VIRT_VIRTIO,
     VIRT_PLATFORM,
     VIRT_PCI_MMIO,

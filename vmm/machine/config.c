@@ -11,6 +11,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/options.h"
 #include "vmm/base/util.h"
+#include "vmm/machine/accel.h"
 #include "vmm/machine/accel_jit.h"
 #include "vmm/machine/board.h"
 
@@ -21,8 +22,8 @@ void config_init(struct vm_config *c)
     memset(c, 0, sizeof(*c));
     c->memory = MIB(1024);
     c->cpus = 1;
-    c->cpu = "max";
-    c->gic_version = 3;
+    c->jit_default.cpu = "max";
+    c->jit_default.gic_version = 3;
     c->tier = VM_TIER_1;
     c->serial = -1;
     c->sandbox = true;
@@ -39,6 +40,8 @@ void config_free(struct vm_config *c)
     for (unsigned i = 0; i < c->nowned; i++)
         free(c->owned[i]);
     free(c->owned);
+    affinity_free(&c->pin);
+    affinity_free(&c->pin_loop);
     memset(c, 0, sizeof(*c));
 }
 
@@ -227,38 +230,19 @@ void config_cmdline_append(struct vm_config *c, const char *word)
     c->cmdline = config_own(c, must(s));
 }
 
-const char *config_accel_refusal(enum vm_accel a)
+static int validate_accel(struct vm_config *c, const struct board_ops *board, struct err *e)
 {
-    switch (a) {
-    case VM_ACCEL_JIT:
-#ifdef HAVE_JIT
-        return NULL;
-#else
-        return "the JIT makes x86-64 code, and this host has another architecture";
-#endif
-    case VM_ACCEL_KVM:
-#if defined(__aarch64__)
-        return "this pipit is built without KVM";
-#else
-        return "KVM runs guests of the host's own architecture, and this guest is arm64 (the JIT runs it)";
-#endif
-    }
-    return "it is unknown";
-}
+    int r;
 
-static int validate_accel(struct vm_config *c, struct err *e)
-{
-    static const enum vm_accel any[] = {VM_ACCEL_KVM, VM_ACCEL_JIT};
-    const enum vm_accel *order = c->naccel ? c->accel_order : any;
-    unsigned n = c->naccel ? c->naccel : ARRAY_SIZE(any);
-
-    for (unsigned i = 0; i < n; i++)
-        if (!config_accel_refusal(order[i])) {
-            c->accel = order[i];
-            return 0;
-        }
-    return err_set(e, ENOTSUP, "accelerator %s cannot be used: %s", order[n - 1] == VM_ACCEL_KVM ? "kvm" : "jit",
-                   config_accel_refusal(order[n - 1]));
+    /* Whoever names a tier means the JIT. */
+    if (c->tier_given && !c->naccel)
+        c->accel_order[c->naccel++] = VM_ACCEL_JIT;
+    r = accel_choose(c, board->arch, e);
+    if (r < 0)
+        return r;
+    if (c->tier_given && c->accel != VM_ACCEL_JIT)
+        return err_set(e, EINVAL, "a tier of the JIT has no meaning with KVM");
+    return 0;
 }
 
 /* What KVM allows the host's kernel says, when it is asked. */
@@ -278,13 +262,11 @@ static int validate_cpus(const struct vm_config *c, const struct board_ops *boar
     return 0;
 }
 
-static int validate_cpu(const struct vm_config *c, struct err *e)
+static int unknown_model(const struct vm_config *c, struct err *e)
 {
     const char *names[32], *near;
     unsigned n = 0;
 
-    if (arm64_model_find(c->cpu))
-        return 0;
     if (!strcmp(c->cpu, "host"))
         return err_set(e, EINVAL, "CPU model host: that is the host's own CPU, which only KVM can give");
     while (n < ARRAY_SIZE(names) - 1 && arm64_model_name(n)) {
@@ -297,6 +279,35 @@ static int validate_cpu(const struct vm_config *c, struct err *e)
                    near ? "; did you mean " : "", near ? near : "");
 }
 
+static int validate_cpu(struct vm_config *c, const struct board_ops *board, struct err *e)
+{
+    bool jit = c->accel == VM_ACCEL_JIT;
+
+    if (board->arch != VM_ARCH_ARM64 && c->gic_version)
+        return err_set(e, EINVAL, "machine %s has no GIC that could have a version", board->name);
+    if (c->gic_version && c->gic_version != 2 && c->gic_version != 3)
+        return err_set(e, EINVAL, "GIC version %u: 2 and 3 are there", c->gic_version);
+    if (jit && !c->gic_version)
+        c->gic_version = c->jit_default.gic_version;
+    if (!c->cpu)
+        c->cpu = jit ? c->jit_default.cpu : "host";
+    if (jit)
+        return arm64_model_find(c->cpu) ? 0 : unknown_model(c, e);
+    if (strcmp(c->cpu, "host") != 0 && strcmp(c->cpu, "max") != 0)
+        return err_set(e, EINVAL, "CPU model %s: KVM gives the host's own CPU, and takes host or max", c->cpu);
+    return 0;
+}
+
+static int validate_pins(const struct vm_config *c, struct err *e)
+{
+    int r;
+
+    if (c->pin.n && c->pin.n != c->cpus)
+        return err_set(e, EINVAL, "%u host CPUs to pin %u vCPUs to: each vCPU needs one of its own", c->pin.n, c->cpus);
+    r = affinity_check(&c->pin, "--pin", e);
+    return r < 0 ? r : affinity_check(&c->pin_loop, "--pin-loop", e);
+}
+
 static int validate_memory(const struct vm_config *c, const struct board_ops *board, struct err *e)
 {
     if (c->memory < VM_MEMORY_MIN)
@@ -306,6 +317,9 @@ static int validate_memory(const struct vm_config *c, const struct board_ops *bo
         return err_set_status(e, ERR_STATUS_MEMORY, EINVAL, "%llu MiB of memory: machine %s has room for %llu MiB",
                               (unsigned long long)(c->memory >> 20), board->name,
                               (unsigned long long)(board->memory_max >> 20));
+    if (c->huge_pages == VM_HUGE_PAGES_HUGETLB && c->memory % MIB(2))
+        return err_set(e, EINVAL, "%llu bytes of memory: in huge pages it is a multiple of 2 MiB",
+                       (unsigned long long)c->memory);
     if (c->memory % MIB(1))
         return err_set(e, EINVAL, "%llu bytes of memory: give a whole number of MiB", (unsigned long long)c->memory);
     return 0;
@@ -410,12 +424,11 @@ int config_validate(struct vm_config *c, struct err *e)
         return err_set(e, EINVAL, "no kernel is given, and this machine has no firmware: name one with --kernel FILE");
     if (c->initrd && !c->kernel)
         return err_set(e, EINVAL, "an initrd without a kernel is of no use");
-    if (c->gic_version != 2 && c->gic_version != 3)
-        return err_set(e, EINVAL, "GIC version %u: 2 and 3 are there", c->gic_version);
     if (strlen(c->cmdline) > board->cmdline_max)
         return err_set(e, EINVAL, "the kernel command line has %zu characters; on machine %s Linux takes %u",
                        strlen(c->cmdline), board->name, board->cmdline_max);
-    if ((r = validate_accel(c, e)) < 0 || (r = validate_cpus(c, board, e)) < 0 || (r = validate_cpu(c, e)) < 0 ||
+    if ((r = validate_accel(c, board, e)) < 0 || (r = validate_cpu(c, board, e)) < 0 ||
+        (r = validate_cpus(c, board, e)) < 0 || (r = validate_pins(c, e)) < 0 ||
         (r = validate_memory(c, board, e)) < 0 || (r = validate_disks(c, e)) < 0 || (r = validate_chardevs(c, e)) < 0)
         return r;
     validate_macs(c);

@@ -1,7 +1,7 @@
 /*
  * The settings of one virtual machine. Two front ends fill them (args_run.c: `pipit run`, args_qemu.c: QEMU's command
- * line); config_validate then decides once what can be decided without touching the host, so that the machine builds
- * from values that need no second look.
+ * line); config_validate then decides once what can be decided without changing anything on the host, so that the
+ * machine builds from values that need no second look.
  *
  * Strings live in the config until config_free.
  */
@@ -13,6 +13,7 @@
 
 #include "devices/net/net.h"
 #include "vmm/base/err.h"
+#include "vmm/machine/affinity.h"
 
 #define VM_MAX_SLOTS 32 /* virtio-mmio slots of any board */
 #define VM_MAX_FWD 64   /* published ports of one network */
@@ -21,6 +22,7 @@
 
 enum vm_arch { VM_ARCH_ARM64, VM_ARCH_X86 };
 enum vm_machine { VM_MACHINE_VIRT };
+enum vm_huge_pages { VM_HUGE_PAGES_MADVISE, VM_HUGE_PAGES_HUGETLB, VM_HUGE_PAGES_OFF };
 enum vm_accel { VM_ACCEL_JIT, VM_ACCEL_KVM };
 enum vm_tier { VM_TIER_INTERP, VM_TIER_1 };
 enum vm_block_engine { VM_BLOCK_AUTO, VM_BLOCK_IO_URING, VM_BLOCK_THREADS };
@@ -66,14 +68,23 @@ struct vm_config {
     bool kernel_flat;            /* load the file as it is, whatever it holds */
     char *cmdline;
     uint64_t memory; /* bytes */
+    enum vm_huge_pages huge_pages;
     unsigned cpus;
-    const char *cpu;
-    unsigned gic_version;
+    const char *cpu;               /* NULL until config_validate: the accelerator's default */
+    unsigned gic_version;          /* arm64; 0: the accelerator's default */
+    struct affinity pin, pin_loop; /* vCPUs one by one; the loop. n is 0: where the host likes */
 
     enum vm_accel accel_order[4];
     unsigned naccel; /* 0: whichever can run the guest */
     enum vm_accel accel;
+    const char *accel_note; /* why it is not the one that was to come first; NULL: it is */
     enum vm_tier tier;
+    bool tier_given;
+    struct {
+        const char *cpu;
+        unsigned gic_version;
+        bool silent; /* that the JIT takes over needs no word */
+    } jit_default;   /* where nothing is said */
 
     struct vm_disk disk[VM_MAX_SLOTS];
     unsigned ndisks;
@@ -86,7 +97,9 @@ struct vm_config {
     unsigned ndevices;
 
     enum vm_block_engine block_engine;
+    bool debug_device; /* devices/debug.h */
     bool no_reboot;
+    bool stats;
     bool sandbox;
     bool dtb_randomness; /* rng-seed and kaslr-seed in the device tree */
     const char *dump_dtb;
@@ -123,9 +136,6 @@ int config_hostfwd_parse(const char *s, struct net_hostfwd *out, struct err *e);
 /* Does `cmdline` have the word, or a word that begins with it where it ends in '='? */
 bool config_cmdline_has(const char *cmdline, const char *word);
 void config_cmdline_append(struct vm_config *c, const char *word);
-
-/* Why `a` cannot run an arm64 guest in this build on this host, or NULL where it can. */
-const char *config_accel_refusal(enum vm_accel a);
 
 /* Checks ranges and combinations, fills in slots, MAC addresses and the accelerator. */
 int config_validate(struct vm_config *c, struct err *e);

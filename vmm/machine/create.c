@@ -58,7 +58,10 @@ static int start_nets(struct machine *m, struct err *e)
 
 static int create_memory(struct machine *m, struct err *e)
 {
-    const struct mem_options opt = {.huge_pages = true};
+    static const enum mem_huge huge[] = {[VM_HUGE_PAGES_MADVISE] = MEM_HUGE_MADVISE,
+                                         [VM_HUGE_PAGES_HUGETLB] = MEM_HUGE_HUGETLB,
+                                         [VM_HUGE_PAGES_OFF] = MEM_HUGE_OFF};
+    const struct mem_options opt = {.huge = huge[m->cfg->huge_pages]};
     struct sysinfo si;
     int r;
 
@@ -67,8 +70,9 @@ static int create_memory(struct machine *m, struct err *e)
         uint64_t most = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
 
         if (m->cfg->memory > most)
-            return err_set(e, ENOMEM, "%llu MiB of memory: this host has %llu MiB, swap included",
-                           (unsigned long long)(m->cfg->memory >> 20), (unsigned long long)(most >> 20));
+            return err_set_status(e, ERR_STATUS_MEMORY, ENOMEM,
+                                  "%llu MiB of memory: this host has %llu MiB, swap included",
+                                  (unsigned long long)(m->cfg->memory >> 20), (unsigned long long)(most >> 20));
     }
     r = mem_create(&m->mem);
     if (r < 0)
@@ -233,18 +237,20 @@ int machine_create(struct machine *m, const struct vm_config *cfg, const struct 
 
     memset(m, 0, sizeof(*m));
     m->cfg = cfg;
+    m->events = *ev;
     m->board = board_find(cfg->machine);
     clock_init(&m->clock);
 
     if ((r = create_nets(m, e)) < 0)
         goto fail;
-    if ((r = create_plumbing(m, e)) < 0 || (r = create_memory(m, e)) < 0 || (r = m->board->load(m, e)) < 0)
+    if ((r = create_plumbing(m, e)) < 0 || (r = create_memory(m, e)) < 0 || (r = m->board->create_accel(m, e)) < 0 ||
+        (r = m->board->load(m, e)) < 0)
         goto fail;
     /* Not before: a kernel may be a FIFO that nobody writes to, and waiting for it ends as any program's wait. */
     block_signals();
     if (!cfg->no_reboot && (r = machine_keep_images(m, e)) < 0)
         goto fail;
-    if ((r = m->board->create_accel(m, e)) < 0 || (r = create_vcpus(m, e)) < 0)
+    if ((r = create_vcpus(m, e)) < 0)
         goto fail;
     /* The terminal comes last of the back ends: what fails before it prints its sentence on a sane one. */
     if ((r = create_disks(m, e)) < 0 || (r = create_chardevs(m, ev, e)) < 0)

@@ -8,8 +8,10 @@
 
 int devices_attach(struct machine *m, struct device *d, const struct device_place *at, struct err *e)
 {
-    int r = m->accel->ops->irq_line(m->accel, at->irq, at->edge, &d->irq, e);
+    int r = 0;
 
+    if (at->irq != DEVICE_NO_IRQ)
+        r = m->accel->ops->irq_line(m->accel, at->irq, at->edge, &d->irq, e);
     if (r < 0) {
         err_prefix(e, "device %s", d->desc->name);
         goto fail;

@@ -4,11 +4,13 @@
 
 #include "vmm/machine/machine.h"
 
+#define DEVICE_NO_IRQ UINT32_MAX
+
 /* Where a device goes. */
 struct device_place {
     struct bus *bus;
     uint64_t base;
-    unsigned irq; /* SPI or GSI */
+    unsigned irq; /* SPI or GSI, or DEVICE_NO_IRQ */
     bool edge;
 };
 

@@ -29,8 +29,16 @@ struct machine_boot {
     void *dtb; /* malloc'ed; NULL on a board without a device tree */
 };
 
+/* What the machine tells whoever runs it. All may be called on any thread, with a device's lock held. */
+struct machine_events {
+    void (*on_escape)(void *opaque, enum chardev_escape what);
+    void (*on_exit)(void *opaque, unsigned status); /* the guest ends us with a status of its choice, 0 to 255 */
+    void *opaque;
+};
+
 struct machine {
     const struct vm_config *cfg;
+    struct machine_events events;
     const struct board_ops *board;
     struct net_backend *net[VM_MAX_SLOTS];
     struct clock clock;
@@ -40,17 +48,12 @@ struct machine {
     struct bus *bus;
     struct bus *pio; /* x86 ports; NULL on another board */
     struct accel *accel;
-    struct vcpu **vcpu; /* cfg->cpus of them */
+    unsigned gic_version; /* arm64: 2 or 3, once the accelerator is there */
+    struct vcpu **vcpu;   /* cfg->cpus of them */
     struct block_engine *engine;
     struct block *disk[VM_MAX_SLOTS];
     struct chardev *chardev[VM_MAX_CHARDEVS];
     struct chardev *nowhere; /* for a serial line that nothing is connected to */
-};
-
-/* What the machine tells whoever runs it. All may be called on any thread. */
-struct machine_events {
-    void (*on_escape)(void *opaque, enum chardev_escape what);
-    void *opaque;
 };
 
 /*

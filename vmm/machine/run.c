@@ -40,6 +40,7 @@ enum run_event {
     RUN_EV_QUIT = 0x4,
     RUN_EV_POWEROFF = 0x8,
     RUN_EV_RESET = 0x10,
+    RUN_EV_EXIT = 0x20, /* the guest's own status */
 };
 
 enum run_want { RUN_WANT_RUN, RUN_WANT_PARK, RUN_WANT_END };
@@ -68,6 +69,7 @@ struct run {
     enum run_want want;
     unsigned events; /* enum run_event */
     int signal;      /* the one that came */
+    int guest_status;
     bool reset_done;
 };
 
@@ -92,6 +94,18 @@ static void run_raise(struct run *r, enum run_event ev)
     run_call_attention(r);
     pthread_cond_broadcast(&r->cond);
     pthread_mutex_unlock(&r->lock);
+}
+
+static void run_on_exit(void *opaque, unsigned status)
+{
+    struct run *r = opaque;
+
+    pthread_mutex_lock(&r->lock);
+    /* The first one counts; the guest may go on for a while. */
+    if (!(r->events & RUN_EV_EXIT))
+        r->guest_status = (int)status;
+    pthread_mutex_unlock(&r->lock);
+    run_raise(r, RUN_EV_EXIT);
 }
 
 static void run_say(struct run *r, const char *text)
@@ -220,21 +234,47 @@ static int run_watch_signals(struct run *r, struct err *e)
     return ret < 0 ? err_set(e, -ret, "the event loop takes no signals: %s", strerror(-ret)) : 0;
 }
 
+static int run_start_loop(struct run *r)
+{
+    const struct affinity *pin = &r->m.cfg->pin_loop;
+    pthread_attr_t attr;
+    int ret;
+
+    pthread_attr_init(&attr);
+    ret = pin->n ? affinity_pin_all(pin, &attr) : 0;
+    if (!ret)
+        ret = pthread_create(&r->loop_thread, &attr, run_loop_thread, r);
+    pthread_attr_destroy(&attr);
+    r->loop_started = ret == 0;
+    return ret;
+}
+
+static int run_start_vcpu(struct run *r, struct run_vcpu *v)
+{
+    const struct affinity *pin = &r->m.cfg->pin;
+    pthread_attr_t attr;
+    int ret;
+
+    pthread_attr_init(&attr);
+    ret = pin->n ? affinity_pin(pin, v->index, &attr) : 0;
+    pthread_mutex_lock(&r->lock);
+    if (!ret)
+        ret = pthread_create(&v->thread, &attr, run_vcpu_thread, v);
+    v->started = ret == 0;
+    pthread_mutex_unlock(&r->lock);
+    pthread_attr_destroy(&attr);
+    return ret;
+}
+
 /* Threads that were started stay started on failure; run_end ends them. */
 static int run_start(struct run *r, struct err *e)
 {
-    int ret = pthread_create(&r->loop_thread, NULL, run_loop_thread, r);
+    int ret = run_start_loop(r);
 
     if (ret)
         return err_set(e, ret, "the loop's thread cannot be started: %s", strerror(ret));
-    r->loop_started = true;
     for (unsigned i = 0; i < r->m.cfg->cpus; i++) {
-        struct run_vcpu *v = &r->vcpu[i];
-
-        pthread_mutex_lock(&r->lock);
-        ret = pthread_create(&v->thread, NULL, run_vcpu_thread, v);
-        v->started = ret == 0;
-        pthread_mutex_unlock(&r->lock);
+        ret = run_start_vcpu(r, &r->vcpu[i]);
         if (ret)
             return err_set(e, ret, "the thread of vCPU %u cannot be started: %s", i, strerror(ret));
     }
@@ -301,6 +341,8 @@ static int run_wait(struct run *r)
     }
     if (r->events & RUN_EV_ERROR)
         status = MACHINE_EXIT_FAILURE;
+    else if (r->events & RUN_EV_EXIT)
+        status = r->guest_status;
     else if (r->events & RUN_EV_SIGNAL)
         status = c->status_signals ? 128 + r->signal : MACHINE_EXIT_OK;
     else if (r->events & (RUN_EV_QUIT | RUN_EV_POWEROFF))
@@ -340,6 +382,17 @@ static bool run_end(struct run *r)
     return all;
 }
 
+static void run_report(struct run *r)
+{
+    double ms = 1e6, s = 1e9;
+
+    if (uptime_since_vcpu())
+        log_info("stats", "%.3f ms from exec to the first vCPU's start, %.3f s from there to the end",
+                 (double)(uptime_since_exec() - uptime_since_vcpu()) / ms, (double)uptime_since_vcpu() / s);
+    log_info("stats", "%.3f s of CPU time, the guest's included", (double)uptime_cpu() / s);
+    r->m.accel->ops->report(r->m.accel);
+}
+
 static int run_write_pidfile(const char *path, struct err *e)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
@@ -366,6 +419,7 @@ int machine_main(const struct vm_config *cfg)
     struct run *r = &run;
     const struct machine_events ev = {
         .on_escape = run_on_escape,
+        .on_exit = run_on_exit,
         .opaque = r,
     };
     struct err e = {0};
@@ -398,6 +452,8 @@ int machine_main(const struct vm_config *cfg)
         goto destroy;
     }
 
+    if (cfg->accel_note)
+        log_info(NULL, "%s", cfg->accel_note);
     if (run_start(r, &e) < 0)
         status = run_fail(cfg, &e);
     else if (sandbox_enter(SANDBOX_MAIN, &e) < 0)
@@ -411,6 +467,8 @@ int machine_main(const struct vm_config *cfg)
         log_error(NULL, "a thread did not end within %d seconds", RUN_END_SECONDS);
         _exit(status ? status : MACHINE_EXIT_FAILURE);
     }
+    if (cfg->stats)
+        run_report(r);
 
 destroy:
     if (r->signal_watch)
