@@ -1,5 +1,5 @@
 #!/bin/bash
-# Says what the tests run on: one line each.
+# Says what the tests run on: one line each. `host.sh kvm` says only which kind of KVM there is.
 probe_io_uring() {
     python3 - <<'P'
 import ctypes, os
@@ -23,6 +23,7 @@ probe_kvm() {
     fi
 }
 
+[ "${1:-}" != kvm ] || { probe_kvm && exit; }
 . /etc/os-release
 echo "host: ${PRETTY_NAME:-unknown}, Linux $(uname -r) $(uname -m), $(nproc) cores," \
     "$(awk '/^MemTotal/ { printf "%d MiB", $2 / 1024 }' /proc/meminfo)"
