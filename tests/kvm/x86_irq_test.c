@@ -1,7 +1,9 @@
 /* What goes into a guest and out of it beside accesses: interrupt lines, doorbells, timers, and vCPUs that start
  * others. */
 #include <errno.h>
+#include <linux/kvm.h>
 #include <pthread.h>
+#include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -324,6 +326,46 @@ static void waiting_secondaries_can_be_kicked(void)
     CHECK_EQ(vm86_reg(&m, 2, X86_REG_RIP), 0xfff0);
 }
 
+/* ---- hosts that lack what is optional ---- */
+
+/* KVM_CHECK_EXTENSION says that there is no such capability, from here on. */
+static bool deny_capability(unsigned cap)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+    bool good = ctx &&
+                seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(ioctl), 2,
+                                 SCMP_A1(SCMP_CMP_EQ, KVM_CHECK_EXTENSION), SCMP_A2(SCMP_CMP_EQ, cap)) == 0 &&
+                seccomp_load(ctx) == 0;
+
+    seccomp_release(ctx);
+    return good;
+}
+
+/* Last: what is denied stays denied. */
+static void interrupts_without_irqfd(void)
+{
+    vm86_destroy(&m);
+    CHECK(deny_capability(KVM_CAP_IRQFD));
+    CHECK(deny_capability(KVM_CAP_IOEVENTFD));
+    CHECK(vm86_create(&m, 1, NULL));
+    edges_are_interrupts();
+    if (!check_bad)
+        edges_wake_from_other_threads();
+}
+
+static void doorbells_without_ioeventfd(void)
+{
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+    CHECK(fd >= 0);
+    START(bell);
+    CHECK_EQ(m.accel->ops->doorbell_add(m.accel, fd, GPA(VM86_MMIO + 0x50), 1), -ENOTSUP);
+    CHECK_EQ(vm86_run(&m, 0), VCPU_EXIT_KICK);
+    CHECK_EQ(rung(fd), 0);
+    CHECK_EQ(atomic_load(&m.naccesses), 5);
+    close(fd);
+}
+
 int main(void)
 {
     const char *why = vm86_unavailable();
@@ -343,6 +385,8 @@ int main(void)
     RUN(deadline_timer_fires);
     RUN(secondaries_start_by_sipi);
     RUN(waiting_secondaries_can_be_kicked);
+    RUN(interrupts_without_irqfd);
+    RUN(doorbells_without_ioeventfd);
     vm86_destroy(&m);
     return check_done();
 }

@@ -24,7 +24,8 @@
 struct kvm_line {
     struct kvm *kvm;
     bool edge;
-    int fd; /* irqfd; -1: KVM_IRQ_LINE */
+    int fd;             /* irqfd; -1: KVM_IRQ_LINE */
+    atomic_bool raised; /* since kvm_irq_flush: the kernel may still be about to deliver it */
 };
 
 /* Written by the vCPU's thread only; relaxed atomics, since report may run beside it. */
@@ -106,6 +107,8 @@ int kvm_dirty_sync(struct accel *a);
 int kvm_irq_create(struct kvm *k, struct err *e);
 void kvm_irq_destroy(struct kvm *k);
 int kvm_irq_line(struct accel *a, unsigned num, bool edge, struct irq_line *out, struct err *e);
+/* Returns with every edge that was raised before delivered to the interrupt controller. */
+int kvm_irq_flush(struct kvm *k);
 int kvm_doorbell_add(struct accel *a, int fd, gpa_t addr, uint32_t value);
 void kvm_doorbell_remove(struct accel *a, int fd, gpa_t addr, uint32_t value);
 

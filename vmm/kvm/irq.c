@@ -3,6 +3,9 @@
  *
  * An edge line is an eventfd that KVM turns into a pulse (irqfd): raising it is one write, from any thread, and
  * lowering it does nothing. A level line is a KVM_IRQ_LINE for each change. Without irqfd an edge is two of those.
+ *
+ * KVM delivers an irqfd's edge from a work queue, a little later. Whoever reads the interrupt controller's state, or
+ * resets it, first has that work done: taking an irqfd away waits for it, and it is given back at once.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -45,12 +48,13 @@ static void kvm_set_level(struct kvm *k, unsigned num, bool level)
 
 static void kvm_line_set(void *opaque, unsigned num, bool level)
 {
-    const struct kvm_line *l = opaque;
+    struct kvm_line *l = opaque;
     uint64_t one = 1;
 
     if (!l->edge) {
         kvm_set_level(l->kvm, num, level);
     } else if (level && l->fd >= 0) {
+        atomic_store(&l->raised, true);
         /* EAGAIN: edges beyond counting wait already. */
         while (write(l->fd, &one, sizeof(one)) < 0 && errno == EINTR)
             ;
@@ -60,21 +64,42 @@ static void kvm_line_set(void *opaque, unsigned num, bool level)
     }
 }
 
-static int kvm_irqfd(const struct kvm *k, unsigned num)
+static int kvm_irqfd(const struct kvm *k, unsigned num, int fd, uint32_t flags)
 {
-    struct kvm_irqfd q = {.gsi = kvm_arch_line_gsi(num)};
+    struct kvm_irqfd q = {.fd = (uint32_t)fd, .gsi = kvm_arch_line_gsi(num), .flags = flags};
+
+    return ioctl(k->vm_fd, KVM_IRQFD, &q) < 0 ? -errno : 0;
+}
+
+int kvm_irq_flush(struct kvm *k)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i < kvm_arch_lines() && r == 0; i++) {
+        struct kvm_line *l = &k->line[i];
+
+        if (!atomic_exchange(&l->raised, false))
+            continue;
+        r = kvm_irqfd(k, i, l->fd, KVM_IRQFD_FLAG_DEASSIGN);
+        if (r == 0)
+            r = kvm_irqfd(k, i, l->fd, 0);
+    }
+    return r;
+}
+
+/* The line's irqfd, or -errno. */
+static int kvm_make_irqfd(const struct kvm *k, unsigned num)
+{
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int r;
 
     if (fd < 0)
         return -errno;
-    q.fd = (uint32_t)fd;
-    if (ioctl(k->vm_fd, KVM_IRQFD, &q) < 0) {
-        int r = -errno;
-
-        close(fd);
-        return r;
-    }
-    return fd;
+    r = kvm_irqfd(k, num, fd, 0);
+    if (r == 0)
+        return fd;
+    close(fd);
+    return r;
 }
 
 int kvm_irq_line(struct accel *a, unsigned num, bool edge, struct irq_line *out, struct err *e)
@@ -88,7 +113,7 @@ int kvm_irq_line(struct accel *a, unsigned num, bool edge, struct irq_line *out,
     l = &k->line[num];
     l->edge = edge;
     if (edge && l->fd < 0 && (k->has & KVM_OPT_IRQFD)) {
-        fd = kvm_irqfd(k, num);
+        fd = kvm_make_irqfd(k, num);
         if (fd < 0)
             return err_set(e, -fd, "interrupt line %u gets no irqfd: %s", num, strerror(-fd));
         l->fd = fd;

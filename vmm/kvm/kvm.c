@@ -171,6 +171,33 @@ static void kvm_destroy(struct accel *a)
     free(k);
 }
 
+/* ---- operations that interrupts on their way would spoil ---- */
+
+static int kvm_reset(struct accel *a, struct err *e)
+{
+    int r = kvm_irq_flush(kvm_of(a));
+
+    return r < 0 ? err_set(e, -r, "KVM does not deliver interrupts: %s", strerror(-r)) : kvm_arch_reset(a, e);
+}
+
+static void kvm_save(struct accel *a, struct state_writer *w)
+{
+    int r = kvm_irq_flush(kvm_of(a));
+
+    if (r < 0)
+        state_fail(w, r);
+    kvm_arch_save(a, w);
+}
+
+static void kvm_vcpu_save(struct vcpu *vcpu, struct state_writer *w)
+{
+    int r = kvm_irq_flush(kvm_of(vcpu->accel));
+
+    if (r < 0)
+        state_fail(w, r);
+    kvm_arch_vcpu_save(vcpu, w);
+}
+
 static const struct accel_ops kvm_ops = {
     .name = "kvm",
     .caps = ACCEL_CAP_DIRTY_LOG | ACCEL_CAP_STATE,
@@ -178,7 +205,7 @@ static const struct accel_ops kvm_ops = {
     .vcpu_create = kvm_vcpu_create,
     .vcpu_destroy = kvm_vcpu_destroy,
     .complete = kvm_arch_complete,
-    .reset = kvm_arch_reset,
+    .reset = kvm_reset,
     .vcpu_reset = kvm_arch_vcpu_reset,
     .vcpu_set_entry = kvm_arch_vcpu_set_entry,
     .vcpu_run = kvm_vcpu_run,
@@ -192,9 +219,9 @@ static const struct accel_ops kvm_ops = {
     .dirty_sync = kvm_dirty_sync,
     .pause = kvm_arch_pause,
     .resume = kvm_arch_resume,
-    .vcpu_save = kvm_arch_vcpu_save,
+    .vcpu_save = kvm_vcpu_save,
     .vcpu_load = kvm_arch_vcpu_load,
-    .save = kvm_arch_save,
+    .save = kvm_save,
     .load = kvm_arch_load,
     .report = kvm_report,
 };

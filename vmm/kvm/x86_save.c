@@ -163,7 +163,7 @@ int kvm_arch_load(struct accel *accel, struct state_reader *r)
     if (version != SECTION_VERSION)
         return -EINVAL;
     if (!x86_same_cpuid(r, k->arch)) {
-        log_error("kvm", "the state was saved on a host whose processor, kernel or number of vCPUs is another");
+        log_error("kvm", "the state is damaged, or its host's processor, kernel or number of vCPUs was another");
         return -EINVAL;
     }
     if (!x86_take(r, chip, sizeof(chip)))
