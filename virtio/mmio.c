@@ -6,6 +6,10 @@
  * notifications coalesce and the device itself needs no lock. A reset must have taken effect when the register write
  * is over, because drivers do not wait for it: the writing vCPU sleeps until the loop thread has drained the device.
  *
+ * Where the accelerator takes doorbells, a notification is a tick of its queue's own eventfd and meets no vCPU's
+ * thread. Ticks come in no order with `pending`: one that is served before the start it followed finds the device not
+ * running, and the start then serves every queue.
+ *
  * The interrupt status and the line move together under a lock of their own, which lets acknowledgements pass while
  * the loop thread works.
  */
@@ -64,6 +68,14 @@ enum {
 
 #define RESET_PATIENCE_S 30
 
+/* A queue's doorbell. */
+struct mmio_bell {
+    struct mmio *m;
+    unsigned queue;
+    int efd;
+    struct loop_fd *watch; /* NULL: there is none */
+};
+
 struct mmio {
     struct device dev;
     struct virtio_transport t;
@@ -71,6 +83,7 @@ struct mmio {
     int efd;
     struct loop_fd *watch;
     _Atomic uint32_t pending;
+    struct mmio_bell bell[VIRTIO_MAX_QUEUES];
 
     pthread_mutex_t irq_lock; /* leaf; isr and the line */
     uint32_t isr;
@@ -112,7 +125,7 @@ static void mmio_raise(struct mmio *m, uint32_t bits)
 {
     pthread_mutex_lock(&m->irq_lock);
     m->isr |= bits;
-    irq_set(&m->dev.irq, true);
+    irq_raise(&m->dev.irq);
     pthread_mutex_unlock(&m->irq_lock);
 }
 
@@ -243,16 +256,41 @@ static void mmio_serve_reset(struct mmio *m)
     pthread_mutex_unlock(&m->dev.lock);
 }
 
+/* Takes the ticks of an eventfd; false where there were none. */
+static bool mmio_take_ticks(struct mmio *m, int fd)
+{
+    uint64_t count;
+
+    if (read(fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
+        return true;
+    if (errno != EAGAIN && errno != EINTR)
+        log_guest(m->vd->name, "eventfd: %s", strerror(errno));
+    return false;
+}
+
+static void mmio_notify(struct mmio *m, unsigned queue)
+{
+    if (m->vd->running && m->vd->vq[queue].size)
+        m->vd->ops->notify(m->vd, queue);
+}
+
+static void mmio_rung(void *opaque, int fd, unsigned events)
+{
+    struct mmio_bell *b = opaque;
+
+    (void)events;
+    if (mmio_take_ticks(b->m, fd))
+        mmio_notify(b->m, b->queue);
+}
+
 static void mmio_serve(void *opaque, int fd, unsigned events)
 {
     struct mmio *m = opaque;
     struct virtio_device *vd = m->vd;
-    uint64_t count;
 
     (void)events;
     /* A spurious wake-up costs nothing: what is to be done stands in `pending`. */
-    if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
-        log_guest(vd->name, "eventfd: %s", strerror(errno));
+    mmio_take_ticks(m, fd);
     uint32_t todo = atomic_exchange(&m->pending, 0);
     if (todo & PENDING_RESET)
         mmio_serve_reset(m);
@@ -260,9 +298,9 @@ static void mmio_serve(void *opaque, int fd, unsigned events)
         mmio_serve_start(m);
         todo |= BIT32(vd->nqueues) - 1;
     }
-    for (unsigned i = 0; i < vd->nqueues && vd->running; i++)
-        if (todo & BIT32(i) && vd->vq[i].size)
-            vd->ops->notify(vd, i);
+    for (unsigned i = 0; i < vd->nqueues; i++)
+        if (todo & BIT32(i))
+            mmio_notify(m, i);
 }
 
 /* --- the vCPUs' half --- */
@@ -495,6 +533,9 @@ static void mmio_save(struct device *d, struct state_writer *w)
         return;
     /* Serves what the guest asked for before it stopped, then waits for all of it. */
     mmio_serve(m, m->efd, LOOP_IN);
+    for (unsigned i = 0; i < vd->nqueues; i++)
+        if (m->bell[i].watch)
+            mmio_rung(&m->bell[i], m->bell[i].efd, LOOP_IN);
     if (vd->ops->drain)
         vd->ops->drain(vd);
     state_put_u32(w, m->status);
@@ -557,10 +598,48 @@ static int mmio_load(struct device *d, struct state_reader *r)
     return 0;
 }
 
+/* --- doorbells --- */
+
+static int mmio_make_bell(struct mmio *m, unsigned queue)
+{
+    struct mmio_bell *b = &m->bell[queue];
+    int efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc;
+
+    if (efd < 0)
+        return -errno;
+    *b = (struct mmio_bell){.m = m, .queue = queue, .efd = efd};
+    rc = loop_fd_add(m->t.loop, &b->watch, efd, LOOP_IN, mmio_rung, b);
+    if (rc < 0)
+        close(efd);
+    return rc;
+}
+
+static int mmio_doorbells(struct device *d, struct device_doorbell out[DEVICE_MAX_DOORBELLS])
+{
+    struct mmio *m = mmio_of(d);
+    unsigned n = m->vd ? m->vd->nqueues : 0;
+
+    _Static_assert(VIRTIO_MAX_QUEUES <= DEVICE_MAX_DOORBELLS, "a doorbell a queue");
+    for (unsigned i = 0; i < n; i++) {
+        int rc = mmio_make_bell(m, i);
+
+        if (rc < 0)
+            return rc; /* what was made is destroyed with the device */
+        out[i] = (struct device_doorbell){.off = REG_QUEUE_NOTIFY, .value = i, .fd = m->bell[i].efd};
+    }
+    return (int)n;
+}
+
 static void mmio_destroy(struct device *d)
 {
     struct mmio *m = mmio_of(d);
 
+    for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
+        if (m->bell[i].watch) {
+            loop_fd_remove(m->bell[i].watch);
+            close(m->bell[i].efd);
+        }
     if (m->vd) {
         loop_fd_remove(m->watch);
         close(m->efd);
@@ -577,6 +656,7 @@ static void mmio_destroy(struct device *d)
 static const struct device_ops mmio_ops = {
     .read = mmio_read,
     .write = mmio_write,
+    .doorbells = mmio_doorbells,
     .reset = mmio_reset,
     .save = mmio_save,
     .load = mmio_load,

@@ -79,7 +79,7 @@ static void raise_again(struct vm86 *vm, const struct vm86_access *a)
     if (a->addr == 4)
         atomic_store(&counted, (unsigned)a->val);
     if (a->addr == 0 || (a->addr == 4 && a->val < ROUNDS))
-        irq_set(&line, true);
+        irq_raise(&line);
     else if (a->addr == 8 && atomic_load(&counted) == ROUNDS)
         end_run(vm, 1);
 }
@@ -108,7 +108,8 @@ static void edges_are_interrupts(void)
     CHECK_EQ(atomic_load(&m.exit), 1);
     CHECK_EQ(atomic_load(&counted), ROUNDS);
     CHECK_EQ(vm86_reg(&m, 0, X86_REG_RSI), ROUNDS);
-    /* Lowering is not an edge. */
+    /* Neither is it one to stay up, nor to go down. */
+    irq_set(&line, true);
     irq_set(&line, false);
     atomic_store(&m.exit, -1);
     m.accel->ops->vcpu_kick(m.vcpu[0]);
@@ -121,7 +122,7 @@ static void *raise_later(void *opaque)
     (void)opaque;
     for (unsigned i = 1; i <= ROUNDS; i++) {
         usleep(2000);
-        irq_set(&line, true);
+        irq_raise(&line);
         for (unsigned k = 0; k < 5000 && atomic_load(&counted) < i; k++)
             usleep(1000);
     }

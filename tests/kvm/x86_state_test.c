@@ -231,7 +231,7 @@ static bool goes_on_elsewhere(bool pending)
     count = vm86_reg(&m, 0, X86_REG_R15);
     stopped = vm86_reg(&m, 0, X86_REG_R14);
     if (pending && m.accel->ops->irq_line(m.accel, 5, true, &line, &e) == 0)
-        irq_set(&line, true);
+        irq_raise(&line);
     fd = save(&m);
     if (fd < 0 || !vm86_create(&other, 1, NULL))
         return false;
@@ -241,7 +241,7 @@ static bool goes_on_elsewhere(bool pending)
         return false;
     close(fd);
     if (!pending && other.accel->ops->irq_line(other.accel, 5, true, &line, &e) == 0)
-        irq_set(&line, true);
+        irq_raise(&line);
     if (vm86_reg(&other, 0, X86_REG_R15) != count || vm86_run(&other, 0) != VCPU_EXIT_KICK ||
         atomic_load(&other.exit) != 3 || vm86_reg(&other, 0, X86_REG_R15) < count)
         return false;

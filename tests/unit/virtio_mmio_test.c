@@ -201,6 +201,74 @@ static void test_kick_and_interrupt(void)
     vdriver_kick(&d, UINT32_MAX);
 }
 
+static atomic_uint rises, falls;
+
+static void on_edge(void *opaque, unsigned num, bool level)
+{
+    (void)opaque;
+    (void)num;
+    atomic_fetch_add(level ? &rises : &falls, 1);
+}
+
+/* On an edge triggered line each cause is a rise, also while the driver has not acknowledged the one before. */
+static void test_edges(void)
+{
+    const struct irq_line line = d.dev->irq;
+
+    CHECK(vdriver_init(&d, 0, 2, 8));
+    d.dev->irq = (struct irq_line){.set = on_edge, .edge = true};
+    for (unsigned i = 1; i <= 3; i++) {
+        vdriver_add(&d, 0, (struct vdriver_seg[]){{DATA, 1, false}}, 1);
+        vdriver_kick(&d, 0);
+        CHECK(vdriver_used(&d, 0, NULL, NULL));
+        for (unsigned k = 0; k < 5000 && atomic_load(&rises) < i; k++)
+            usleep(1000);
+        CHECK_EQ(atomic_load(&rises), i);
+        CHECK(atomic_load(&falls) >= i);
+    }
+    CHECK_EQ(vdriver_get(&d, 0x060), 1);
+    vdriver_put(&d, 0x064, 1);
+    d.dev->irq = line;
+}
+
+/* What an accelerator does with doorbells: a tick is a notification, in any order with what the registers ask for. */
+static void test_doorbells(void)
+{
+    struct device_doorbell bell[DEVICE_MAX_DOORBELLS];
+    const uint64_t one = 1;
+    uint16_t h;
+    uint32_t head;
+
+    vdriver_stop_loop(&d);
+    CHECK_EQ(d.dev->desc->ops->doorbells(d.dev, bell), 2);
+    for (uint32_t i = 0; i < 2; i++)
+        CHECK(bell[i].off == 0x50 && bell[i].value == i && bell[i].fd >= 0);
+    vdriver_run_loop(&d);
+    CHECK(vdriver_init(&d, 0, 2, 8));
+    for (unsigned i = 0; i < 3; i++) {
+        h = vdriver_add(&d, 0, (struct vdriver_seg[]){{DATA, 5, false}}, 1);
+        CHECK(write(bell[0].fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
+        CHECK(vdriver_used(&d, 0, &head, NULL));
+        CHECK_EQ(head, h);
+    }
+    /* The other queue's does not serve this one; the register still does. */
+    uint16_t before = vdriver_used_idx(&d, 0);
+    vdriver_add(&d, 0, (struct vdriver_seg[]){{DATA, 5, false}}, 1);
+    CHECK(write(bell[1].fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
+    usleep(20000);
+    CHECK_EQ(vdriver_used_idx(&d, 0), before);
+    vdriver_kick(&d, 0);
+    CHECK(vdriver_used(&d, 0, NULL, NULL));
+    /* Rung while the device is off: nothing happens, and what waits is served when it starts. */
+    vdriver_put(&d, 0x070, 0);
+    CHECK(write(bell[0].fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
+    usleep(20000);
+    CHECK(vdriver_init(&d, 0, 2, 8));
+    vdriver_add(&d, 0, (struct vdriver_seg[]){{DATA, 5, false}}, 1);
+    CHECK(write(bell[0].fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
+    CHECK(vdriver_used(&d, 0, NULL, NULL));
+}
+
 static void test_reset_drains(void)
 {
     CHECK(vdriver_init(&d, 0, 2, 8));
@@ -368,6 +436,8 @@ int main(void)
     RUN(test_status_machine);
     RUN(test_queue_setup_rules);
     RUN(test_kick_and_interrupt);
+    RUN(test_edges);
+    RUN(test_doorbells);
     RUN(test_reset_drains);
     RUN(test_broken_ring_needs_reset);
     RUN(test_bad_ring_address_needs_reset);

@@ -16,11 +16,23 @@
 
 struct device;
 
+/* A 4-byte write of `value` at `off` that does nothing but tick eventfd `fd`: whoever dispatches accesses may tick it
+ * without asking the device, which takes the write as well. */
+struct device_doorbell {
+    uint64_t off;
+    uint32_t value;
+    int fd; /* the device's */
+};
+#define DEVICE_MAX_DOORBELLS 8
+
 struct device_ops {
     /* `off` is inside the device and naturally aligned for `size` (1, 2, 4 or 8 bytes, within min/max_access).
      * `cpu` is the index of the vCPU that makes the access. */
     uint64_t (*read)(struct device *d, unsigned cpu, uint64_t off, unsigned size);
     void (*write)(struct device *d, unsigned cpu, uint64_t off, unsigned size, uint64_t val);
+    /* Makes the device's doorbells, and says how many, or -errno. Asked once, before the loop runs. NULL: there are
+     * none. */
+    int (*doorbells)(struct device *d, struct device_doorbell out[DEVICE_MAX_DOORBELLS]);
     void (*reset)(struct device *d);
     void (*save)(struct device *d, struct state_writer *w);
     int (*load)(struct device *d, struct state_reader *r); /* -EINVAL for a stream that is not ours */

@@ -75,8 +75,7 @@ struct accel_ops {
     enum vcpu_exit (*vcpu_run)(struct vcpu *v);
     void (*vcpu_kick)(struct vcpu *v);
 
-    /* A line of the interrupt controller for a device: SPI number on arm64 (0 is INTID 32), GSI on x86. A device on an
-     * edge triggered line sets it and lowers it again for each interrupt. */
+    /* A line of the interrupt controller for a device: SPI number on arm64 (0 is INTID 32), GSI on x86. */
     int (*irq_line)(struct accel *a, unsigned num, bool edge, struct irq_line *out, struct err *e);
     /* From here on a 4-byte guest write of `value` to `addr` signals eventfd `fd` and does not reach the bus. Devices
      * must take the write from the bus as well. -errno. Optional, both or none. */

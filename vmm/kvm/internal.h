@@ -24,6 +24,7 @@
 struct kvm_line {
     struct kvm *kvm;
     bool edge;
+    atomic_bool level;  /* as it was set last, where it is an edge triggered line */
     int fd;             /* irqfd; -1: KVM_IRQ_LINE */
     atomic_bool raised; /* since kvm_irq_flush: the kernel may still be about to deliver it */
 };

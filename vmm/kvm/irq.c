@@ -1,8 +1,8 @@
 /*
  * Interrupt lines into the in-kernel controller, and doorbells out of the guest.
  *
- * An edge line is an eventfd that KVM turns into a pulse (irqfd): raising it is one write, from any thread, and
- * lowering it does nothing. A level line is a KVM_IRQ_LINE for each change. Without irqfd an edge is two of those.
+ * An edge triggered line is an eventfd that KVM turns into a pulse (irqfd): its rise is one write, from any thread, and
+ * all else does nothing. A level line is a KVM_IRQ_LINE for each change. Without irqfd an edge is two of those.
  *
  * KVM delivers an irqfd's edge from a work queue, a little later. Whoever reads the interrupt controller's state, or
  * resets it, first has that work done: taking an irqfd away waits for it, and it is given back at once.
@@ -53,12 +53,16 @@ static void kvm_line_set(void *opaque, unsigned num, bool level)
 
     if (!l->edge) {
         kvm_set_level(l->kvm, num, level);
-    } else if (level && l->fd >= 0) {
+        return;
+    }
+    if (atomic_exchange(&l->level, level) || !level)
+        return;
+    if (l->fd >= 0) {
         atomic_store(&l->raised, true);
         /* EAGAIN: edges beyond counting wait already. */
         while (write(l->fd, &one, sizeof(one)) < 0 && errno == EINTR)
             ;
-    } else if (level) {
+    } else {
         kvm_set_level(l->kvm, num, true);
         kvm_set_level(l->kvm, num, false);
     }
@@ -118,7 +122,7 @@ int kvm_irq_line(struct accel *a, unsigned num, bool edge, struct irq_line *out,
             return err_set(e, -fd, "interrupt line %u gets no irqfd: %s", num, strerror(-fd));
         l->fd = fd;
     }
-    *out = (struct irq_line){.set = kvm_line_set, .opaque = l, .num = num};
+    *out = (struct irq_line){.set = kvm_line_set, .opaque = l, .num = num, .edge = edge};
     return 0;
 }
 

@@ -5,6 +5,22 @@
 #include <string.h>
 
 #include "virtio/virtio.h"
+#include "vmm/base/log.h"
+
+/* What the accelerator cannot take off the device reaches it over the bus. */
+static void connect_doorbells(struct machine *m, struct device *d)
+{
+    const struct accel_ops *ops = m->accel->ops;
+    struct device_doorbell bell[DEVICE_MAX_DOORBELLS];
+    int n = ops->doorbell_add && d->desc->ops->doorbells ? d->desc->ops->doorbells(d, bell) : 0;
+
+    for (int i = 0; i < n; i++) {
+        int r = ops->doorbell_add(m->accel, bell[i].fd, GPA(d->base.v + bell[i].off), bell[i].value);
+
+        if (r < 0)
+            log_debug(d->desc->name, "doorbell %u goes over the bus: %s", bell[i].value, strerror(-r));
+    }
+}
 
 int devices_attach(struct machine *m, struct device *d, const struct device_place *at, struct err *e)
 {
@@ -22,6 +38,7 @@ int devices_attach(struct machine *m, struct device *d, const struct device_plac
                 strerror(-r));
         goto fail;
     }
+    connect_doorbells(m, d);
     return 0;
 
 fail:
