@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/io_uring.h>
+#include <linux/kvm.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -217,6 +218,26 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(newfstatat, R_NET),
     ROW(open, R_NET, IF(BITS(1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY))),
     ROW(openat, R_NET, IF(BITS(2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY))),
+
+    /* KVM. A vCPU's thread runs it and says where it stopped; device threads drive interrupt lines that have no irqfd.
+     * A reset, on the loop thread, puts state back that was read before there were filters. */
+    ROW(ioctl, R_VCPU, IF(IS(1, KVM_RUN))),
+    ROW(ioctl, R_VCPU | R_LOOP, IF(IS(1, KVM_IRQ_LINE))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_IRQFD))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_MP_STATE))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_VCPU_EVENTS))),
+#if defined(__x86_64__)
+    ROW(ioctl, R_VCPU, IF(IS(1, KVM_GET_REGS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_REGS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_GET_SREGS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_SREGS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_XCRS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_DEBUGREGS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_LAPIC))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_XSAVE))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_MSRS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_IRQCHIP))),
+#endif
 
     /* The main thread removes the files that it made. */
     ROW(unlink, R_MAIN),
