@@ -123,15 +123,27 @@ ALL_LDFLAGS := -pie -pthread -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(saniti
 LIBS := $(foreach l,$(libs),$(call lib_link,$(l))) -lm
 
 # --- what there is --------------------------------------------------------------------------------------------------
-SRC := $(sort $(call buildable,$(shell find $(rooms) -name '*.c' 2>/dev/null)))
+# vmm/user is compiled by rules of its own below; of it the library has what tests call.
+user_hosted := vmm/user/elf.c
+SRC := $(sort $(call buildable,$(filter-out vmm/user/%,$(shell find $(rooms) -name '*.c' 2>/dev/null)) $(user_hosted)))
 OBJ := $(SRC:%.c=$(B)/%.o)
-PROG_SRC := $(sort $(call buildable,$(wildcard tools/*.c)))
+PROG_SRC := $(sort $(call buildable,$(filter-out tools/pipit-aarch64.c,$(wildcard tools/*.c))))
 PROGS := $(PROG_SRC:tools/%.c=$(B)/%)
 TEST_LIB_SRC := $(sort $(call buildable,$(wildcard tests/lib/*.c)))
 TEST_SRC := $(sort $(call buildable,$(wildcard tests/*/*_test.c)))
 TESTS := $(TEST_SRC:%.c=$(B)/%)
 FUZZ_SRC := $(sort $(call buildable,$(wildcard tests/fuzz/*_fuzz.c)))
 FUZZERS := $(FUZZ_SRC:%.c=$(B)/%)
+
+# pipit-aarch64 is freestanding: no libc, so none of the library's objects. What it shares with pipit is compiled again
+# into $(B)/user/. Sanitizers need a libc, so the other modes than debug make it as release does.
+USER_SRC := $(sort $(if $(HAVE_JIT),$(shell find vmm/user -name '*.c' 2>/dev/null) tools/pipit-aarch64.c vmm/base/err.c \
+              arch/arm64/model.c jit/a64/decode.c $(wildcard jit/interp/*.c)))
+USER_OBJ := $(USER_SRC:%.c=$(B)/user/%.o)
+USER_PROG := $(if $(USER_SRC),$(B)/pipit-aarch64)
+USER_CFLAGS := -std=gnu11 $(WARN) $(if $(filter debug,$(MODE)),-O1 -g3,-O2 -g) -fPIE -ffreestanding -fno-builtin \
+               -fno-stack-protector -fvisibility=hidden -fcf-protection=none -U_FORTIFY_SOURCE -msse4.2 -mcx16 $(CFLAGS)
+USER_LDFLAGS := -nostdlib -static-pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--build-id $(LDFLAGS)
 every_src := $(SRC) $(PROG_SRC) $(TEST_LIB_SRC) $(TEST_SRC) $(FUZZ_SRC)
 
 Q := $(if $(V),,@)
@@ -151,6 +163,9 @@ $(B)/.flags: FORCE
 $(B)/.sources: FORCE
 	@$(call stamp,$@,$(call quote,$(SRC)))
 
+$(B)/.user-sources: FORCE
+	@$(call stamp,$@,$(call quote,$(USER_CFLAGS) $(USER_LDFLAGS) $(USER_SRC)))
+
 $(B)/libpipit.a: $(OBJ) $(B)/.sources
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $(OBJ)
@@ -162,6 +177,12 @@ $(B)/%.o: %.c $(B)/.flags
 $(PROGS): $(B)/%: $(B)/tools/%.o $(B)/libpipit.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/user/%.o: %.c $(B)/.flags
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CPPFLAGS) $(USER_CFLAGS) -MMD -MP -c $< -o $@
+$(B)/pipit-aarch64: $(USER_OBJ) $(B)/.user-sources
+	$(call say,LD,$@)
+	$(Q)$(CC) $(USER_LDFLAGS) -o $@ $(USER_OBJ) -lgcc
 $(TESTS): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libpipit.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
@@ -170,4 +191,4 @@ $(FUZZERS): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libpipit.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 .SECONDARY:
--include $(every_src:%.c=$(B)/%.d)
+-include $(every_src:%.c=$(B)/%.d) $(USER_OBJ:%.o=%.d)

@@ -6,7 +6,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-all: $(B)/libpipit.a $(PROGS)
+all: $(B)/libpipit.a $(PROGS) $(USER_PROG)
 tests: all $(TESTS)
 fuzz-build: $(FUZZERS)
 
@@ -31,7 +31,7 @@ soak:
 
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1'
-	install -m 755 $(PROGS) '$(DESTDIR)$(PREFIX)/bin/'
+	install -m 755 $(PROGS) $(USER_PROG) '$(DESTDIR)$(PREFIX)/bin/'
 	install -m 644 $(wildcard tools/*.1) '$(DESTDIR)$(PREFIX)/share/man/man1/'
 	ln -f '$(DESTDIR)$(PREFIX)/bin/pipit' '$(DESTDIR)$(PREFIX)/bin/qemu-system-aarch64'
 
@@ -45,16 +45,20 @@ help:
 	@echo 'make check     formatting, include rules, static analysis'
 	@echo 'make bench     boot and program times beside qemu-system-aarch64'
 	@echo 'make soak      the long tests: boots in a row, an hour of fuzzing for each target; resumes where it stopped'
-	@echo 'make install   PREFIX=$(PREFIX), DESTDIR=; pipit, its man page, and its name qemu-system-aarch64'
+	@echo 'make install   PREFIX=$(PREFIX), DESTDIR=; pipit and pipit-aarch64, man pages, pipit as qemu-system-aarch64'
 	@echo 'make deps      install the Debian packages that a build needs; with CROSS= fetch its libraries too'
 	@echo 'make clean     remove build/ (what was fetched stays in .cache/)'
 	@echo
 	@echo 'MODE=release|debug|asan|tsan  CC=gcc|clang  WITHOUT="slirp zlib zstd"  CROSS=aarch64-linux-gnu-  V=1'
 
 # For the scripts: how a file is compiled, and which files are.
-.PHONY: print-cflags list-sources list-tests
+.PHONY: print-cflags print-user-cflags list-sources list-user-sources list-tests
 print-cflags:
 	@echo $(call quote,$(wordlist 2,9,$(CC)) $(filter-out -Werror,$(ALL_CPPFLAGS) $(ALL_CFLAGS)))
+print-user-cflags:
+	@echo $(call quote,$(filter-out -Werror,$(ALL_CPPFLAGS) $(USER_CFLAGS)))
+list-user-sources:
+	@echo $(filter vmm/user/% tools/%,$(USER_SRC))
 list-sources:
 	@echo $(every_src)
 list-tests:

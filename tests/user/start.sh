@@ -1,0 +1,87 @@
+#!/bin/bash
+# How programs are found, refused and named: each refusal is one sentence and the shell's usual status.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
+pipit=${PIPIT_AARCH64:-$root/build/release/pipit-aarch64}
+sysroot=/usr/aarch64-linux-gnu
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+bad=0
+
+# expect NAME STATUS PATTERN COMMAND...: the status, and output of exactly one line that matches.
+expect() {
+    local name=$1 status=$2 pattern=$3 out got
+    shift 3
+    out=$(timeout 20 "$@" 2>&1 </dev/null)
+    got=$?
+    if [ $got = "$status" ] && [ "$(wc -l <<<"$out")" = 1 ] && grep -qE -- "$pattern" <<<"$out"; then
+        echo "ok $name"
+    else
+        echo "$out"
+        echo "FAIL $name: status $got, not $status with one line of /$pattern/"
+        bad=1
+    fi
+}
+
+cat >hello.c <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv)
+{
+    const char *v = getenv("V");
+    printf("%d %s %s\n", argc, argv[0], v ? v : "-");
+    return 3;
+}
+END
+aarch64-linux-gnu-gcc -O1 -static hello.c -o hello && aarch64-linux-gnu-gcc -O1 hello.c -o hello-dynamic &&
+    aarch64-linux-gnu-gcc -O1 -static-pie hello.c -o hello-pie && aarch64-linux-gnu-gcc -O1 -no-pie hello.c -o hello-nopie &&
+    gcc -O1 hello.c -o native && aarch64-linux-gnu-gcc -c hello.c -o hello.o || {
+    echo 'FAIL start: the programs do not compile'
+    exit 1
+}
+
+expect static 3 '^1 \./hello -$' "$pipit" ./hello
+expect static-pie 3 '^1 \./hello-pie -$' "$pipit" ./hello-pie
+expect dynamic 3 '^2 \./hello-dynamic -$' "$pipit" -L $sysroot ./hello-dynamic x
+expect dynamic-no-pie 3 '^1 \./hello-nopie -$' "$pipit" -L $sysroot ./hello-nopie
+expect argv0 3 '^1 other -$' "$pipit" -0 other ./hello
+expect set-variable 3 '^1 \./hello 1=2$' "$pipit" -E V=1=2 ./hello
+expect unset-variable 3 '^1 \./hello -$' env V=x "$pipit" -U V ./hello
+expect environment 3 '^1 \./hello b$' env QEMU_SET_ENV=A=a,V=b "$pipit" ./hello
+expect prefix-variable 3 '^1 \./hello-dynamic -$' env QEMU_LD_PREFIX=$sysroot "$pipit" ./hello-dynamic
+expect no-randomisation 3 '^1 \./hello-dynamic -$' setarch -R "$pipit" -L $sysroot ./hello-dynamic
+
+echo 'not a program' >text
+head -c 40 hello >cut-header
+head -c 5000 hello >cut-segment
+: >empty
+chmod +x text cut-header cut-segment empty
+cp hello no-exec && chmod -x no-exec
+printf '\x02' | dd of=hello-dynamic bs=1 seek=16 conv=notrunc status=none && cp hello-dynamic et-exec
+aarch64-linux-gnu-gcc -O1 hello.c -o hello-dynamic
+cp hello big-endian && printf '\x02' | dd of=big-endian bs=1 seek=5 conv=notrunc status=none
+cp hello no-headers && printf '\x00\x00' | dd of=no-headers bs=1 seek=56 conv=notrunc status=none
+cp hello many-headers && printf '\xff\xff' | dd of=many-headers bs=1 seek=56 conv=notrunc status=none
+
+expect missing 127 'nowhere: No such file' "$pipit" ./nowhere
+expect directory 126 'is a directory, not a program' "$pipit" .
+expect text 126 'text is not an ELF program' "$pipit" ./text
+expect empty 126 'empty is not an ELF program' "$pipit" ./empty
+expect other-architecture 126 'native is a program for x86-64, not for arm64' "$pipit" ./native
+expect object-file 126 'hello.o is an object file' bash -c 'chmod +x hello.o && exec "$0" ./hello.o' "$pipit"
+expect cut-header 126 'cut-header is cut off' "$pipit" ./cut-header
+expect cut-segment 126 'cut-segment is cut off' "$pipit" ./cut-segment
+expect big-endian 126 'big-endian program' "$pipit" ./big-endian
+expect no-headers 126 'has 0 program headers' "$pipit" ./no-headers
+expect many-headers 126 'program headers' "$pipit" ./many-headers
+expect not-executable 126 'no-exec may not be executed: Permission denied' "$pipit" ./no-exec
+expect no-interpreter 127 'needs the interpreter /lib/ld-linux-aarch64.so.1, which is not there; -L' "$pipit" -L /nowhere ./hello-dynamic
+expect no-program 1 'no program is named' "$pipit"
+expect unknown-option 1 'there is no option "-nothing"' "$pipit" -nothing ./hello
+expect unknown-cpu 1 'no CPU model "z80"' "$pipit" -cpu z80 ./hello
+expect option-argument 1 'option -L wants an argument' "$pipit" -L
+expect version 0 '^pipit-aarch64 version [0-9.]+$' "$pipit" -version
+expect small-address-space 126 'address space or memory is not enough' bash -c 'ulimit -v 2500 && exec "$0" ./hello' "$pipit"
+exit $bad

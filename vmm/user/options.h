@@ -1,0 +1,16 @@
+/* What the command line and the environment ask for (tools/pipit-aarch64.c fills it in before the guest starts). */
+#ifndef PIPIT_USER_OPTIONS_H
+#define PIPIT_USER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct user_options {
+    const struct arm64_model *model;
+    const char *release;     /* uname's; NULL: the host's */
+    const char *const *self; /* the words that start this emulator with the same options, NULL at the end */
+    bool by_binfmt;          /* started by the kernel for an arm64 program: execve finds us again */
+};
+extern struct user_options user_options;
+
+#endif

@@ -1,0 +1,63 @@
+/* Paths of the guest: see path.h. */
+#include "vmm/user/path.h"
+
+#include <linux/fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/user/access.h"
+#include "vmm/user/sys/call.h"
+#include "vmm/user/syscall.h"
+
+static const char *prefix;
+
+void user_path_set_prefix(const char *p)
+{
+    prefix = p && *p && strcmp(p, "/") ? p : NULL;
+}
+
+const char *user_path_prefix(void)
+{
+    return prefix;
+}
+
+const char *user_path_lookup(const char *path, char buf[USER_PATH_MAX])
+{
+    int n;
+
+    if (!prefix || path[0] != '/')
+        return path;
+    n = snprintf(buf, USER_PATH_MAX, "%s%s", prefix, path);
+    if (n >= USER_PATH_MAX || sys_call(__NR_faccessat, AT_FDCWD, buf, 0))
+        return path;
+    return buf;
+}
+
+uint64_t user_path_argument(uint64_t va, char buf[USER_PATH_MAX])
+{
+    char path[USER_PATH_MAX];
+
+    if (!prefix || user_copy_string(path, va, sizeof(path)) < 0)
+        return va;
+    return user_path_lookup(path, buf) == buf ? (uint64_t)(uintptr_t)buf : va;
+}
+
+static int64_t with_path(struct user_thread *t, const uint64_t a[6], unsigned which)
+{
+    char buf[USER_PATH_MAX];
+    uint64_t b[6];
+
+    memcpy(b, a, sizeof(b));
+    b[which] = user_path_argument(a[which], buf);
+    return sys_gate(user_calls[(uint32_t)t->cpu->x[8]].host, b, &t->pending);
+}
+
+int64_t user_call_path0(struct user_thread *t, const uint64_t a[6])
+{
+    return with_path(t, a, 0);
+}
+
+int64_t user_call_path1(struct user_thread *t, const uint64_t a[6])
+{
+    return with_path(t, a, 1);
+}

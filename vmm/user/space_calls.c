@@ -1,0 +1,153 @@
+/*
+ * System calls that change the address space. The host does them at the guest's own addresses; here the emulator's
+ * pages are kept from the guest, and executable pages are noted (space.h).
+ *
+ * The emulator's pages are not there for the guest: unmapping a range leaves them, changing one ends with ENOMEM as
+ * for any hole, and a fixed mapping over them is refused.
+ */
+#include <errno.h>
+#include <linux/mman.h>
+#include <linux/personality.h>
+#include <linux/shm.h>
+
+#include "vmm/user/space.h"
+#include "vmm/user/sys/call.h"
+#include "vmm/user/sys/sys.h"
+#include "vmm/user/syscall.h"
+
+#define MAP_32BIT_HOST 0x40u /* means nothing on arm64 */
+
+static bool read_implies_exec;
+
+void user_space_set_read_implies_exec(bool on)
+{
+    read_implies_exec = on;
+}
+
+/* What the guest may execute. */
+static bool executable(uint64_t prot)
+{
+    return (prot & PROT_EXEC) || (read_implies_exec && (prot & PROT_READ));
+}
+
+/* The length in whole pages; 0 where it wraps, which the kernel refuses. */
+static uint64_t pages(uint64_t len)
+{
+    return len > UINT64_MAX - (SYS_PAGE - 1) ? 0 : align_up(len, SYS_PAGE);
+}
+
+static void note(uint64_t addr, uint64_t len, uint64_t prot)
+{
+    if (executable(prot))
+        user_space_exec_add(addr, pages(len));
+    else
+        user_space_exec_remove(addr, pages(len));
+}
+
+int64_t user_space_mmap(struct user_thread *t, const uint64_t a[6])
+{
+    uint64_t flags = a[3] & ~(uint64_t)MAP_32BIT_HOST, prot = a[2];
+    bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
+    int64_t r;
+
+    if (fixed && sys_owns(a[0], pages(a[1])))
+        return flags & MAP_FIXED_NOREPLACE ? -EEXIST : -ENOMEM;
+    r = user_host_call(t, __NR_mmap, a[0], a[1], prot, flags, a[4], a[5]);
+    if (!sys_is_err(r) && r != -SYS_RESTART)
+        note((uint64_t)r, a[1], prot);
+    return r;
+}
+
+/* All but our pages of [addr, addr+len). */
+int64_t user_space_munmap(struct user_thread *t, const uint64_t a[6])
+{
+    uint64_t len = pages(a[1]), at = a[0], end = at + len, start, stop;
+    int64_t r = 0;
+
+    if (!len || end < at || (at & (SYS_PAGE - 1)))
+        return user_host_call(t, __NR_munmap, a[0], a[1]);
+    user_space_exec_remove(at, len);
+    while (at < end && !r) {
+        if (!sys_owned_next(at, &start, &stop) || start >= end)
+            return user_host_call(t, __NR_munmap, at, end - at);
+        if (start > at)
+            r = user_host_call(t, __NR_munmap, at, start - at);
+        at = stop;
+    }
+    return r;
+}
+
+int64_t user_space_mprotect(struct user_thread *t, const uint64_t a[6])
+{
+    int64_t r;
+
+    if (sys_owns(a[0], pages(a[1])))
+        return -ENOMEM;
+    r = user_host_call(t, __NR_mprotect, a[0], a[1], a[2]);
+    if (!r && !(a[2] & (PROT_GROWSDOWN | PROT_GROWSUP)))
+        note(a[0], a[1], a[2]);
+    return r;
+}
+
+/* pkeys need FEAT_S1POE, which no model has: only "no key" is accepted, as plain mprotect. */
+int64_t user_space_pkey_mprotect(struct user_thread *t, const uint64_t a[6])
+{
+    return (int)a[3] == -1 ? user_space_mprotect(t, a) : -EINVAL;
+}
+
+int64_t user_space_mremap(struct user_thread *t, const uint64_t a[6])
+{
+    uint64_t old = a[0], old_len = pages(a[1]), new_len = pages(a[2]), lo, hi;
+    bool exec = user_space_exec_find(old, &lo, &hi);
+    int64_t r;
+
+    if (sys_owns(old, old_len ? old_len : 1))
+        return -EFAULT;
+    if ((a[3] & MREMAP_FIXED) && sys_owns(a[4], new_len))
+        return -ENOMEM;
+    r = user_host_call(t, __NR_mremap, a[0], a[1], a[2], a[3], a[4]);
+    if (sys_is_err(r) || r == -SYS_RESTART)
+        return r;
+    if (!(a[3] & MREMAP_DONTUNMAP))
+        user_space_exec_remove(old, old_len);
+    note((uint64_t)r, new_len, exec ? PROT_EXEC : 0);
+    return r;
+}
+
+int64_t user_space_madvise(struct user_thread *t, const uint64_t a[6])
+{
+    uint64_t len = pages(a[1]);
+    int64_t r;
+
+    if (sys_owns(a[0], len))
+        return -ENOMEM;
+    r = user_host_call(t, __NR_madvise, a[0], a[1], a[2]);
+    /* What changes contents: code that was there is not any more. */
+    if (!r && (a[2] == MADV_DONTNEED || a[2] == MADV_DONTNEED_LOCKED || a[2] == MADV_FREE || a[2] == MADV_REMOVE))
+        user_space_exec_changed(a[0], len);
+    return r;
+}
+
+int64_t user_space_shmat(struct user_thread *t, const uint64_t a[6])
+{
+    struct shmid64_ds ds;
+    int64_t r;
+
+    if (sys_call(__NR_shmctl, a[0], IPC_STAT, &ds))
+        ds.shm_segsz = 0; /* shmat says why */
+    if ((a[2] & SHM_REMAP) && sys_owns(a[1], pages(ds.shm_segsz)))
+        return -EINVAL;
+    r = user_host_call(t, __NR_shmat, a[0], a[1], a[2]);
+    if (!sys_is_err(r) && r != -SYS_RESTART && ds.shm_segsz)
+        note((uint64_t)r, ds.shm_segsz, a[2] & SHM_EXEC ? PROT_EXEC : PROT_READ);
+    return r;
+}
+
+int64_t user_call_process_personality(struct user_thread *t, const uint64_t a[6])
+{
+    int64_t r = user_host_call(t, __NR_personality, a[0]);
+
+    if (r >= 0 && (uint32_t)a[0] != UINT32_MAX)
+        user_space_set_read_implies_exec(a[0] & READ_IMPLIES_EXEC);
+    return r;
+}

@@ -1,0 +1,94 @@
+/*
+ * The guest's first stack, see stack.h. The order of the auxiliary vector is the kernel's (create_elf_tables), and so
+ * is what it says of users, AT_SECURE and AT_RANDOM: the host made these for this very process.
+ */
+#include "vmm/user/stack.h"
+
+#include <elf.h>
+#include <string.h>
+
+#include "vmm/base/util.h"
+#include "vmm/user/abi.h"
+#include "vmm/user/cpu.h"
+#include "vmm/user/sys/sys.h"
+
+uint64_t user_auxv_find(const uint64_t *auxv, uint64_t type, uint64_t missing)
+{
+    for (; auxv[0] != AT_NULL; auxv += 2) {
+        if (auxv[0] == type)
+            return auxv[1];
+    }
+    return missing;
+}
+
+static size_t count_of(const char *const *list)
+{
+    size_t n = 0;
+
+    while (list[n])
+        n++;
+    return n;
+}
+
+static uint64_t put_string(uint64_t *sp, const char *text)
+{
+    size_t n = strlen(text) + 1;
+
+    *sp -= n;
+    memcpy((void *)(uintptr_t)*sp, text, n);
+    return *sp;
+}
+
+#define AUXV_MAX 24
+
+static size_t fill_auxv(const struct user_stack *s, uint64_t execfn, uint64_t platform, uint64_t auxv[][2])
+{
+    const struct user_program *p = s->program;
+    const uint64_t *h = s->host_auxv;
+    const uint64_t rows[][2] = {
+        {AT_SYSINFO_EHDR, p->vdso},
+        {AT_MINSIGSTKSZ, ABI_SIGFRAME_SIZE},
+        {AT_HWCAP, user_hwcap(s->model)},
+        {AT_PAGESZ, SYS_PAGE},
+        {AT_CLKTCK, user_auxv_find(h, AT_CLKTCK, 100)},
+        {AT_PHDR, p->phdr},
+        {AT_PHENT, sizeof(Elf64_Phdr)},
+        {AT_PHNUM, p->phnum},
+        {AT_BASE, p->base},
+        {AT_FLAGS, 0},
+        {AT_ENTRY, p->entry},
+        {AT_UID, user_auxv_find(h, AT_UID, 0)},
+        {AT_EUID, user_auxv_find(h, AT_EUID, 0)},
+        {AT_GID, user_auxv_find(h, AT_GID, 0)},
+        {AT_EGID, user_auxv_find(h, AT_EGID, 0)},
+        {AT_SECURE, user_auxv_find(h, AT_SECURE, 0)},
+        {AT_RANDOM, user_auxv_find(h, AT_RANDOM, 0)},
+        {AT_HWCAP2, user_hwcap2(s->model)},
+        {AT_EXECFN, execfn},
+        {AT_PLATFORM, platform},
+        {AT_NULL, 0},
+    };
+
+    _Static_assert(ARRAY_SIZE(rows) <= AUXV_MAX, "auxv");
+    memcpy(auxv, rows, sizeof(rows));
+    return ARRAY_SIZE(rows);
+}
+
+uint64_t user_stack_build(const struct user_stack *s)
+{
+    size_t argc = count_of(s->argv), envc = count_of(s->envp), n;
+    uint64_t auxv[AUXV_MAX][2], sp = s->top, execfn, platform, *p;
+
+    execfn = put_string(&sp, s->execfn);
+    platform = put_string(&sp, "aarch64");
+    n = fill_auxv(s, execfn, platform, auxv);
+    sp = align_down(align_down(sp, 16) - (1 + argc + 1 + envc + 1 + 2 * n) * sizeof(uint64_t), 16);
+    p = (uint64_t *)(uintptr_t)sp;
+    *p++ = argc;
+    memcpy(p, s->argv, (argc + 1) * sizeof(*p));
+    p += argc + 1;
+    memcpy(p, s->envp, (envc + 1) * sizeof(*p));
+    p += envc + 1;
+    memcpy(p, auxv, n * sizeof(auxv[0]));
+    return sp;
+}

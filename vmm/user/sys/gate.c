@@ -1,0 +1,59 @@
+/* The gate, see gate.h. */
+#include "vmm/user/sys/gate.h"
+
+#include <asm/unistd.h>
+#include <errno.h>
+
+#define TEXT(x) #x
+#define VALUE(x) TEXT(x)
+
+__asm__(".pushsection .text\n"
+        ".globl sys_gate, sys_gate_window, sys_gate_insn, sys_gate_end, sys_gate_restart\n"
+        ".hidden sys_gate, sys_gate_window, sys_gate_insn, sys_gate_end, sys_gate_restart\n"
+        ".type sys_gate, @function\n"
+        ".balign 64\n"
+        "sys_gate:\n"
+        "    mov %rdi, %rax\n"
+        "    mov %rdx, %rcx\n"
+        "    mov %rsi, %r11\n"
+        "    mov (%r11), %rdi\n"
+        "    mov 8(%r11), %rsi\n"
+        "    mov 16(%r11), %rdx\n"
+        "    mov 24(%r11), %r10\n"
+        "    mov 32(%r11), %r8\n"
+        "    mov 40(%r11), %r9\n"
+        "sys_gate_window:\n"
+        "    cmpl $0, (%rcx)\n"
+        "    jne sys_gate_restart\n"
+        "sys_gate_insn:\n"
+        "    syscall\n"
+        "sys_gate_end:\n"
+        "    ret\n"
+        "sys_gate_restart:\n"
+        "    mov $-" VALUE(SYS_RESTART) ", %rax\n"
+                                        "    ret\n"
+                                        ".size sys_gate, . - sys_gate\n"
+                                        ".popsection\n");
+
+extern const char sys_gate_window[] __attribute__((visibility("hidden")));
+extern const char sys_gate_insn[] __attribute__((visibility("hidden")));
+extern const char sys_gate_end[] __attribute__((visibility("hidden")));
+extern const char sys_gate_restart[] __attribute__((visibility("hidden")));
+
+void sys_gate_leave(uint64_t *pc, uint64_t *ax)
+{
+    if (*pc < (uint64_t)(uintptr_t)sys_gate_window || *pc >= (uint64_t)(uintptr_t)sys_gate_end)
+        return;
+    /* A call that a stop had interrupted goes on as restart_syscall; with a handler it ends as interrupted. */
+    if (*pc == (uint64_t)(uintptr_t)sys_gate_insn && *ax == __NR_restart_syscall) {
+        *pc = (uint64_t)(uintptr_t)sys_gate_end;
+        *ax = (uint64_t)-EINTR;
+        return;
+    }
+    *pc = (uint64_t)(uintptr_t)sys_gate_restart;
+}
+
+bool sys_gate_returns(uint64_t pc)
+{
+    return pc == (uint64_t)(uintptr_t)sys_gate_end;
+}

@@ -1,0 +1,39 @@
+/* The table of system calls and its dispatcher: see syscall.h. */
+#include "vmm/user/syscall.h"
+
+#include <errno.h>
+
+#include "vmm/user/signal.h"
+#include "vmm/user/space.h"
+
+#define CALL(nr, host_nr, call_name, kind, handler)                                                                    \
+    [nr] = {.name = #call_name, .fn = handler, .host = host_nr, .class = USER_CALL_##kind},
+const struct user_call user_calls[USER_CALL_COUNT] = {
+#include "vmm/user/syscalls.def"
+};
+#undef CALL
+
+static int64_t dispatch(struct user_thread *t, const struct user_call *call, const uint64_t a[6])
+{
+    if (call->fn)
+        return call->fn(t, a);
+    if (call->class == USER_CALL_PASS)
+        return sys_gate(call->host, a, &t->pending);
+    return -ENOSYS;
+}
+
+void user_syscall(struct user_thread *t)
+{
+    static const struct user_call none;
+    struct arm64_cpu *c = t->cpu;
+    uint64_t nr = (uint32_t)c->x[8], a[6];
+    const struct user_call *call = nr < USER_CALL_COUNT ? &user_calls[nr] : &none;
+    int64_t ret;
+
+    memcpy(a, c->x, sizeof(a));
+    ret = dispatch(t, call, a);
+    if (ret == -SYS_RESTART)
+        c->pc -= 4;
+    else if (ret != -USER_NO_RESULT)
+        c->x[0] = (uint64_t)ret;
+}

@@ -1,0 +1,220 @@
+/*
+ * Threads: their memory, the list of them, and the loop that each runs. See thread.h.
+ *
+ * Regions come in slabs and are used again; a thread gives its own back by its very last store before the exit
+ * system call, after which it touches no memory.
+ */
+#include "vmm/user/thread.h"
+
+#include <linux/mman.h>
+
+#include "vmm/user/cpu.h"
+#include "vmm/user/executor.h"
+#include "vmm/user/signal.h"
+#include "vmm/user/space.h"
+#include "vmm/user/sys/call.h"
+#include "vmm/user/sys/lock.h"
+#include "vmm/user/sys/sys.h"
+#include "vmm/user/syscall.h"
+
+/* ---- regions ---- */
+
+#define SLAB_REGIONS 16
+
+struct slab {
+    struct slab *next;
+    uint8_t *base;
+    unsigned regions;
+};
+
+static struct slab *slabs;
+static struct user_thread *threads;
+static struct sys_lock lock; /* of both */
+
+/* The first thread's slab has one region: most processes have one thread. */
+static struct slab *slab_create(void)
+{
+    struct slab *s = sys_alloc(sizeof(*s));
+
+    if (!s)
+        return NULL;
+    s->regions = slabs ? SLAB_REGIONS : 1;
+    s->base = sys_map(s->regions * USER_REGION, USER_REGION, PROT_READ | PROT_WRITE);
+    if (!s->base) {
+        sys_free(s);
+        return NULL;
+    }
+    for (unsigned i = 0; i < s->regions; i++) {
+        struct user_thread *t = (struct user_thread *)(s->base + i * USER_REGION);
+        struct abi_stack signal = user_thread_signal_stack(t);
+        sys_call(__NR_mprotect, signal.sp + signal.size, SYS_PAGE, PROT_NONE);
+    }
+    s->next = slabs;
+    slabs = s;
+    return s;
+}
+
+static struct user_thread *slab_take(struct slab *s)
+{
+    for (unsigned i = 0; i < s->regions; i++) {
+        struct user_thread *t = (struct user_thread *)(s->base + i * USER_REGION);
+        uint32_t free = 0;
+        if (atomic_compare_exchange_strong(&t->busy, &free, 1))
+            return t;
+    }
+    return NULL;
+}
+
+static struct user_thread *region_take(void)
+{
+    struct user_thread *t = NULL;
+
+    sys_lock(&lock);
+    for (struct slab *s = slabs; s && !t; s = s->next)
+        t = slab_take(s);
+    if (!t) {
+        struct slab *s = slab_create();
+        t = s ? slab_take(s) : NULL;
+    }
+    sys_unlock(&lock);
+    return t;
+}
+
+struct user_thread *user_thread_create(const struct user_thread *from, const struct arm64_model *model)
+{
+    struct user_thread *t = region_take();
+
+    if (!t)
+        return NULL;
+    memset(t, 0, offsetof(struct user_thread, busy));
+    if (user_executor_thread_create(t)) {
+        atomic_store(&t->busy, 0);
+        return NULL;
+    }
+    if (from)
+        user_cpu_copy(t->cpu, from->cpu);
+    else
+        user_cpu_init(t->cpu, model);
+    return t;
+}
+
+void user_thread_link(struct user_thread *t)
+{
+    sys_lock(&lock);
+    t->prev = NULL;
+    t->next = threads;
+    if (threads)
+        threads->prev = t;
+    threads = t;
+    sys_unlock(&lock);
+}
+
+void user_thread_unlink(struct user_thread *t)
+{
+    sys_lock(&lock);
+    if (t->prev)
+        t->prev->next = t->next;
+    else
+        threads = t->next;
+    if (t->next)
+        t->next->prev = t->prev;
+    sys_unlock(&lock);
+}
+
+void user_thread_destroy(struct user_thread *t)
+{
+    user_sighand_put(t->sighand);
+    user_executor_thread_destroy(t);
+    atomic_store_explicit(&t->busy, 0, memory_order_release);
+}
+
+/* ---- fork ---- */
+
+void user_thread_lock_all(struct user_thread *t)
+{
+    sys_lock(&lock);
+    user_sighand_lock(t->sighand);
+    user_space_lock();
+    sys_memory_lock();
+}
+
+void user_thread_unlock_all(struct user_thread *t)
+{
+    sys_memory_unlock();
+    user_space_unlock();
+    user_sighand_unlock(t->sighand);
+    sys_unlock(&lock);
+}
+
+void user_thread_forked(struct user_thread *t)
+{
+    struct user_thread *next;
+
+    for (struct user_thread *o = threads; o; o = next) {
+        next = o->next;
+        if (o != t)
+            user_thread_destroy(o);
+    }
+    threads = t;
+    t->prev = t->next = NULL;
+    t->vfork = false;
+    user_executor_forked(t);
+}
+
+/* ---- running ---- */
+
+void user_thread_run(struct user_thread *t)
+{
+    struct arm64_cpu *c = t->cpu;
+
+    for (;;) {
+        /* Cleared before the look: a signal that comes in between sets it again. */
+        atomic_store_explicit(&c->exit_request, 0, memory_order_relaxed);
+        atomic_signal_fence(memory_order_seq_cst);
+        if (t->pending || t->held || t->restore_mask)
+            user_signal_poll(t);
+        t->event = USER_EVENT_NONE;
+        user_executor_run(t);
+        if (t->event == USER_EVENT_SYSCALL) {
+            t->event = USER_EVENT_NONE;
+            user_syscall(t);
+        }
+        if (t->event == USER_EVENT_FAULT) {
+            struct user_fault f = t->fault;
+            user_signal_force(t, &f);
+        }
+    }
+}
+
+void user_thread_enter(struct user_thread *t, void (*fn)(struct user_thread *t, uint64_t *arg), uint64_t *arg)
+{
+    __asm__ volatile("mov %[top], %%rsp\n"
+                     "xor %%ebp, %%ebp\n"
+                     "call *%[fn]\n"
+                     "ud2\n"
+                     :
+                     : [top] "r"(user_thread_top(t)), [fn] "r"(fn), "D"(t), "S"(arg)
+                     : "memory");
+    __builtin_unreachable();
+}
+
+void user_thread_end(struct user_thread *t, long nr, int status)
+{
+    static _Atomic uint32_t nobody;
+    _Atomic uint32_t *busy = t->vfork ? &nobody : &t->busy;
+    uint64_t old;
+
+    user_signal_block(&old);
+    if (!t->vfork) {
+        user_thread_unlink(t);
+        user_sighand_put(t->sighand);
+        user_executor_thread_destroy(t);
+    }
+    __asm__ volatile("movl $0, (%[busy])\n"
+                     "syscall\n"
+                     "ud2\n"
+                     :
+                     : [busy] "r"(busy), "a"(nr), "D"((long)status)
+                     : "memory", "rcx", "r11");
+    __builtin_unreachable();
+}

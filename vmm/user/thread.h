@@ -1,0 +1,121 @@
+/*
+ * A thread of the guest, which is a thread of the host: its CPU, what signals it blocks and waits for, and where it
+ * stands between two runs of guest code.
+ *
+ * Every thread runs on a region of memory of its own, USER_REGION bytes and aligned to that: this structure at the
+ * bottom, the stack that signal handlers use, a guard page, and the emulator's stack, which grows down from the top.
+ * So the stack pointer says which thread this is, and neither FS nor GS is needed.
+ */
+#ifndef PIPIT_USER_THREAD_H
+#define PIPIT_USER_THREAD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/arm64/cpu.h"
+#include "vmm/user/abi.h"
+
+#define USER_REGION KIB(256)
+#define USER_SIGNAL_STACK KIB(64)
+
+/* A synchronous exception as the kernel reports it; esr 0: none is shown to the guest. */
+struct user_fault {
+    int sig, code;
+    uint64_t addr;
+    uint32_t esr;
+};
+
+/* Why guest code was left. */
+enum user_event { USER_EVENT_NONE, USER_EVENT_SYSCALL, USER_EVENT_FAULT };
+
+/* Signals that the host raises for accesses of ours: they are never blocked there, whatever the guest blocks. */
+#define USER_SYNC_SIGNALS (ABI_SIGBIT(ABI_SIGSEGV) | ABI_SIGBIT(ABI_SIGBUS) | ABI_SIGBIT(ABI_SIGFPE))
+#define USER_SYNC_COUNT 3
+
+/* The exclusive monitor: what a load-exclusive of `size` bytes (0: none) at va found. */
+struct user_monitor {
+    uint64_t va;
+    unsigned size;
+    uint64_t value[2];
+};
+
+/* What a signal does; shared by threads made with CLONE_SIGHAND. */
+struct user_sighand;
+
+struct user_thread {
+    struct arm64_cpu *cpu;
+    enum user_event event;
+    struct user_fault fault;  /* with USER_EVENT_FAULT: what the guest did */
+    struct user_fault access; /* the last access from C that faulted (access.h) */
+
+    /* thread.fault_address and fault_code of the kernel: what signal frames show. */
+    uint64_t fault_address;
+    uint32_t fault_code;
+
+    struct user_monitor monitor;
+
+    struct user_sighand *sighand;
+    uint64_t mask;       /* as the guest set it */
+    uint64_t saved_mask; /* what a signal frame saves while restore_mask is set (sigsuspend, ppoll ...) */
+    bool restore_mask;
+    _Atomic uint32_t pending; /* `info` is a signal to deliver; all others are blocked on the host till then */
+    struct abi_siginfo info;
+    uint64_t held; /* USER_SYNC_SIGNALS that came from other processes while the guest blocks them */
+    struct abi_siginfo held_info[USER_SYNC_COUNT];
+    struct abi_stack altstack;
+
+    struct user_thread *prev, *next; /* all that share this memory */
+    bool vfork;                      /* whoever made it waits for its end, and then gives its region back */
+
+    /* [exec_lo, exec_hi) was executable when exec_epoch was current (space.h). */
+    uint64_t exec_lo, exec_hi;
+    uint32_t exec_epoch;
+
+    _Atomic uint32_t busy; /* the region is in use; cleared by the very last instruction of the thread */
+};
+
+/* The calling thread. */
+static inline struct user_thread *user_self(void)
+{
+    uint64_t sp;
+
+    __asm__("mov %%rsp, %0" : "=r"(sp));
+    return (struct user_thread *)align_down(sp, USER_REGION);
+}
+
+static inline uint64_t user_thread_top(const struct user_thread *t)
+{
+    return (uint64_t)(uintptr_t)t + USER_REGION;
+}
+
+static inline struct abi_stack user_thread_signal_stack(struct user_thread *t)
+{
+    uint64_t base = align_up((uint64_t)(uintptr_t)t + sizeof(*t), 4096);
+    return (struct abi_stack){.sp = base, .size = USER_SIGNAL_STACK};
+}
+
+/* ---- thread.c ---- */
+
+/* A region with a thread whose CPU is a copy of `from`'s (NULL: fresh, of the model given); not in the list yet. NULL:
+ * out of memory. */
+struct user_thread *user_thread_create(const struct user_thread *from, const struct arm64_model *model);
+/* Into the list of threads, and out of it. */
+void user_thread_link(struct user_thread *t);
+void user_thread_unlink(struct user_thread *t);
+/* A thread that never ran, or whose process has gone: gives everything back. */
+void user_thread_destroy(struct user_thread *t);
+/* The child of a fork has only the calling thread. */
+void user_thread_forked(struct user_thread *t);
+void user_thread_lock_all(struct user_thread *t);
+void user_thread_unlock_all(struct user_thread *t);
+
+/* Runs the guest; on the thread's own stack. */
+__attribute__((noreturn)) void user_thread_run(struct user_thread *t);
+/* Leaves the stack that the kernel gave for the thread's own, where it calls fn(t, arg), which must not return. */
+__attribute__((noreturn)) void user_thread_enter(struct user_thread *t,
+                                                 void (*fn)(struct user_thread *t, uint64_t *arg), uint64_t *arg);
+/* Ends the calling thread by the system call `nr` (exit or exit_group). */
+__attribute__((noreturn)) void user_thread_end(struct user_thread *t, long nr, int status);
+
+#endif
