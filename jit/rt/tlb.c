@@ -436,7 +436,9 @@ const uint8_t *jit_fetch_ptr(struct jit_vcpu *v, uint64_t pc)
 
 /* ---- accesses ---- */
 
-static void jit_copy(void *dst, const void *src, unsigned size)
+/* To or from guest memory, up to 16 bytes. What it means that others access the same place is the guest's business, so
+ * the thread sanitizer has nothing to see here. */
+__attribute__((no_sanitize_thread)) static void jit_copy(void *dst, const void *src, unsigned size)
 {
     switch (size) {
     case 1: *(uint8_t *)dst = *(const volatile uint8_t *)src; break;
@@ -458,7 +460,11 @@ static void jit_copy(void *dst, const void *src, unsigned size)
         memcpy(dst, &t, 8);
         break;
     }
-    default: memcpy(dst, src, size); break;
+    case 16: __builtin_memcpy(dst, src, 16); break;
+    default:
+        for (unsigned i = 0; i < size; i++)
+            ((uint8_t *)dst)[i] = ((const volatile uint8_t *)src)[i];
+        break;
     }
 }
 
@@ -527,11 +533,11 @@ static int jit_access_split(struct jit_vcpu *v, uint64_t va, unsigned size, uint
             if (jit_mmio(v, i ? va + first : va, p[i].pa, n, part, write))
                 return A64_TRAPPED;
         } else if (write) {
-            memcpy(p[i].host, part, n);
+            jit_copy(p[i].host, part, n);
             if (p[i].flags && (atomic_load(p[i].flags) & MEM_PAGE_CODE))
                 jit_written(v, p[i].host, n);
         } else {
-            memcpy(part, p[i].host, n);
+            jit_copy(part, p[i].host, n);
         }
     }
     return 0;
@@ -609,7 +615,8 @@ int jit_zero_block(struct arm64_cpu *c, uint64_t va)
     if (!p.host)
         return jit_align_fault(v, va, true);
     p.host -= va & (JIT_ZVA_SIZE - 1);
-    memcpy(p.host, zero, sizeof(zero));
+    for (unsigned i = 0; i < sizeof(zero); i += 16)
+        jit_copy(p.host + i, zero, 16);
     if (p.flags && (atomic_load_explicit(p.flags, memory_order_relaxed) & MEM_PAGE_CODE))
         jit_written(v, p.host, sizeof(zero));
     return 0;

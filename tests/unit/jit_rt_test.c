@@ -509,13 +509,6 @@ static void test_fpsr_write(void)
     end();
 }
 
-/* Guests race: their stores are bytes to the compiler. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-    return "race:jit_copy\n";
-}
-
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
