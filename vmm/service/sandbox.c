@@ -253,6 +253,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(open, R_ALL, IF(BITS(1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY))),
     ROW(openat, R_ALL, IF(BITS(2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY))),
     ROW(close, R_ALL),
+    ROW(fcntl, R_ALL, IF(IS(1, F_SETFD))),
     ROW(ioctl, R_ALL, IF(IS(1, TCGETS))),
     ROW(readlink, R_ALL),
     ROW(stat, R_ALL),
