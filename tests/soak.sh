@@ -1,63 +1,128 @@
 #!/bin/bash
-# make soak: the long tests, bounded and resumable. Each step that is done is written down in .cache/soak/ with what it
-# showed, and not run again for the same sources: after an interruption, `make soak` goes on where it was. At the end all
-# results are printed; the last line counts.
+# make soak: the long tests, in steps that are bounded and resumable.
 #
-#   boots: Debian's kernel to init, BOOTS (100) times in a row with 1, 2 and 8 vCPUs; none longer than 3 times the median
-#   fuzz:  each target for FUZZ_SECONDS (3600)
-#   tsan:  the unit tests under the thread sanitizer, and a boot with 2 vCPUs
-#   fresh: make run, make check and make test in a Debian 12 and a Debian 13 with nothing installed
+#   tests/soak.sh [STEP...]     the steps named, or all; `boots` means all whose name begins so (make soak STEPS="tsan fuzz")
+#   tests/soak.sh --list        their names, and what became of each
+#
+#   boots-1, -2, -8   Debian's kernel to init, BOOTS (100) times in a row with so many vCPUs; none longer than 3 times
+#                     the median
+#   tsan              under the thread sanitizer: the unit tests, guests (programs at EL1 on both engines, hostile rings, the
+#                     user network), the self-check, a boot with 8 vCPUs
+#   fresh-SUITE       make run, make check and make test in a Debian (bookworm, trixie) with nothing installed
+#   fuzz-TARGET       a fuzz target for FUZZ_SECONDS (3600); JOBS (the number of cores) of them at once
+#
+# What a step showed is written down in .cache/soak/, and it is not run again for the same sources: after an
+# interruption the same command goes on where it was, also inside the series of boots and the fuzzing. Progress is
+# printed; at the end come the results of all steps, those not run among them, and a last line that counts.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 export PIPIT_ROOT=$root PIPIT_CACHE=${PIPIT_CACHE:-$root/.cache} PIPIT=${PIPIT:-$root/build/release/pipit}
 boots=${BOOTS:-100}
 fuzz_seconds=${FUZZ_SECONDS:-3600}
-key=$(git ls-files -s 2>/dev/null | sha256sum | cut -c1-16)
+jobs=${JOBS:-$(nproc)}
+slice=300 # seconds of fuzzing that an interruption may cost
+key=$({ git ls-files -s && git diff HEAD; } 2>/dev/null | sha256sum | cut -c1-16)
 state=$PIPIT_CACHE/soak/$key
-mkdir -p "$state"
 . tools/launch.sh
 
-make -s -j"$(nproc)" MODE=release all && make -s -j"$(nproc)" MODE=fuzz fuzz-build || exit 1
-tools/guest.sh || exit 1
+steps=(boots-1 boots-2 boots-8 tsan fresh-bookworm fresh-trixie)
+for t in tests/fuzz/*_fuzz.c; do
+    t=${t##*/}
+    steps+=("fuzz-${t%_fuzz.c}")
+done
 
-# step NAME COMMAND...: runs it unless it is written down as done; its output is kept, a failure is not "done".
-step() {
-    local name=$1
-    shift
-    [ ! -e "$state/$name.ok" ] || return 0
-    echo "soak: $name"
-    if "$@" >"$state/$name.log" 2>&1; then
-        mv "$state/$name.log" "$state/$name.ok"
-        rm -f "$state/$name.bad"
+# enough STEP: has it done as much as is asked for? It may have passed with less.
+enough() {
+    case $1 in
+    boots-*) [ "$(wc -l <"$state/$1.part")" -ge "$boots" ] ;;
+    fuzz-*) [ "$(fuzzed "$1")" -ge "$fuzz_seconds" ] ;;
+    esac
+}
+
+# fuzzed STEP: the seconds that are done.
+fuzzed() {
+    awk '{ s += $1 } END { print s + 0 }' "$state/$1.part"
+}
+
+# status_of STEP: what is written down.
+status_of() {
+    if [ -e "$state/$1.ok" ] && enough "$1"; then
+        echo passed
+    elif [ -e "$state/$1.bad" ]; then
+        echo FAILED
+    elif [ -e "$state/$1.skip" ]; then
+        echo skipped
+    elif [ -e "$state/$1.part" ]; then
+        echo 'begun, not done'
     else
-        mv "$state/$name.log" "$state/$name.bad"
+        echo 'not run'
     fi
 }
+
+if [ "${1:-}" = --list ]; then
+    for s in "${steps[@]}"; do
+        printf '%-16s %s\n' "$s" "$(status_of "$s")"
+    done
+    exit 0
+fi
+
+# names STEP WORD: does the word mean the step?
+names() {
+    [ "$1" = "$2" ] || [[ $1 = "$2"-* ]]
+}
+
+selected=()
+for s in "${steps[@]}"; do
+    for word; do
+        ! names "$s" "$word" || { selected+=("$s") && break; }
+    done
+    [ $# -gt 0 ] || selected+=("$s")
+done
+for word; do
+    for s in "${steps[@]}"; do
+        ! names "$s" "$word" || continue 2
+    done
+    echo "soak: no step is named '$word'; there are: ${steps[*]}" >&2
+    exit 2
+done
+mkdir -p "$state"
+exec 3>&1 # progress; a step's own output is kept in its file
+
+progress() {
+    echo "soak: $(date +%T) $*" >&3
+}
+
+# ---- what the steps do ----
 
 one_boot() {
     local start end
     vm_command "$PIPIT_CACHE/guest/vmlinuz" "$PIPIT_CACHE/guest/initrd.img" 'console=ttyAMA0 pipit.run=init' '' "$1" 512
     start=$(date +%s%N)
-    timeout -k 5 300 "${vm[@]}" </dev/null >"$state/console" 2>&1 || {
-        tail -n 40 "$state/console"
+    timeout -k 5 300 "${vm[@]}" </dev/null >"$state/console-$1" 2>&1 || {
+        tail -n 40 "$state/console-$1"
         return 1
     }
     end=$(date +%s%N)
-    grep -q "pipit-init: up after .*, $1 vCPU" "$state/console" && echo "boot $(((end - start) / 1000000)) ms"
+    if ! grep -q "pipit-init: up after .*, $1 vCPU" "$state/console-$1"; then
+        tail -n 40 "$state/console-$1"
+        echo "not up with $1 vCPUs"
+        return 1
+    fi
+    echo "boot $(((end - start) / 1000000)) ms"
 }
 
 # The times so far are kept, so that a run that was cut short goes on with the boots that are missing.
 boot_series() {
-    local cpus=$1 times=$state/boots-$1.times done_already
+    local cpus=$1 times=$state/boots-$1.part out
     touch "$times"
-    done_already=$(wc -l <"$times")
-    for ((i = done_already; i < boots; i++)); do
-        one_boot "$cpus" >"$state/boot.out" || {
-            cat "$state/boot.out"
+    for ((i = $(wc -l <"$times"); i < boots; i++)); do
+        [ $((i % 10)) != 0 ] || progress "boots-$cpus: $i of $boots"
+        out=$(one_boot "$cpus") || {
+            echo "$out"
             return 1
         }
-        awk '{ print $2 }' "$state/boot.out" >>"$times"
+        awk '{ print $2 }' <<<"$out" >>"$times"
     done
     sort -n "$times" | awk -v cpus="$cpus" '{ t[NR] = $1 }
         END {
@@ -67,48 +132,149 @@ boot_series() {
         }'
 }
 
-fuzz_one() {
-    tests/fuzz.sh "$1" "$fuzz_seconds" "$state/fuzz-$1" >"$state/fuzz-$1.out" 2>&1
-    local status=$?
-    grep -E '^(ok|FAIL)|^stat::(number_of_executed|average_exec)' "$state/fuzz-$1.out"
-    return $status
+# tsan_one NAME COMMAND...: counts in n and bad; of one that fails the output is kept.
+tsan_one() {
+    local name=$1 status
+    shift
+    progress "tsan: $name"
+    timeout -k 10 900 "$@" >"$state/tsan.out" 2>&1 </dev/null
+    status=$?
+    if [ $status = 0 ]; then
+        n=$((n + 1))
+    else
+        bad+=("$name")
+        echo "$name: exit status $status"
+        grep -vE '^ok ' "$state/tsan.out" | tail -n 120
+    fi
 }
 
 tsan() {
-    local t
-    make -s -j"$(nproc)" MODE=tsan tests || return
+    local t n=0 bad=()
+    make -s -j"$jobs" MODE=tsan tests || return
+    export TSAN_OPTIONS=halt_on_error=1 PIPIT=$root/build/tsan/pipit PIPIT_CHECK_SECONDS=600
     for t in build/tsan/tests/*/*_test; do
-        TSAN_OPTIONS=halt_on_error=1 timeout 600 "$t" || return
+        tsan_one "${t#build/tsan/tests/}" "$t"
     done
-    PIPIT=$root/build/tsan/pipit TSAN_OPTIONS=halt_on_error=1 one_boot 2
+    for t in hostile/rings_test.py guest/run.sh guest/interp.sh net/transfer_test.py; do
+        tsan_one "$t" "tests/$t"
+    done
+    tsan_one self-check tools/run.sh
+    progress 'tsan: a boot with 8 vCPUs'
+    if one_boot 8; then n=$((n + 1)); else bad+=(boot); fi
+    echo "$n passed, ${#bad[@]} failed${bad[*]:+: ${bad[*]}}"
+    [ ${#bad[@]} = 0 ]
 }
 
-for cpus in 1 2 8; do
-    step "boots-$cpus" boot_series $cpus
-done
-step tsan tsan
-for suite in bookworm trixie; do
-    FUZZ_SECONDS=60 step "fresh-$suite" tests/fresh.sh "$suite"
-done
-targets=()
-for t in build/fuzz/tests/fuzz/*_fuzz; do
-    [ ! -x "$t" ] || targets+=("$(basename "$t" _fuzz)")
-done
-for name in "${targets[@]}"; do
-    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+# What it found so far is where it starts from again; the seconds that are done are kept.
+fuzz_one() {
+    local name=$1 part=$state/fuzz-$1.part done_already n status
+    touch "$part"
+    while :; do
+        done_already=$(fuzzed "fuzz-$name")
+        [ "$done_already" -lt "$fuzz_seconds" ] || break
+        progress "fuzz-$name: $done_already of $fuzz_seconds s"
+        n=$((fuzz_seconds - done_already))
+        [ $n -le $slice ] || n=$slice
+        tests/fuzz.sh "$name" $n "$state/fuzz-$name" >"$state/fuzz-$name.out" 2>&1
+        status=$?
+        if [ $status != 0 ]; then
+            tail -n 60 "$state/fuzz-$name.out"
+            return $status
+        fi
+        echo "$n $(awk '/^stat::number_of_executed_units/ { print $2 }' "$state/fuzz-$name.out")" >>"$part"
+    done
+    awk '{ s += $1; n += $2 } END { printf "%d s, %d inputs, no finding\n", s, n }' "$part"
+}
+
+run_step() {
+    case $1 in
+    boots-*) boot_series "${1#boots-}" ;;
+    tsan) tsan ;;
+    fresh-*) FUZZ_SECONDS=60 tests/fresh.sh "${1#fresh-}" ;;
+    fuzz-*) fuzz_one "${1#fuzz-}" ;;
+    esac
+}
+
+# Runs a step and writes down what became of it. One that only skips has not passed.
+step() {
+    local name=$1 start=$SECONDS end=bad
+    rm -f "$state/$name".{ok,skip}
+    progress "$name: begins"
+    if run_step "$name" >"$state/$name.log" 2>&1; then
+        end=ok
+        ! grep -q '^skip ' "$state/$name.log" || grep -q '^ok ' "$state/$name.log" || end=skip
+    fi
+    mv "$state/$name.log" "$state/$name.$end"
+    [ $end = bad ] || rm -f "$state/$name.bad"
+    progress "$name: $(status_of "$name") ($((SECONDS - start)) s)"
+}
+
+# ---- all of them ----
+
+summary() {
+    local s ok=0 bad=0 left=()
+    for s in "${steps[@]}"; do
+        case $(status_of "$s") in
+        passed)
+            ok=$((ok + 1))
+            echo "--- $s: passed" && tail -n 12 "$state/$s.ok"
+            ;;
+        FAILED)
+            bad=$((bad + 1))
+            echo "--- $s: FAILED" && tail -n 60 "$state/$s.bad"
+            ;;
+        skipped) left+=("$s (skipped: $(sed -n 's/^skip //p' "$state/$s.skip" | head -n 1))") ;;
+        'begun, not done') left+=("$s (begun)") ;;
+        *) left+=("$s") ;;
+        esac
+    done
+    for s in "${left[@]}"; do
+        echo "left undone: $s"
+    done
+    echo "$ok passed, $bad failed, ${#left[@]} not done"
+    [ $bad = 0 ]
+}
+
+# end_tree PID: it and what it started, wherever that put itself.
+end_tree() {
+    local children
+    children=$(pgrep -P "$1")
+    kill "$1" 2>/dev/null
+    for p in $children; do
+        end_tree "$p"
+    done
+}
+
+# Steps run in the background, so that this comes at once.
+interrupted() {
+    local p
+    trap '' INT TERM
+    for p in $(jobs -rp); do
+        end_tree "$p"
+    done
+    wait
+    progress 'interrupted'
+    summary
+    exit 130
+}
+trap interrupted INT TERM
+
+make -s -j"$jobs" MODE=release all || exit 1
+[[ " ${selected[*]}" != *" fuzz-"* ]] || make -s -j"$jobs" MODE=fuzz fuzz-build || exit 1
+[[ " ${selected[*]}" != *[\ ][bt]* ]] || tools/guest.sh || exit 1
+
+# Those that measure or need all cores run alone.
+at_once=1
+for s in "${selected[@]}"; do
+    [ "$(status_of "$s")" != passed ] || continue
+    if [[ $s = fuzz-* && $at_once = 1 ]]; then
+        wait
+        at_once=$jobs
+    fi
+    while [ "$(jobs -rp | wc -l)" -ge "$at_once" ]; do
         wait -n
     done
-    step "fuzz-$name" fuzz_one "$name" &
+    step "$s" </dev/null &
 done
 wait
-
-for f in "$state"/*.ok "$state"/*.bad; do
-    [ -e "$f" ] || continue
-    name=$(basename "$f")
-    echo "--- ${name%.*}: $([ "${f##*.}" = ok ] && echo ok || echo FAILED)"
-    tail -n 12 "$f"
-done
-ok=$(find "$state" -maxdepth 1 -name '*.ok' | wc -l)
-bad=$(find "$state" -maxdepth 1 -name '*.bad' | wc -l)
-echo "$ok passed, $bad failed"
-[ "$bad" = 0 ]
+summary

@@ -27,7 +27,7 @@ bench:
 	@tools/bench.sh
 soak:
 	@tools/deps.sh test
-	@tests/soak.sh
+	@tests/soak.sh $(STEPS)
 
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1'
@@ -44,7 +44,8 @@ help:
 	@echo 'make test      every test; installs the packages it needs'
 	@echo 'make check     formatting, include rules, static analysis'
 	@echo 'make bench     boot and program times beside qemu-system-aarch64'
-	@echo 'make soak      the long tests: boots in a row, an hour of fuzzing for each target; resumes where it stopped'
+	@echo 'make soak      the long tests: boots in a row, an hour of fuzzing for each target; resumes where it stopped;'
+	@echo '               STEPS="tsan fuzz-virtq" for some of them, tests/soak.sh --list for their names'
 	@echo 'make install   PREFIX=$(PREFIX), DESTDIR=; pipit and pipit-aarch64, man pages, pipit as qemu-system-aarch64'
 	@echo 'make deps      install the Debian packages that a build needs; with CROSS= fetch its libraries too'
 	@echo 'make clean     remove build/ (what was fetched stays in .cache/)'
