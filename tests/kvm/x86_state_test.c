@@ -29,6 +29,36 @@ static void end_run(struct vm86 *vm, const struct vm86_access *a)
     vm->accel->ops->vcpu_kick(vm->vcpu[0]);
 }
 
+/* The stream of a machine that does not run, from its beginning. */
+static int save(struct vm86 *vm)
+{
+    int fd = memfd_create("state", MFD_CLOEXEC);
+    struct state_writer *w;
+
+    if (fd < 0 || state_writer_open(&w, fd) < 0)
+        return -1;
+    vm->accel->ops->save(vm->accel, w);
+    for (unsigned i = 0; i < vm->ncpus; i++)
+        vm->accel->ops->vcpu_save(vm->vcpu[i], w);
+    if (state_writer_finish(w) < 0)
+        return -1;
+    lseek(fd, 0, SEEK_SET);
+    return fd;
+}
+
+static int load(struct vm86 *vm, int fd)
+{
+    struct state_reader *r;
+    int ret = state_reader_open(&r, fd);
+
+    if (ret < 0)
+        return ret;
+    ret = vm->accel->ops->load(vm->accel, r);
+    for (unsigned i = 0; i < vm->ncpus && ret == 0; i++)
+        ret = vm->accel->ops->vcpu_load(vm->vcpu[i], r);
+    return ret < 0 ? (state_reader_finish(r), ret) : state_reader_finish(r);
+}
+
 /* ---- CPUID ---- */
 
 GUEST(cpuid, "xor %ecx, %ecx\n"
@@ -58,6 +88,25 @@ static void guest_sees_the_policy(void)
     CHECK_EQ(vm86_reg(&m, 0, X86_REG_RBP), 0x4b4d564b);
     CHECK(vm86_reg(&m, 0, X86_REG_R8) >= 0x40000001);
     CHECK_EQ(vm86_reg(&m, 0, X86_REG_R9), 1);
+}
+
+/* Everything that KVM supports: the guest runs, and its state goes out and in. */
+static void max_runs_too(void)
+{
+    const struct kvm_config wish = {.cpu = KVM_CPU_MAX};
+    int fd;
+
+    vm86_destroy(&m);
+    CHECK(vm86_create(&m, 1, &wish));
+    START(cpuid);
+    CHECK_EQ(vm86_run(&m, 0), VCPU_EXIT_KICK);
+    CHECK(vm86_reg(&m, 0, X86_REG_RDI) & BIT32(31));
+    fd = save(&m);
+    CHECK(fd >= 0);
+    CHECK_EQ(load(&m, fd), 0);
+    close(fd);
+    vm86_destroy(&m);
+    CHECK(vm86_create(&m, 1, NULL));
 }
 
 /* ---- dirty log ---- */
@@ -184,36 +233,6 @@ GUEST(life, "stack\n"
             "mov %rdx, %r9\n"
             "movdqu %xmm3, 0x202000\n"
             "leave_with 3\n")
-
-/* The stream of a machine that does not run, from its beginning. */
-static int save(struct vm86 *vm)
-{
-    int fd = memfd_create("state", MFD_CLOEXEC);
-    struct state_writer *w;
-
-    if (fd < 0 || state_writer_open(&w, fd) < 0)
-        return -1;
-    vm->accel->ops->save(vm->accel, w);
-    for (unsigned i = 0; i < vm->ncpus; i++)
-        vm->accel->ops->vcpu_save(vm->vcpu[i], w);
-    if (state_writer_finish(w) < 0)
-        return -1;
-    lseek(fd, 0, SEEK_SET);
-    return fd;
-}
-
-static int load(struct vm86 *vm, int fd)
-{
-    struct state_reader *r;
-    int ret = state_reader_open(&r, fd);
-
-    if (ret < 0)
-        return ret;
-    ret = vm->accel->ops->load(vm->accel, r);
-    for (unsigned i = 0; i < vm->ncpus && ret == 0; i++)
-        ret = vm->accel->ops->vcpu_load(vm->vcpu[i], r);
-    return ret < 0 ? (state_reader_finish(r), ret) : state_reader_finish(r);
-}
 
 /* Half a second of the TSC, measured. */
 static uint64_t tsc_half_second(void)
@@ -433,13 +452,17 @@ static void exits_are_counted_and_timed(void)
 
 static void too_many_vcpus(void)
 {
-    struct kvm_config cfg = {.ncpus = 100000, .mem = m.mem, .bus = m.bus};
+    static const unsigned many[] = {256, 100000};
+    struct kvm_config cfg = {.mem = m.mem, .bus = m.bus};
     struct accel *a;
     struct err e = {0};
 
-    CHECK(kvm_create(&a, &cfg, &e) < 0);
-    printf("  %s\n", e.msg);
-    CHECK_EQ(e.status, ERR_STATUS_CPUS);
+    for (unsigned i = 0; i < ARRAY_SIZE(many); i++) {
+        cfg.ncpus = many[i];
+        CHECK(kvm_create(&a, &cfg, &e) < 0);
+        printf("  %s\n", e.msg);
+        CHECK_EQ(e.status, ERR_STATUS_CPUS);
+    }
 }
 
 int main(void)
@@ -455,6 +478,7 @@ int main(void)
         return 1;
     }
     RUN(guest_sees_the_policy);
+    RUN(max_runs_too);
     RUN(dirty_log_is_what_was_written);
     RUN(save_and_load_go_on);
     RUN(pending_interrupts_are_saved);

@@ -21,6 +21,8 @@
 #define X86_TSS_ADDR 0xfffbd000u
 #define X86_IDENTITY_MAP_ADDR 0xfffbc000u
 
+#define X86_MAX_CPUS 255
+
 #define LAPIC_LVT_LINT0 0x350
 #define LAPIC_LVT_LINT1 0x360
 #define LAPIC_MODE_NMI 0x400
@@ -149,6 +151,10 @@ int kvm_arch_create(struct kvm *k, struct err *e)
 {
     int r;
 
+    /* An APIC ID of 8 bits, of which one stands for all processors. */
+    if (k->cfg.ncpus > X86_MAX_CPUS)
+        return err_set_status(e, ERR_STATUS_CPUS, EINVAL, "%u vCPUs: %d are the most that can be numbered",
+                              k->cfg.ncpus, X86_MAX_CPUS);
     k->arch = calloc(1, sizeof(*k->arch));
     if (!k->arch)
         return err_set(e, ENOMEM, "out of memory");

@@ -21,7 +21,8 @@ struct x86_state {
     struct kvm_mp_state mp_state;
     struct kvm_vcpu_events events;
     struct kvm_xsave *xsave;
-    struct kvm_msrs *msrs;
+    struct kvm_msr_entry *msr;
+    unsigned nmsrs;
 };
 
 /* The VM's. */
@@ -63,9 +64,16 @@ int x86_state_set(struct kvm_vcpu *v, const struct x86_state *s);
 int x86_chips_get(struct kvm *k, struct kvm_irqchip chip[X86_NCHIPS]);
 int x86_chips_set(struct kvm *k, const struct kvm_irqchip chip[X86_NCHIPS]);
 
-/* One MSR; -errno, -ENOENT where there is none of that number. */
+/* ---- x86_msr.c ---- */
+
+/* One; -errno, -ENOENT where there is none of that number. */
 int x86_msr_get(struct kvm_vcpu *v, uint32_t msr, uint64_t *val);
 int x86_msr_set(struct kvm_vcpu *v, uint32_t msr, uint64_t val);
+/* Fills kvm_arch.msr. */
+int x86_msrs_list(struct kvm *k, struct err *e);
+/* All of those; `msr` has room for kvm_arch.nmsrs. -errno. */
+int x86_msrs_get(struct kvm_vcpu *v, struct kvm_msr_entry *msr, unsigned *count);
+int x86_msrs_set(struct kvm_vcpu *v, const struct kvm_msr_entry *msr, unsigned count);
 
 /* ---- x86_clock.c ---- */
 

@@ -4,7 +4,9 @@
  * like the one that wrote them, or refused: what differs between hosts shows in CPUID, the sizes and the list of MSRs.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "vmm/base/log.h"
 #include "vmm/kvm/x86.h"
@@ -28,27 +30,55 @@ static bool x86_take(struct state_reader *r, void *p, size_t size)
     return true;
 }
 
-static void x86_put_msrs(struct state_writer *w, const struct kvm_msrs *m)
+static void x86_put_msrs(struct state_writer *w, const struct x86_state *s)
 {
-    state_put_u32(w, m->nmsrs);
-    for (unsigned i = 0; i < m->nmsrs; i++) {
-        state_put_u32(w, m->entries[i].index);
-        state_put_u64(w, m->entries[i].data);
+    state_put_u32(w, s->nmsrs);
+    for (unsigned i = 0; i < s->nmsrs; i++) {
+        state_put_u32(w, s->msr[i].index);
+        state_put_u64(w, s->msr[i].data);
     }
 }
 
 /* The stream must have the same MSRs in the same order: it comes from a host like this one. */
-static bool x86_take_msrs(struct state_reader *r, const struct kvm_arch *a, struct kvm_msrs *m)
+static bool x86_take_msrs(struct state_reader *r, const struct kvm_arch *a, struct x86_state *s)
 {
-    m->nmsrs = state_get_u32(r);
-    if (m->nmsrs != a->nmsrs)
+    s->nmsrs = state_get_u32(r);
+    if (s->nmsrs != a->nmsrs)
         return false;
-    for (unsigned i = 0; i < m->nmsrs; i++) {
-        m->entries[i] = (struct kvm_msr_entry){.index = state_get_u32(r), .data = state_get_u64(r)};
-        if (m->entries[i].index != a->msr[i])
+    for (unsigned i = 0; i < s->nmsrs; i++) {
+        s->msr[i] = (struct kvm_msr_entry){.index = state_get_u32(r)};
+        s->msr[i].data = state_get_u64(r);
+        if (s->msr[i].index != a->msr[i])
             return false;
     }
     return true;
+}
+
+/* A guest that is about to run guests of its own, or does, has state that is not saved here. Only cpu max lets it. */
+static int x86_check_nested(struct kvm_vcpu *v)
+{
+    int size = v->kvm->cfg.cpu == KVM_CPU_MAX ? kvm_check(v->kvm, KVM_CAP_NESTED_STATE) : 0;
+    struct kvm_nested_state *s;
+    bool used = false;
+    int r = 0;
+
+    if ((size_t)size < sizeof(*s))
+        return 0;
+    s = calloc(1, (size_t)size);
+    if (!s)
+        return -ENOMEM;
+    s->size = (uint32_t)size;
+    if (ioctl(v->fd, KVM_GET_NESTED_STATE, s) < 0)
+        r = -errno;
+    else if (s->format == KVM_STATE_NESTED_FORMAT_VMX)
+        used = s->hdr.vmx.vmxon_pa != UINT64_MAX;
+    else
+        used = (s->flags & KVM_STATE_NESTED_GUEST_MODE) || !(s->flags & KVM_STATE_NESTED_GIF_SET);
+    free(s);
+    if (!used)
+        return r;
+    log_error("kvm", "vCPU %u cannot be saved: its guest runs guests of its own", v->vcpu.index);
+    return -ENOTSUP;
 }
 
 void kvm_arch_vcpu_save(struct vcpu *vcpu, struct state_writer *w)
@@ -59,6 +89,8 @@ void kvm_arch_vcpu_save(struct vcpu *vcpu, struct state_writer *w)
     struct x86_tsc tsc = {0};
     int r = x86_state_alloc(&s, v->kvm);
 
+    if (r == 0)
+        r = x86_check_nested(v);
     if (r == 0)
         r = x86_state_get(v, &s);
     if (r == 0 && a->tsc_offset)
@@ -71,7 +103,7 @@ void kvm_arch_vcpu_save(struct vcpu *vcpu, struct state_writer *w)
         for (size_t i = 0; i < X86_NPARTS; i++)
             x86_put(w, (const char *)&s + x86_parts[i].off, x86_parts[i].size);
         x86_put(w, s.xsave, a->xsave_size);
-        x86_put_msrs(w, s.msrs);
+        x86_put_msrs(w, &s);
         x86_put(w, &tsc, sizeof(tsc));
     }
     state_end(w);
@@ -87,7 +119,7 @@ static bool x86_take_state(struct state_reader *r, const struct kvm_vcpu *v, str
     for (size_t i = 0; i < X86_NPARTS; i++)
         if (!x86_take(r, (char *)s + x86_parts[i].off, x86_parts[i].size))
             return false;
-    return x86_take(r, s->xsave, a->xsave_size) && x86_take_msrs(r, a, s->msrs) && x86_take(r, tsc, sizeof(*tsc));
+    return x86_take(r, s->xsave, a->xsave_size) && x86_take_msrs(r, a, s) && x86_take(r, tsc, sizeof(*tsc));
 }
 
 int kvm_arch_vcpu_load(struct vcpu *vcpu, struct state_reader *r)
