@@ -12,6 +12,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/options.h"
 #include "vmm/base/uptime.h"
+#include "vmm/base/util.h"
 #include "vmm/machine/args.h"
 #include "vmm/machine/machine.h"
 
@@ -98,6 +99,10 @@ static bool fill_std_fds(void)
 int main(int argc, char **argv)
 {
     static const char *const commands[] = {"run", "qemu", "help", "--help", "--version", NULL};
+    static const struct {
+        const char *name;
+        args_fn parse;
+    } names[] = {{"qemu-system-aarch64", args_qemu_aarch64}, {"qemu-system-x86_64", args_qemu_x86_64}};
     const char *self = argc > 0 ? argv[0] : "pipit", *near;
     const char *base = strrchr(self, '/');
 
@@ -107,10 +112,11 @@ int main(int argc, char **argv)
         log_error(NULL, "/dev/null cannot be opened: %s", strerror(errno));
         return MACHINE_EXIT_FAILURE;
     }
-    if (!strcmp(base, "qemu-system-aarch64")) {
-        log_set_name("qemu-system-aarch64");
-        return run(args_qemu, "qemu-system-aarch64", argc - 1, argv + 1, 1);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (!strcmp(base, names[i].name)) {
+            log_set_name(names[i].name);
+            return run(names[i].parse, names[i].name, argc - 1, argv + 1, 1);
+        }
     if (argc < 2) {
         args_print_help();
         return MACHINE_EXIT_USAGE;

@@ -67,8 +67,12 @@ incremental() {
 install_in() {
     make -s "$jobs" install DESTDIR="$tmp/dest" PREFIX=/usr || return
     [ -x "$tmp/dest/usr/bin/pipit" ] && [ -f "$tmp/dest/usr/share/man/man1/pipit.1" ] || return
-    [ "$tmp/dest/usr/bin/pipit" -ef "$tmp/dest/usr/bin/qemu-system-aarch64" ] || return
-    "$tmp/dest/usr/bin/pipit" --version && "$tmp/dest/usr/bin/qemu-system-aarch64" -version
+    local arch
+    for arch in aarch64 x86_64; do
+        [ "$tmp/dest/usr/bin/pipit" -ef "$tmp/dest/usr/bin/qemu-system-$arch" ] || return
+        "$tmp/dest/usr/bin/qemu-system-$arch" -version || return
+    done
+    "$tmp/dest/usr/bin/pipit" --version
 }
 
 refuses() {

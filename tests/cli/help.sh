@@ -6,9 +6,11 @@ root=${PIPIT_ROOT:-$(cd "$(dirname "$0")/../.." && pwd)}
 pipit=${PIPIT:-$root/build/release/pipit}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-# A hard link, as an installation makes it; across file systems a copy.
-ln "$pipit" "$dir/qemu-system-aarch64" 2>/dev/null || cp "$pipit" "$dir/qemu-system-aarch64"
-qemu=$dir/qemu-system-aarch64
+# Hard links, as an installation makes them; across file systems copies.
+for name in qemu-system-aarch64 qemu-system-x86_64; do
+    ln "$pipit" "$dir/$name" 2>/dev/null || cp "$pipit" "$dir/$name"
+done
+qemu=$dir/qemu-system-aarch64 qemu86=$dir/qemu-system-x86_64
 bad=0
 
 # shows NAME REGEX COMMAND...
@@ -33,7 +35,7 @@ shows run-help '--publish' "$pipit" run --help
 shows run-help-behind-options '--publish' "$pipit" run --kernel x -h
 shows help-qemu '-netdev' "$pipit" help qemu
 shows version '^pipit [0-9]+\.[0-9]+\.[0-9]+$' "$pipit" --version
-shows features '^features: .*user-network' "$pipit" --version
+shows features '^features: .*kvm .*jit.*user-network' "$pipit" --version
 shows cpus '^ +cortex-a57$' "$pipit" run --cpu help
 shows qemu-version '^QEMU emulator version [0-9]+\.[0-9]+\.[0-9]+ \(pipit' "$qemu" -version
 shows qemu-version-dashes 'version ([0-9][.0-9]+)' "$qemu" --version
@@ -41,6 +43,12 @@ shows qemu-machines '^virt +' "$qemu" -M help
 shows qemu-machines-long '^virt +' "$qemu" -machine help
 shows qemu-cpus '^ +max$' "$qemu" -cpu help
 shows qemu-accel '^tcg$' "$qemu" -M none -accel help
+shows qemu86-version 'version ([0-9][.0-9]+)' "$qemu86" --version
+shows qemu86-machines '^microvm +' "$qemu86" -M help
+shows qemu86-cpus '^ +host$' "$qemu86" -cpu help
+if [ "$(uname -m)" = x86_64 ]; then
+    shows qemu86-accel '^kvm$' "$qemu86" -accel help
+fi
 shows qemu-netdev '^user$' "$qemu" -M none -netdev help
 shows qemu-devices 'virtio-blk-pci' "$qemu" -device help
 shows qemu-word 'virt' "$pipit" qemu -M help

@@ -3,6 +3,8 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/check.h"
 #include "vmm/base/log.h"
@@ -196,7 +198,7 @@ static void refusals(void)
     CHECK(refused("--kernel=", "--kernel has an empty value"));
     CHECK(refused("--kernel k --no-reboot=yes", "--no-reboot takes no value"));
     CHECK(refused("--kernel k --memory lots", "--memory lots"));
-    CHECK(refused("--kernel k --memory 32M", "at least 64 MiB"));
+    CHECK(refused("--kernel k --memory 32M", "machine virt needs at least 64 MiB"));
     CHECK(refused("--kernel k --memory 256G", "machine virt has room"));
     CHECK_EQ(e.status, ERR_STATUS_MEMORY);
     CHECK(refused("--kernel k --memory 99999999999T", "is not a size"));
@@ -273,6 +275,64 @@ static unsigned first_cpu(void)
     return i;
 }
 
+static int kvm_on_x86(struct err *err)
+{
+    (void)err;
+    return 0;
+}
+
+static void write_file(const char *path, const void *data, size_t size)
+{
+    FILE *f = fopen(path, "we");
+
+    if (f) {
+        fwrite(data, 1, size, f);
+        fclose(f);
+    }
+}
+
+/* The kernel's content decides, where nobody else has; a FIFO is left alone. */
+static void machines(void)
+{
+    static const struct accel_host x86 = {.arch = VM_ARCH_X86, .jit = true, .kvm_probe = kvm_on_x86};
+    static const uint8_t elf_x86[64] = {0x7f, 'E', 'L', 'F', 2, 1, 1, [16] = 2, [18] = 62, [20] = 1, [52] = 64};
+    static const uint8_t elf_arm[64] = {0x7f, 'E', 'L', 'F', 2, 1, 1, [16] = 2, [18] = 183, [20] = 1, [52] = 64};
+    char dir[] = "/tmp/config-test-XXXXXX", line[128];
+
+    accel_host = &x86;
+    CHECK(mkdtemp(dir) && chdir(dir) == 0);
+    write_file("x86", elf_x86, sizeof(elf_x86));
+    write_file("arm", elf_arm, sizeof(elf_arm));
+    CHECK(mkfifo("fifo", 0600) == 0);
+    CHECK(parse("--kernel x86 --net none") == 0 && c.machine == VM_MACHINE_MICRO && c.accel == VM_ACCEL_KVM);
+    CHECK(!strcmp(c.cmdline, "console=ttyS0") && !strcmp(c.cpu, "host") && c.gic_version == 0);
+    CHECK(parse("--kernel arm") == 0 && c.machine == VM_MACHINE_VIRT && !strcmp(c.cmdline, "console=ttyAMA0"));
+    CHECK(parse("--kernel fifo") == 0 && c.machine == VM_MACHINE_VIRT);
+    CHECK(parse("--kernel none") == 0 && c.machine == VM_MACHINE_VIRT);
+    CHECK(parse("--kernel x86 --kernel-format flat") == 0 && c.machine == VM_MACHINE_VIRT);
+    CHECK(parse("--kernel fifo --machine micro --console virtio") == 0 && c.machine == VM_MACHINE_MICRO);
+    CHECK(!strcmp(c.cmdline, "console=ttyS0 console=hvc0"));
+    CHECK(parse("--kernel x86 --machine virt") == 0 && c.machine == VM_MACHINE_VIRT);
+    CHECK(parse("--kernel x86 --machine auto") == 0 && c.machine == VM_MACHINE_MICRO);
+    CHECK(refused("--kernel x86 --machine pc", "--machine takes auto, virt or micro"));
+    CHECK(refused("--kernel x86 --gic 3", "machine micro has no GIC"));
+    CHECK(refused("--kernel x86 --dump-dtb f", "machine micro has no device tree"));
+    CHECK(refused("--kernel x86 --accel jit", "the JIT runs arm64"));
+    CHECK(refused("--kernel x86 --cpus 256", "machine micro has from 1 to 255"));
+    CHECK(refused("--machine micro --kernel x86 --kernel-format flat", "none without a format"));
+    strcpy(line, "--kernel x86 --net none");
+    for (unsigned i = 0; i < 18; i++)
+        strcat(line, " -d x");
+    CHECK(parse(line) == 0 && c.ndevices == 19);
+    strcat(line, " -d x");
+    CHECK(refused(line, "20 virtio devices: machine micro has room for 19"));
+    unlink("x86");
+    unlink("arm");
+    unlink("fifo");
+    CHECK(chdir("/") == 0 && rmdir(dir) == 0);
+    accel_host = &host;
+}
+
 static void running(void)
 {
     char pins[64];
@@ -342,6 +402,7 @@ int main(void)
     RUN(refusals);
     RUN(accelerators);
     RUN(with_kvm);
+    RUN(machines);
     RUN(running);
     RUN(long_command_lines);
     RUN(cmdline_words);

@@ -23,7 +23,7 @@ static int no_kvm(struct err *err)
 static const struct accel_host host = {.arch = VM_ARCH_X86, .jit = true, .kvm_probe = no_kvm};
 
 /* As in config_test.c: words at single spaces, '~' for a space inside a word. */
-static int parse(const char *line)
+static int parse_as(int (*args)(struct vm_config *, int, char **, struct err *), const char *line)
 {
     char *copy = strdup(line), *words[96], *save = NULL;
     int n = 0, r;
@@ -36,21 +36,31 @@ static int parse(const char *line)
     config_free(&c);
     config_init(&c);
     e = (struct err){0};
-    r = args_qemu(&c, n, words, &e);
+    r = args(&c, n, words, &e);
     if (r == ARGS_RUN)
         r = config_validate(&c, &e);
     free(copy);
     return r;
 }
 
-static bool refused(const char *line, const char *says)
+static int parse(const char *line)
 {
-    int r = parse(line);
+    return parse_as(args_qemu, line);
+}
+
+static bool refused_as(int (*args)(struct vm_config *, int, char **, struct err *), const char *line, const char *says)
+{
+    int r = parse_as(args, line);
 
     if (r < 0 && strstr(e.msg, says))
         return true;
     printf("  \"%s\" gave %d: %s\n", line, r, e.msg);
     return false;
+}
+
+static bool refused(const char *line, const char *says)
+{
+    return refused_as(args_qemu, line, says);
 }
 
 static unsigned count_notes(void)
@@ -218,7 +228,7 @@ static void machines(void)
     CHECK_EQ(c.accel, VM_ACCEL_JIT);
     CHECK(!c.dtb_randomness);
     CHECK(parse("-M virt,dumpdtb=x.dtb") == 0 && !strcmp(c.dump_dtb, "x.dtb"));
-    CHECK(refused("-M raspi3b -kernel k", "machine raspi3b is not supported; virt is"));
+    CHECK(refused("-M raspi3b -kernel k", "machine raspi3b is not supported; virt and microvm are"));
     CHECK(refused("-M virt- -kernel k", "virt-"));
     CHECK(refused("-M q35 -kernel k", "q35"));
     CHECK(refused("-M none", "machine none"));
@@ -229,6 +239,59 @@ static void machines(void)
     CHECK(refused("-M virt,iommu=smmuv3 -kernel k", "iommu=smmuv3"));
     CHECK(refused("-M virt,foo=1 -kernel k", "\"foo\""));
     CHECK(refused("-M virt", "no kernel"));
+}
+
+/* Where KVM runs x86-64 guests. */
+static int kvm_is_there(struct err *err)
+{
+    (void)err;
+    return 0;
+}
+static const struct accel_host with_kvm = {.arch = VM_ARCH_X86, .jit = true, .kvm_probe = kvm_is_there};
+
+static void targets(void)
+{
+    CHECK(parse_as(args_qemu_aarch64, "-M virt -kernel k") == 0 && c.machine == VM_MACHINE_VIRT);
+    CHECK(parse_as(args_qemu_aarch64, "-kernel k") == 0 && c.machine == VM_MACHINE_VIRT);
+    CHECK(refused_as(args_qemu_aarch64, "-M microvm -kernel k", "machine microvm is not supported; virt is (-M help)"));
+    CHECK(refused_as(args_qemu_x86_64, "-M virt -kernel k", "machine virt is not supported; microvm is"));
+    CHECK(refused_as(args_qemu_x86_64, "-M q35 -kernel k", "machine q35 is not supported; microvm is"));
+    CHECK(refused_as(args_qemu_x86_64, "-kernel k", "there is no /dev/kvm"));
+    CHECK(refused_as(args_qemu_x86_64, "-M microvm -accel tcg -kernel k", "the JIT runs arm64"));
+    CHECK(refused("-M microvm -kernel k", "there is no /dev/kvm"));
+}
+
+static void microvm(void)
+{
+    accel_host = &with_kvm;
+    CHECK(parse_as(args_qemu_x86_64,
+                   "-M microvm,x-option-roms=off,pit=off,pic=off,isa-serial=on,rtc=off,acpi=on,auto-kernel-cmdline=on "
+                   "-enable-kvm -cpu host -m 256 -smp 2 -nodefaults -no-user-config -nographic -serial stdio "
+                   "-global virtio-mmio.force-legacy=false -kernel k -no-reboot "
+                   "-device isa-debug-exit,iobase=0xf4,iosize=0x04") == 0);
+    CHECK(c.machine == VM_MACHINE_MICRO && c.accel == VM_ACCEL_KVM && !strcmp(c.cpu, "host") && !c.accel_note);
+    CHECK(c.isa_exit.port == 0xf4 && c.isa_exit.size == 4 && c.no_reboot && c.cpus == 2);
+    CHECK(parse_as(args_qemu_x86_64, "-kernel k -cpu max") == 0 && c.machine == VM_MACHINE_MICRO);
+    CHECK(parse_as(args_qemu_x86_64, "-kernel k -smp 255 -m 600G") == 0 && c.cpus == 255 && !strcmp(c.cpu, "host"));
+    CHECK(parse("-M microvm,pic=auto -kernel k -accel kvm:tcg -device isa-debug-exit") == 0);
+    CHECK(c.isa_exit.port == 0x501 && c.isa_exit.size == 2 && c.accel == VM_ACCEL_KVM);
+    CHECK(refused("-M microvm,pit=on -kernel k", "pit=on is not supported"));
+    CHECK(refused("-M microvm,gic-version=3 -kernel k", "\"gic-version\" is not supported"));
+    CHECK(refused("-M microvm,dumpdtb=f -kernel k", "\"dumpdtb\""));
+    CHECK(refused("-M microvm -kernel k -cpu qemu64", "takes host or max"));
+    CHECK(refused("-M microvm -kernel k -cpu host,+vmx", "feature vmx is not known"));
+    CHECK(refused("-M microvm -kernel k -smp 256", "machine micro has from 1 to 255"));
+    CHECK(refused("-M microvm -kernel k -m 2T", "machine micro has room for 1048576 MiB"));
+    CHECK(refused("-M microvm -kernel k -device isa-debug-exit,iobase=0x10000", "iobase=0x10000"));
+    CHECK(refused("-M microvm -kernel k -device isa-debug-exit,iosize=0", "has 0 bytes"));
+    CHECK(refused("-M microvm -kernel k -device isa-debug-exit,iosize=9", "iosize=9"));
+    CHECK(refused("-M microvm -kernel k -device isa-debug-exit,iobase=0xffff", "no port at 0xffff has 2 bytes"));
+    CHECK(refused("-M microvm -kernel k -device isa-debug-exit -device isa-debug-exit", "one already"));
+    CHECK(refused("-M microvm -kernel k -global kvm-pit.lost_tick_policy=discard", "-global kvm-pit"));
+    CHECK(refused("-M microvm -kernel k -nodefaults -device virtio-rng-device,bus=virtio-mmio-bus.19",
+                  "virtio slot 19: machine micro has slots 0 to 18"));
+    CHECK(refused("-M virt -kernel k -device isa-debug-exit", "machine virt has no ports"));
+    accel_host = &host;
 }
 
 static void accelerators(void)
@@ -332,6 +395,8 @@ int main(void)
     RUN(pci_properties_are_refused);
     RUN(other_devices);
     RUN(machines);
+    RUN(targets);
+    RUN(microvm);
     RUN(accelerators);
     RUN(processors_and_memory);
     RUN(serial_lines);

@@ -5,11 +5,16 @@
 #include <stdio.h>
 
 #include "vmm/base/util.h"
+#if !defined(__aarch64__)
+#include "vmm/kvm/kvm.h"
+#endif
 
-static int no_kvm(struct err *e)
+#if defined(__aarch64__)
+static int kvm_probe(struct err *e)
 {
     return err_set_status(e, ERR_STATUS_KVM_CAPABILITY, ENOTSUP, "this pipit is built without KVM");
 }
+#endif
 
 static const struct accel_host this_host = {
 #if defined(__aarch64__)
@@ -20,7 +25,7 @@ static const struct accel_host this_host = {
 #ifdef HAVE_JIT
     .jit = true,
 #endif
-    .kvm_probe = no_kvm,
+    .kvm_probe = kvm_probe,
 };
 const struct accel_host *accel_host = &this_host;
 

@@ -25,22 +25,28 @@
 #define FEATURE_JIT "-jit (needs an x86-64 host)"
 #endif
 
+#if defined(__x86_64__)
+#define FEATURE_KVM "+kvm"
+#else
+#define FEATURE_KVM "-kvm"
+#endif
+
 void args_print_version(void)
 {
     puts("pipit " PIPIT_VERSION);
-    puts("features: " FEATURE_JIT " -kvm " FEATURE_SLIRP " " FEATURE_ZLIB " " FEATURE_ZSTD);
+    puts("features: " FEATURE_KVM " " FEATURE_JIT " " FEATURE_SLIRP " " FEATURE_ZLIB " " FEATURE_ZSTD);
 }
 
 void args_print_help(void)
 {
-    puts("pipit runs virtual machines: stock arm64 Linux, on an x86-64 host.\n"
+    puts("pipit runs virtual machines: stock Linux of the host's architecture by KVM, and arm64 on x86-64 by a JIT.\n"
          "\n"
          "  pipit run [OPTION...]    start a machine              (pipit help run)\n"
          "  pipit qemu [OPTION...]   the same, in QEMU's options  (pipit help qemu)\n"
          "  pipit help [COMMAND]     explain a command\n"
          "  pipit --version          version, and what is built in\n"
          "\n"
-         "Under the name qemu-system-aarch64 the program takes QEMU's options at once.\n"
+         "Under the names qemu-system-aarch64 and qemu-system-x86_64 the program takes QEMU's options at once.\n"
          "\n"
          "  pipit run --kernel vmlinuz --initrd initrd.img --disk debian.img --memory 2G --cpus 2");
 }
@@ -51,18 +57,20 @@ void args_print_help_run(void)
          "Values follow as the next word or behind '=': --memory 2G, --memory=2G.\n"
          "\n"
          "What to boot\n"
-         "  --kernel FILE            Image, Image.gz, EFI zboot (gzip, zstd) or ELF\n"
-         "  --kernel-format FORMAT   auto (by content), or flat: any file, as it is, 512 KiB into memory\n"
+         "  --kernel FILE            arm64: Image, Image.gz, EFI zboot (gzip, zstd) or ELF; x86-64: bzImage, vmlinux\n"
+         "                           or another ELF file, by its PVH entry where it has one\n"
+         "  --kernel-format FORMAT   auto (by content), or flat: any file for virt, as it is, 512 KiB into memory\n"
          "  --initrd FILE            initial RAM disk\n"
          "  --cmdline TEXT           kernel command line; console= is added where it has none\n"
          "\n"
          "The machine\n"
-         "  -m, --memory SIZE        512M, 2G; a bare number is MiB (default 1G, at least 64M)\n"
+         "  --machine NAME           virt (arm64), micro (x86-64), or auto: what the kernel is for (default)\n"
+         "  -m, --memory SIZE        512M, 2G; a bare number is MiB (default 1G)\n"
          "  --huge-pages KIND        madvise (as the host likes, the default), off, or hugetlb: 2 MiB pages\n"
          "                           that the host has set aside\n"
-         "  -c, --cpus N             1 to 8 with the JIT (default 1)\n"
+         "  -c, --cpus N             default 1; at most 8 with the JIT, and what host and machine allow with KVM\n"
          "  --cpu NAME               CPU model of the JIT (default max; --cpu help lists them); KVM: host or max\n"
-         "  --gic 2|3                interrupt controller version (default 3)\n"
+         "  --gic 2|3                virt: interrupt controller version (default 3 where the host has it)\n"
          "  --accel NAME[:NAME]      kvm, jit, or both in order; auto is kvm:jit (default)\n"
          "  --jit TIER               tier1, or interp: the interpreter alone, slow (default tier1)\n"
          "  --pin LIST               host CPU of each vCPU, in order: 2,4 or 4-7 or 0-6:2\n"
@@ -85,14 +93,14 @@ void args_print_help_run(void)
          "                           127.0.0.1, 0.0.0.0 lets other machines in\n"
          "\n"
          "Console\n"
-         "  --console NAME           pl011 (ttyAMA0) or virtio (hvc0); auto is pl011\n"
+         "  --console NAME           serial (ttyAMA0 on virt, ttyS0 on micro) or virtio (hvc0); auto is serial\n"
          "                           Ctrl-A x ends the machine, Ctrl-A h helps\n"
          "\n"
          "Running\n"
          "  --no-reboot              end with status 3 when the guest resets\n"
          "  --debug-device           a device with which the guest prints times and sets our exit status\n"
          "  --stats                  say at the end how long it took, and why vCPUs left the guest\n"
-         "  --dump-dtb FILE          write the device tree and end\n"
+         "  --dump-dtb FILE          write virt's device tree and end\n"
          "  --sandbox on|off         system-call filters (default on; off is for debugging)\n"
          "  --log FILE               messages go there instead of standard error\n"
          "  --pidfile FILE           holds the process's number while the machine runs\n"
@@ -109,20 +117,26 @@ void args_print_help_run(void)
          "  pipit run --kernel vmlinuz --initrd initrd.img\n"
          "  pipit run --kernel vmlinuz --initrd initrd.img --cmdline 'root=/dev/vda1' \\\n"
          "            --disk debian.img -m 2G -c 2 -p 2222:22\n"
-         "  pipit run --kernel vmlinuz --disk data.img,ro,serial=DATA --net none --console virtio");
+         "  pipit run --kernel vmlinuz --disk data.img,ro,serial=DATA --net none --console virtio\n"
+         "  pipit run --kernel test.elf --debug-device --no-reboot -m 64M --net none; echo $?");
 }
 
 void args_print_help_qemu(void)
 {
     puts("QEMU's headless options, as far as this program has what they ask for. Anything else is refused by name.\n"
+         "Under the name qemu-system-aarch64 the machine is virt, under qemu-system-x86_64 it is microvm; pipit qemu\n"
+         "takes both, and without -M the one that the kernel is for.\n"
          "\n"
          "  -M, -machine virt[,gic-version=2|3|max][,accel=A:B][,dumpdtb=FILE]\n"
+         "  -M, -machine microvm[,accel=A:B][,pit=off][,pic=off][,rtc=off][,acpi=on][,isa-serial=on]\n"
+         "  -enable-kvm, -accel kvm | tcg | help\n"
          "  -cpu MODEL | help           -smp N | cpus=N          -m SIZE (MiB, or with a unit)\n"
-         "  -accel tcg | help           -kernel FILE             -initrd FILE         -append TEXT\n"
+         "  -kernel FILE                -initrd FILE             -append TEXT\n"
          "  -drive file=FILE[,if=virtio|none][,format=raw][,id=ID][,readonly=on][,cache=MODE][,aio=threads|io_uring]\n"
          "  -hda FILE\n"
          "  -device virtio-{blk,net,rng,serial}-{pci,device}, virtconsole, with drive=, netdev=, mac=, serial=,\n"
-         "          chardev=, rng=, id=  (pci names mean virtio on this board's mmio transport)\n"
+         "          chardev=, rng=, id=  (pci names mean virtio on the boards' mmio transport)\n"
+         "  -device isa-debug-exit[,iobase=PORT][,iosize=N]  (microvm: a write of V ends with status V * 2 + 1)\n"
          "  -netdev user,id=ID[,hostfwd=tcp|udp:[ADDR]:PORT-[ADDR]:PORT][,restrict=on][,hostname=H][,dns=ADDR]\n"
          "  -nic user[,...] | none      -net nic | user | none\n"
          "  -chardev stdio|null|file,id=ID[,path=FILE]\n"
@@ -131,12 +145,14 @@ void args_print_help_qemu(void)
          "  -object rng-random,id=ID  -rtc base=utc  -sandbox on|off  -name NAME  -pidfile FILE  -D FILE\n"
          "  -no-reboot  -version  -h\n"
          "\n"
-         "Exit status: 0 the guest powered off, reset with -no-reboot, or a signal; 1 otherwise.");
+         "Exit status: 0 the guest powered off, reset with -no-reboot, or a signal; what isa-debug-exit says;\n"
+         "1 otherwise.");
 }
 
-void args_print_cpus(void)
+void args_print_cpus(bool arm64)
 {
     puts("Available CPUs:");
-    for (unsigned i = 0; arm64_model_name(i); i++)
+    for (unsigned i = 0; arm64 && arm64_model_name(i); i++)
         printf("  %s\n", arm64_model_name(i));
+    puts(arm64 ? "  host\nhost, and max of the host's own kind, are KVM's." : "  host\n  max");
 }

@@ -14,6 +14,7 @@
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/machine/accel.h"
 
 #define QEMU_VERSION "10.0.0" /* the release whose options these are */
 
@@ -35,17 +36,36 @@ static bool is_virt(const char *type)
     return strspn(type + 5, "0123456789.") == strlen(type + 5);
 }
 
-/* A machine property that can be asked for only in the state that this machine is in. */
+/* A machine property that can be asked for only in the state that this machine is in (or "auto", where it has that). */
 struct fixed_property {
     const char *key;
     bool value;
 };
 
+static const struct fixed_property virt_fixed[] = {
+    {"virtualization", false},
+    {"secure", false},
+    {"its", false},
+    {"mte", false},
+    {"acpi", false},
+    {"ras", false},
+    {"highmem", true},
+    {"highmem-ecam", true},
+    {"highmem-mmio", true},
+    {"highmem-redists", true},
+};
+
+static const struct fixed_property microvm_fixed[] = {
+    {"acpi", true}, {"isa-serial", true}, {"pit", false},     {"pic", false},
+    {"rtc", false}, {"pcie", false},      {"ioapic2", false}, {"x-option-roms", false},
+};
+
 static int check_fixed(struct options *o, const char *what, const struct fixed_property *p, unsigned n, struct err *e)
 {
     for (unsigned i = 0; i < n; i++) {
+        const char *s = options_get(o, p[i].key);
         bool v = p[i].value;
-        int r = options_get_bool(o, what, p[i].key, &v, e);
+        int r = s && !strcmp(s, "auto") ? 0 : options_get_bool(o, what, p[i].key, &v, e);
 
         if (r < 0)
             return r;
@@ -64,8 +84,8 @@ static int add_accels(struct qemu_args *a, const char *list, const char *what, s
         bool kvm = n == 3 && !strncmp(p, "kvm", 3);
 
         if (!kvm && !(n == 3 && !strncmp(p, "tcg", 3)) && !(n == 3 && !strncmp(p, "jit", 3)))
-            return err_set(e, EINVAL, "%s: accelerator \"%.*s\" is not there; tcg is (pipit's own JIT)", what, (int)n,
-                           p);
+            return err_set(e, EINVAL, "%s: accelerator \"%.*s\" is not there; kvm and tcg (pipit's own JIT) are", what,
+                           (int)n, p);
         if (c->naccel == ARRAY_SIZE(c->accel_order))
             return err_set(e, EINVAL, "%s: more than %zu accelerators", what, ARRAY_SIZE(c->accel_order));
         c->accel_order[c->naccel++] = kvm ? VM_ACCEL_KVM : VM_ACCEL_JIT;
@@ -87,30 +107,33 @@ static int machine_gic(struct qemu_args *a, const char *v, struct err *e)
     return 0;
 }
 
-static int set_machine_options(struct qemu_args *a, struct options *o, struct err *e)
+static const char *machines_of(enum qemu_target t)
 {
-    static const struct fixed_property fixed[] = {
-        {"virtualization", false}, {"secure", false},      {"its", false},         {"mte", false},
-        {"acpi", false},           {"ras", false},         {"usb", false},         {"graphics", false},
-        {"highmem", true},         {"highmem-ecam", true}, {"highmem-mmio", true}, {"highmem-redists", true},
-    };
-    const char *s = options_get(o, "type");
+    static const char *const names[] = {
+        [QEMU_ANY] = "virt and microvm are", [QEMU_AARCH64] = "virt is", [QEMU_X86_64] = "microvm is"};
+
+    return names[t];
+}
+
+static int machine_type(struct qemu_args *a, const char *s, struct err *e)
+{
+    a->machine_none = !strcmp(s, "none");
+    if (a->machine_none)
+        return 0;
+    if (is_virt(s) && a->target != QEMU_X86_64)
+        a->c->machine = VM_MACHINE_VIRT;
+    else if (!strcmp(s, "microvm") && a->target != QEMU_AARCH64)
+        a->c->machine = VM_MACHINE_MICRO;
+    else
+        return err_set(e, EINVAL, "machine %s is not supported; %s (-M help)", s, machines_of(a->target));
+    return 0;
+}
+
+static int virt_options(struct qemu_args *a, struct options *o, struct err *e)
+{
+    const char *s = options_get(o, "gic-version");
     int r;
 
-    if (s && !strcmp(s, "none"))
-        a->machine_none = true;
-    else if (s && !is_virt(s))
-        return err_set(e, EINVAL, "machine %s is not supported; virt is (-M help)", s);
-    else if (s)
-        a->machine_none = false;
-    s = options_get(o, "accel");
-    if (s) {
-        a->c->naccel = 0;
-        r = add_accels(a, s, "-machine accel", e);
-        if (r < 0)
-            return r;
-    }
-    s = options_get(o, "gic-version");
     if (s && (r = machine_gic(a, s, e)) < 0)
         return r;
     s = options_get(o, "dumpdtb");
@@ -121,8 +144,46 @@ static int set_machine_options(struct qemu_args *a, struct options *o, struct er
         return err_set(e, EINVAL, "-machine iommu=%s is not supported", s);
     if ((r = options_get_bool(o, "-machine", "dtb-randomness", &a->c->dtb_randomness, e)) < 0)
         return r;
-    r = check_fixed(o, "-machine", fixed, ARRAY_SIZE(fixed), e);
+    return check_fixed(o, "-machine", virt_fixed, ARRAY_SIZE(virt_fixed), e);
+}
+
+static int microvm_options(struct options *o, struct err *e)
+{
+    /* ACPI says where the devices are, whatever the command line says. */
+    options_find(o, "auto-kernel-cmdline");
+    return check_fixed(o, "-machine", microvm_fixed, ARRAY_SIZE(microvm_fixed), e);
+}
+
+static int set_machine_options(struct qemu_args *a, struct options *o, struct err *e)
+{
+    static const struct fixed_property fixed[] = {{"usb", false}, {"graphics", false}};
+    const char *s = options_get(o, "type");
+    int r = s ? machine_type(a, s, e) : 0;
+
+    if (r < 0)
+        return r;
+    s = options_get(o, "accel");
+    if (s) {
+        a->c->naccel = 0;
+        r = add_accels(a, s, "-machine accel", e);
+        if (r < 0)
+            return r;
+    }
+    r = a->c->machine == VM_MACHINE_MICRO ? microvm_options(o, e) : virt_options(a, o, e);
+    if (r == 0)
+        r = check_fixed(o, "-machine", fixed, ARRAY_SIZE(fixed), e);
     return r < 0 ? r : qemu_options_done(o, "-machine", e);
+}
+
+static void print_machines(enum qemu_target t)
+{
+    puts("Supported machines are:");
+    if (t != QEMU_AARCH64)
+        puts("microvm              microvm (i386)");
+    puts("none                 empty machine (for -accel help and the like)");
+    if (t != QEMU_X86_64)
+        puts("virt                 ARM virtual machine (alias of virt-10.0)\n"
+             "virt-10.0            ARM virtual machine");
 }
 
 static int set_machine(struct qemu_args *a, const char *v, struct err *e)
@@ -131,10 +192,7 @@ static int set_machine(struct qemu_args *a, const char *v, struct err *e)
     int r;
 
     if (!strcmp(v, "help") || !strcmp(v, "?")) {
-        puts("Supported machines are:\n"
-             "none                 empty machine (for -accel help and the like)\n"
-             "virt                 ARM virtual machine (alias of virt-10.0)\n"
-             "virt-10.0            ARM virtual machine");
+        print_machines(a->target);
         a->done = true;
         return 0;
     }
@@ -153,7 +211,11 @@ static int set_accel(struct qemu_args *a, const char *v, struct err *e)
     int r;
 
     if (!strcmp(v, "help") || !strcmp(v, "?")) {
-        puts("Accelerators supported in QEMU binary:\ntcg");
+        puts("Accelerators supported in QEMU binary:");
+        if (a->target != QEMU_X86_64 && accel_host->jit)
+            puts("tcg");
+        if (a->target != (accel_host->arch == VM_ARCH_X86 ? QEMU_AARCH64 : QEMU_X86_64))
+            puts("kvm");
         a->done = true;
         return 0;
     }
@@ -215,7 +277,7 @@ static int set_cpu(struct qemu_args *a, const char *v, struct err *e)
     char *copy = config_str(a->c, v), *save = NULL, *item;
 
     if (!strcmp(v, "help") || !strcmp(v, "?")) {
-        args_print_cpus();
+        args_print_cpus(a->target != QEMU_X86_64);
         a->done = true;
         return 0;
     }
@@ -421,6 +483,15 @@ static int set_rtc(struct qemu_args *a, const char *v, struct err *e)
     return r;
 }
 
+static int set_global(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)a;
+    /* What users of microvm must say for virtio 1, and what is so anyway. */
+    if (!strcmp(v, "virtio-mmio.force-legacy=false") || !strcmp(v, "virtio-mmio.force-legacy=off"))
+        return 0;
+    return err_set(e, EINVAL, "-global %s is not supported: properties are given to the device itself", v);
+}
+
 static int set_sandbox(struct qemu_args *a, const char *v, struct err *e)
 {
     static const char *const finer[] = {"obsolete", "elevateprivileges", "spawn", "resourcecontrol"};
@@ -520,6 +591,7 @@ static const struct qemu_option qemu_options[] = {
     {"no-reboot", false, set_no_reboot, NULL, NULL},
     {"name", true, set_name, NULL, NULL},
     {"rtc", true, set_rtc, NULL, NULL},
+    {"global", true, set_global, NULL, NULL},
     {"sandbox", true, set_sandbox, NULL, NULL},
     {"pidfile", true, set_pidfile, NULL, NULL},
     {"D", true, set_log, NULL, NULL},
@@ -544,7 +616,6 @@ static const struct qemu_option qemu_options[] = {
     {"incoming", true, NULL, NULL, "there is no migration"},
     {"vnc", true, NULL, NULL, "there is no display"},
     {"usb", false, NULL, NULL, "this board has no USB"},
-    {"global", true, NULL, NULL, "properties are given to the device itself"},
 };
 
 static const struct qemu_option *find_option(const char *word)
@@ -603,7 +674,7 @@ static int parse_pass(struct qemu_args *a, int argc, char **argv, bool first, st
     return 0;
 }
 
-int args_qemu(struct vm_config *c, int argc, char **argv, struct err *e)
+static int parse_qemu(struct vm_config *c, enum qemu_target target, int argc, char **argv, struct err *e)
 {
     struct qemu_args *a = calloc(1, sizeof(*a));
     int r;
@@ -611,6 +682,9 @@ int args_qemu(struct vm_config *c, int argc, char **argv, struct err *e)
     if (!a)
         return err_set(e, ENOMEM, "out of memory");
     a->c = c;
+    a->target = target;
+    if (target != QEMU_ANY)
+        c->machine = target == QEMU_X86_64 ? VM_MACHINE_MICRO : VM_MACHINE_VIRT;
     c->memory = MIB(128);
     c->jit_default.cpu = "cortex-a57"; /* QEMU's own default is a 32-bit CPU */
     c->jit_default.gic_version = 2;
@@ -623,7 +697,7 @@ int args_qemu(struct vm_config *c, int argc, char **argv, struct err *e)
     if (r < 0)
         goto out;
     if (!a->done && a->machine_none) {
-        r = err_set(e, EINVAL, "machine none has nothing to run; virt is the board (-M help)");
+        r = err_set(e, EINVAL, "machine none has nothing to run; %s there (-M help)", machines_of(target));
         goto out;
     }
     if (!a->done && ((r = parse_pass(a, argc, argv, false, e)) < 0 || (r = qemu_settle_devices(a, e)) < 0))
@@ -632,4 +706,19 @@ int args_qemu(struct vm_config *c, int argc, char **argv, struct err *e)
 out:
     free(a);
     return r;
+}
+
+int args_qemu(struct vm_config *c, int argc, char **argv, struct err *e)
+{
+    return parse_qemu(c, QEMU_ANY, argc, argv, e);
+}
+
+int args_qemu_aarch64(struct vm_config *c, int argc, char **argv, struct err *e)
+{
+    return parse_qemu(c, QEMU_AARCH64, argc, argv, e);
+}
+
+int args_qemu_x86_64(struct vm_config *c, int argc, char **argv, struct err *e)
+{
+    return parse_qemu(c, QEMU_X86_64, argc, argv, e);
 }

@@ -19,8 +19,11 @@ struct qemu_id {
     bool legacy; /* -net user: takes the next -net nic */
 };
 
+enum qemu_target { QEMU_ANY, QEMU_AARCH64, QEMU_X86_64 };
+
 struct qemu_args {
     struct vm_config *c;
+    enum qemu_target target;
     struct qemu_id id[QEMU_MAX_IDS];
     unsigned nids;
     unsigned drives_seen; /* -drive options taken in the second pass */

@@ -621,9 +621,41 @@ static int make_console(struct qemu_args *a, const char *name, struct options *o
     return config_add_device(a->c, VM_DEVICE_CONSOLE, (unsigned)index, e);
 }
 
+static int isa_number(struct options *o, const char *key, uint64_t max, uint64_t *out, struct err *e)
+{
+    const char *s = options_get(o, key);
+
+    if (!s)
+        return 0;
+    if (text_to_u64(s, out) < 0 || *out > max)
+        return err_set(e, EINVAL, "-device isa-debug-exit: %s=%s is not a number up to 0x%llx", key, s,
+                       (unsigned long long)max);
+    return 0;
+}
+
+static int make_isa_exit(struct qemu_args *a, const char *name, struct options *o, struct err *e)
+{
+    uint64_t port = 0x501, size = 2; /* QEMU's defaults */
+    int r;
+
+    (void)name;
+    if ((r = isa_number(o, "iobase", 0xffff, &port, e)) < 0 || (r = isa_number(o, "iosize", 8, &size, e)) < 0)
+        return r;
+    if (size == 0 || port + size > 0x10000)
+        return err_set(e, EINVAL, "-device isa-debug-exit: no port at 0x%llx has %llu bytes", (unsigned long long)port,
+                       (unsigned long long)size);
+    if (a->c->isa_exit.size)
+        return err_set(e, EINVAL, "-device isa-debug-exit: there is one already");
+    a->c->isa_exit.port = (uint16_t)port;
+    a->c->isa_exit.size = (unsigned)size;
+    return 0;
+}
+
 static const struct qemu_driver qemu_drivers[] = {
-    {"virtio-blk", true, make_blk},       {"virtio-net", true, make_net},         {"virtio-rng", true, make_rng},
-    {"virtio-serial", true, make_serial}, {"virtio-console", true, make_console}, {"virtconsole", false, make_console},
+    {"virtio-blk", true, make_blk},           {"virtio-net", true, make_net},
+    {"virtio-rng", true, make_rng},           {"virtio-serial", true, make_serial},
+    {"virtio-console", true, make_console},   {"virtconsole", false, make_console},
+    {"isa-debug-exit", false, make_isa_exit},
 };
 
 /* The driver that `name` means in any of its forms; *pci where the form says PCI. */

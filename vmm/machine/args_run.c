@@ -11,8 +11,9 @@
 #include "vmm/base/options.h"
 #include "vmm/base/util.h"
 #include "vmm/machine/args.h"
+#include "vmm/machine/board.h"
 
-enum run_console { CONSOLE_AUTO, CONSOLE_PL011, CONSOLE_VIRTIO };
+enum run_console { CONSOLE_AUTO, CONSOLE_SERIAL, CONSOLE_VIRTIO };
 
 struct run_args {
     struct vm_config *c;
@@ -54,6 +55,17 @@ static int set_kernel(struct run_args *a, const char *v, struct err *e)
     (void)e;
     a->c->kernel = config_str(a->c, v);
     return 0;
+}
+
+static int set_machine(struct run_args *a, const char *v, struct err *e)
+{
+    static const char *const words[] = {
+        [VM_MACHINE_AUTO] = "auto", [VM_MACHINE_VIRT] = "virt", [VM_MACHINE_MICRO] = "micro", NULL};
+    int i = one_of("--machine", v, words, e);
+
+    if (i >= 0)
+        a->c->machine = (enum vm_machine)i;
+    return i;
 }
 
 static int set_kernel_format(struct run_args *a, const char *v, struct err *e)
@@ -101,7 +113,7 @@ static int set_cpu(struct run_args *a, const char *v, struct err *e)
     (void)e;
     a->c->cpu = config_str(a->c, v);
     if (!strcmp(v, "help")) {
-        args_print_cpus();
+        args_print_cpus(true);
         a->done = true;
     }
     return 0;
@@ -267,8 +279,9 @@ static int set_publish(struct run_args *a, const char *v, struct err *e)
 
 static int set_console(struct run_args *a, const char *v, struct err *e)
 {
-    static const char *const words[] = {"auto", "pl011", "virtio", NULL};
-    int i = one_of("--console", v, words, e);
+    static const char *const words[] = {"auto", "serial", "virtio", NULL};
+    /* What the serial line of virt is. */
+    int i = !strcmp(v, "pl011") ? CONSOLE_SERIAL : one_of("--console", v, words, e);
 
     if (i >= 0)
         a->console = (enum run_console)i;
@@ -359,6 +372,7 @@ static const struct run_option run_options[] = {
     {"--kernel-format", 0, true, set_kernel_format},
     {"--initrd", 0, true, set_initrd},
     {"--cmdline", 0, true, set_cmdline},
+    {"--machine", 0, true, set_machine},
     {"--memory", 'm', true, set_memory},
     {"--cpus", 'c', true, set_cpus},
     {"--cpu", 0, true, set_cpu},
@@ -420,25 +434,28 @@ static const struct run_option *find_option(const char *word, const char **value
     return NULL;
 }
 
-/* The console and what the kernel is told about it. Where the virtio console is a module (Debian), the PL011 must carry
- * what comes before it; the last one named is /dev/console. */
+/* The console and what the kernel is told about it. Where the virtio console is a module (Debian), the serial line must
+ * carry what comes before it; the last one named is /dev/console. */
 static int settle_console(struct run_args *a, struct err *e)
 {
     struct vm_config *c = a->c;
+    const char *serial = board_find(c->machine)->serial;
     int r = config_add_chardev(c, VM_CHARDEV_STDIO, e);
+    char words[64];
 
     if (r < 0)
         return r;
     c->chardev[r].escapes = true;
-    /* With a virtio console too: firmware and early messages have only the PL011 to go to. */
+    /* With a virtio console too: firmware and early messages have only the serial line to go to. */
     c->serial = r;
     if (a->console == CONSOLE_VIRTIO) {
         r = config_add_device(c, VM_DEVICE_CONSOLE, (unsigned)c->serial, e);
         if (r < 0)
             return r;
     }
+    snprintf(words, sizeof(words), "console=%s%s", serial, a->console == CONSOLE_VIRTIO ? " console=hvc0" : "");
     if (!config_cmdline_has(c->cmdline, "console="))
-        config_cmdline_append(c, a->console == CONSOLE_VIRTIO ? "console=ttyAMA0 console=hvc0" : "console=ttyAMA0");
+        config_cmdline_append(c, words);
     return 0;
 }
 
@@ -508,6 +525,7 @@ int args_run(struct vm_config *c, int argc, char **argv, struct err *e)
         r = r < 0 ? r : ARGS_DONE;
         goto out;
     }
+    config_choose_machine(c);
     if ((r = settle_net(a, e)) < 0 || (r = config_add_device(c, VM_DEVICE_RNG, 0, e)) < 0 ||
         (r = settle_console(a, e)) < 0)
         goto out;

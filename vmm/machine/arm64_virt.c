@@ -313,6 +313,7 @@ const struct board_ops virt_board = {
     .serial = "ttyAMA0",
     .nslots = VIRT_SLOTS,
     .cmdline_max = 2047, /* COMMAND_LINE_SIZE of arm64 Linux, less the NUL */
+    .memory_min = MIB(64),
     .memory_max = VIRT_MEMORY_MAX,
     .max_cpus = virt_max_cpus,
     .add_ram = virt_add_ram,

@@ -18,10 +18,10 @@ struct machine;
 struct board_ops {
     const char *name;
     enum vm_arch arch;
-    const char *serial;   /* Linux's name of the first serial line */
-    unsigned nslots;      /* for virtio devices; at most VM_MAX_SLOTS */
-    unsigned cmdline_max; /* bytes that a kernel takes, without the NUL */
-    uint64_t memory_max;  /* bytes */
+    const char *serial;              /* Linux's name of the first serial line */
+    unsigned nslots;                 /* for virtio devices; at most VM_MAX_SLOTS */
+    unsigned cmdline_max;            /* bytes that a kernel takes, without the NUL */
+    uint64_t memory_min, memory_max; /* bytes */
     unsigned (*max_cpus)(const struct vm_config *c);
 
     int (*add_ram)(struct machine *m, const struct mem_options *opt, struct err *e);
@@ -37,7 +37,8 @@ struct board_ops {
     int (*reload)(struct machine *m, struct err *e);
 };
 
-extern const struct board_ops virt_board; /* arm64_virt.c */
+extern const struct board_ops virt_board;  /* arm64_virt.c */
+extern const struct board_ops micro_board; /* x86_micro.c */
 
 /* The board of a validated config, or of one whose machine is decided. */
 const struct board_ops *board_find(enum vm_machine machine);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "arch/arm64/arm64.h"
+#include "loader/loader.h"
 #include "vmm/base/log.h"
 #include "vmm/base/options.h"
 #include "vmm/base/util.h"
@@ -204,6 +205,19 @@ int config_hostfwd_parse(const char *s, struct net_hostfwd *out, struct err *e)
     return 0;
 }
 
+void config_choose_machine(struct vm_config *c)
+{
+    struct loader_kind k;
+    struct err e;
+
+    if (c->machine != VM_MACHINE_AUTO)
+        return;
+    c->machine = VM_MACHINE_VIRT;
+    if (c->kernel && !c->kernel_flat && loader_probe(&k, c->kernel, &e) == 0 &&
+        (k.arch == LOADER_ARCH_X86_64 || k.arch == LOADER_ARCH_X86_32))
+        c->machine = VM_MACHINE_MICRO;
+}
+
 bool config_cmdline_has(const char *cmdline, const char *word)
 {
     size_t n = strlen(word);
@@ -310,9 +324,10 @@ static int validate_pins(const struct vm_config *c, struct err *e)
 
 static int validate_memory(const struct vm_config *c, const struct board_ops *board, struct err *e)
 {
-    if (c->memory < VM_MEMORY_MIN)
-        return err_set(e, EINVAL, "%llu MiB of memory: a guest needs at least %llu MiB",
-                       (unsigned long long)(c->memory >> 20), (unsigned long long)(VM_MEMORY_MIN >> 20));
+    if (c->memory < board->memory_min)
+        return err_set(e, EINVAL, "%llu MiB of memory: a guest of machine %s needs at least %llu MiB",
+                       (unsigned long long)(c->memory >> 20), board->name,
+                       (unsigned long long)(board->memory_min >> 20));
     if (c->memory > board->memory_max)
         return err_set_status(e, ERR_STATUS_MEMORY, EINVAL, "%llu MiB of memory: machine %s has room for %llu MiB",
                               (unsigned long long)(c->memory >> 20), board->name,
@@ -410,16 +425,25 @@ static int validate_slots(struct vm_config *c, const struct board_ops *board, st
 
 const struct board_ops *board_find(enum vm_machine machine)
 {
-    static const struct board_ops *const boards[] = {[VM_MACHINE_VIRT] = &virt_board};
+    static const struct board_ops *const boards[] = {
+        [VM_MACHINE_VIRT] = &virt_board, [VM_MACHINE_MICRO] = &micro_board};
 
     return boards[machine];
 }
 
 int config_validate(struct vm_config *c, struct err *e)
 {
-    const struct board_ops *board = board_find(c->machine);
+    const struct board_ops *board;
     int r;
 
+    config_choose_machine(c);
+    board = board_find(c->machine);
+    if (c->dump_dtb && board->arch != VM_ARCH_ARM64)
+        return err_set(e, EINVAL, "machine %s has no device tree: ACPI describes it", board->name);
+    if (c->kernel_flat && board->arch != VM_ARCH_ARM64)
+        return err_set(e, EINVAL, "machine %s takes bzImage and ELF kernels, and none without a format", board->name);
+    if (c->isa_exit.size && board->arch != VM_ARCH_X86)
+        return err_set(e, EINVAL, "machine %s has no ports, and so no isa-debug-exit", board->name);
     if (!c->kernel && !c->dump_dtb)
         return err_set(e, EINVAL, "no kernel is given, and this machine has no firmware: name one with --kernel FILE");
     if (c->initrd && !c->kernel)

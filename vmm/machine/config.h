@@ -18,10 +18,9 @@
 #define VM_MAX_SLOTS 32 /* virtio-mmio slots of any board */
 #define VM_MAX_FWD 64   /* published ports of one network */
 #define VM_MAX_CHARDEVS 8
-#define VM_MEMORY_MIN (UINT64_C(64) << 20)
 
 enum vm_arch { VM_ARCH_ARM64, VM_ARCH_X86 };
-enum vm_machine { VM_MACHINE_VIRT };
+enum vm_machine { VM_MACHINE_AUTO, VM_MACHINE_VIRT, VM_MACHINE_MICRO };
 enum vm_huge_pages { VM_HUGE_PAGES_MADVISE, VM_HUGE_PAGES_HUGETLB, VM_HUGE_PAGES_OFF };
 enum vm_accel { VM_ACCEL_JIT, VM_ACCEL_KVM };
 enum vm_tier { VM_TIER_INTERP, VM_TIER_1 };
@@ -63,7 +62,7 @@ struct vm_device {
 
 struct vm_config {
     const char *name;
-    enum vm_machine machine;
+    enum vm_machine machine;     /* AUTO until config_choose_machine */
     const char *kernel, *initrd; /* initrd may be NULL */
     bool kernel_flat;            /* load the file as it is, whatever it holds */
     char *cmdline;
@@ -98,6 +97,10 @@ struct vm_config {
 
     enum vm_block_engine block_engine;
     bool debug_device; /* devices/debug.h */
+    struct {
+        uint16_t port;
+        unsigned size; /* bytes, 0: there is none */
+    } isa_exit;        /* the device of devices/debug.h that QEMU calls isa-debug-exit */
     bool no_reboot;
     bool stats;
     bool sandbox;
@@ -133,6 +136,9 @@ int config_cache_parse(const char *s, enum vm_cache *out);
 int config_publish_parse(const char *s, struct net_hostfwd *out, struct err *e);
 /* "tcp|udp:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT"; without HOSTADDR every address of the host, as QEMU does. */
 int config_hostfwd_parse(const char *s, struct net_hostfwd *out, struct err *e);
+/* Where the machine is still to be chosen: micro for a kernel that is for x86, by its content; virt for any other, for
+ * one that cannot be looked at, and without one. */
+void config_choose_machine(struct vm_config *c);
 /* Does `cmdline` have the word, or a word that begins with it where it ends in '='? */
 bool config_cmdline_has(const char *cmdline, const char *word);
 void config_cmdline_append(struct vm_config *c, const char *word);

@@ -8,6 +8,7 @@
 #include "devices/block/block.h"
 #include "devices/chardev.h"
 #include "devices/net/net.h"
+#include "loader/loader.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/clock.h"
 #include "vmm/core/loop.h"
@@ -26,13 +27,16 @@ struct machine_boot {
     struct vcpu_entry entry;
     struct machine_image kernel, initrd;
     uint64_t dtb_addr, dtb_size;
-    void *dtb; /* malloc'ed; NULL on a board without a device tree */
+    void *dtb;             /* malloc'ed; NULL on a board without a device tree */
+    struct loader_x86 x86; /* of an x86 board */
 };
 
 /* What the machine tells whoever runs it. All may be called on any thread, with a device's lock held. */
 struct machine_events {
     void (*on_escape)(void *opaque, enum chardev_escape what);
     void (*on_exit)(void *opaque, unsigned status); /* the guest ends us with a status of its choice, 0 to 255 */
+    void (*on_poweroff)(void *opaque);
+    void (*on_reset)(void *opaque);
     void *opaque;
 };
 

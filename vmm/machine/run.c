@@ -108,6 +108,16 @@ static void run_on_exit(void *opaque, unsigned status)
     run_raise(r, RUN_EV_EXIT);
 }
 
+static void run_on_poweroff(void *opaque)
+{
+    run_raise(opaque, RUN_EV_POWEROFF);
+}
+
+static void run_on_reset(void *opaque)
+{
+    run_raise(opaque, RUN_EV_RESET);
+}
+
 static void run_say(struct run *r, const char *text)
 {
     (void)r;
@@ -420,6 +430,8 @@ int machine_main(const struct vm_config *cfg)
     const struct machine_events ev = {
         .on_escape = run_on_escape,
         .on_exit = run_on_exit,
+        .on_poweroff = run_on_poweroff,
+        .on_reset = run_on_reset,
         .opaque = r,
     };
     struct err e = {0};
