@@ -283,7 +283,7 @@ static void jit_kill(struct jit *j, struct jit_block *b)
     jit_entry_redirect(j, b, jit_entry_rw(j, b) + b->dead_tail);
 }
 
-void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len)
+void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
 {
     const uint8_t *end = host + len;
 
@@ -305,11 +305,6 @@ void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len)
             atomic_fetch_and(page->flags, (unsigned char)~MEM_PAGE_CODE);
     }
     jit_unlock(&j->lock);
-}
-
-void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
-{
-    jit_invalidate_host(j, host, len);
 }
 
 void jit_cache_flush(struct jit *j)

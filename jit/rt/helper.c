@@ -12,8 +12,6 @@
 #include "jit/interp/interp.h"
 #include "jit/rt/rt.h"
 
-#include "vmm/core/page.h"
-
 /* ---- called by thunks ---- */
 
 static unsigned jit_mem_flags(uint32_t info)
@@ -105,10 +103,14 @@ JIT_RMW(uint16_t, int16_t)
 JIT_RMW(uint32_t, int32_t)
 JIT_RMW(uint64_t, int64_t)
 
-static void jit_atomic_done(struct jit_vcpu *v, uint8_t *host, unsigned size, atomic_uchar *flags)
+/* Where an access that reads and writes goes: 0, or A64_TRAPPED. A fault that a read would raise too is reported as a
+ * read's (ESR_EL1.WnR). */
+static int jit_rmw_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host,
+                       atomic_uchar **pflags)
 {
-    if (flags && (atomic_load_explicit(flags, memory_order_relaxed) & MEM_PAGE_CODE))
-        jit_written(v, host, size);
+    if ((va & (size - 1)) == 0 && jit_check(&v->cpu, va, false, flags))
+        return A64_TRAPPED;
+    return jit_atomic_ptr(v, va, size, flags, host, pflags);
 }
 
 static int jit_op_rmw(struct arm64_cpu *c, uint64_t va, unsigned size, enum a64_rmw op, uint64_t operand, uint64_t *old,
@@ -118,10 +120,7 @@ static int jit_op_rmw(struct arm64_cpu *c, uint64_t va, unsigned size, enum a64_
     atomic_uchar *pf;
     uint8_t *p;
 
-    /* A fault that a read would raise too is reported as a read's (ESR_EL1.WnR). */
-    if ((va & (size - 1)) == 0 && jit_check(c, va, false, flags))
-        return A64_TRAPPED;
-    if (jit_atomic_ptr(v, va, size, flags, &p, &pf))
+    if (jit_rmw_ptr(v, va, size, flags, &p, &pf))
         return A64_TRAPPED;
     switch (size) {
     case 1: *old = jit_rmw_uint8_t(p, op, (uint8_t)operand); break;
@@ -129,7 +128,7 @@ static int jit_op_rmw(struct arm64_cpu *c, uint64_t va, unsigned size, enum a64_
     case 4: *old = jit_rmw_uint32_t((uint32_t *)(void *)p, op, (uint32_t)operand); break;
     default: *old = jit_rmw_uint64_t((uint64_t *)(void *)p, op, operand); break;
     }
-    jit_atomic_done(v, p, size, pf);
+    jit_written(v, p, size, pf);
     return 0;
 }
 
@@ -158,10 +157,7 @@ static int jit_op_cas(struct arm64_cpu *c, uint64_t va, unsigned size, void *exp
     atomic_uchar *pf;
     uint8_t *p;
 
-    /* A fault that a read would raise too is reported as a read's (ESR_EL1.WnR). */
-    if ((va & (size - 1)) == 0 && jit_check(c, va, false, flags))
-        return A64_TRAPPED;
-    if (jit_atomic_ptr(v, va, size, flags, &p, &pf))
+    if (jit_rmw_ptr(v, va, size, flags, &p, &pf))
         return A64_TRAPPED;
     switch (size) {
     case 1: JIT_CAS(uint8_t); break;
@@ -177,7 +173,7 @@ static int jit_op_cas(struct arm64_cpu *c, uint64_t va, unsigned size, void *exp
         break;
     }
     }
-    jit_atomic_done(v, p, size, pf);
+    jit_written(v, p, size, pf);
     return 0;
 }
 

@@ -306,11 +306,11 @@ int jit_store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, 
 int jit_zero_block(struct arm64_cpu *c, uint64_t va);
 /* Would one byte at va be readable or writable? A64_TRAPPED after the abort where not. */
 int jit_check(struct arm64_cpu *c, uint64_t va, bool write, unsigned flags);
-/* Host pointer for an atomic access with write permission: 0, or A64_TRAPPED. Where *pflags is not NULL and has
- * MEM_PAGE_CODE, jit_written must follow the write. */
+/* Host pointer for an atomic access with write permission: 0, or A64_TRAPPED. jit_written must follow the write. */
 int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flags, uint8_t **host,
                    atomic_uchar **pflags);
-void jit_written(struct jit_vcpu *v, uint8_t *host, unsigned size);
+/* Drops translations of what was written, where there are any; flags: the page's, NULL where it can have none. */
+void jit_written(struct jit_vcpu *v, const uint8_t *host, unsigned size, const atomic_uchar *flags);
 void jit_tlbi_wait(struct jit_vcpu *v);
 /* Withdraws fast write access to a page of RAM from all vCPUs. */
 void jit_tlb_protect(struct jit *j, const uint8_t *host_page);
@@ -344,8 +344,6 @@ const uint8_t *jit_link(struct jit_vcpu *v);
 void jit_block_relocate(const struct jit *j, const struct jit_block *b, uint64_t pc, uint32_t at, uint8_t *code);
 /* Empties the cache; the caller is in a region. */
 void jit_cache_flush(struct jit *j);
-/* Drops translations from len bytes of RAM at host. */
-void jit_invalidate_host(struct jit *j, const uint8_t *host, uint64_t len);
 
 /* tier1/translate.c: makes the tables; once, before the first translation. */
 void jit_tier1_init(void);

@@ -468,9 +468,10 @@ __attribute__((no_sanitize_thread)) static void jit_copy(void *dst, const void *
     }
 }
 
-void jit_written(struct jit_vcpu *v, uint8_t *host, unsigned size)
+void jit_written(struct jit_vcpu *v, const uint8_t *host, unsigned size, const atomic_uchar *flags)
 {
-    jit_invalidate_host(v->jit, host, size);
+    if (unlikely(flags) && (atomic_load_explicit(flags, memory_order_relaxed) & MEM_PAGE_CODE))
+        jit_invalidate(v->jit, host, size);
 }
 
 /* Alignment rules (Arm ARM B2.8): a64 data accesses may be unaligned in Normal memory unless SCTLR.A. */
@@ -534,8 +535,7 @@ static int jit_access_split(struct jit_vcpu *v, uint64_t va, unsigned size, uint
                 return A64_TRAPPED;
         } else if (write) {
             jit_copy(p[i].host, part, n);
-            if (p[i].flags && (atomic_load(p[i].flags) & MEM_PAGE_CODE))
-                jit_written(v, p[i].host, n);
+            jit_written(v, p[i].host, n, p[i].flags);
         } else {
             jit_copy(part, p[i].host, n);
         }
@@ -586,8 +586,7 @@ int jit_store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, 
     }
     /* Store-release and plain stores alike: x86 keeps stores in order; STLR's later loads wait in the caller. */
     jit_copy(p.host, src, size);
-    if (unlikely(p.flags) && (atomic_load_explicit(p.flags, memory_order_relaxed) & MEM_PAGE_CODE))
-        jit_written(v, p.host, size);
+    jit_written(v, p.host, size, p.flags);
     if (flags & A64_MEM_RELEASE)
         atomic_thread_fence(memory_order_seq_cst);
     return 0;
@@ -617,8 +616,7 @@ int jit_zero_block(struct arm64_cpu *c, uint64_t va)
     p.host -= va & (JIT_ZVA_SIZE - 1);
     for (unsigned i = 0; i < sizeof(zero); i += 16)
         jit_copy(p.host + i, zero, 16);
-    if (p.flags && (atomic_load_explicit(p.flags, memory_order_relaxed) & MEM_PAGE_CODE))
-        jit_written(v, p.host, sizeof(zero));
+    jit_written(v, p.host, sizeof(zero), p.flags);
     return 0;
 }
 

@@ -466,10 +466,10 @@ static bool t1_lse2(const struct t1 *t)
     return t->v->cpu.model->features & BIT64(ARM64_FEAT_LSE2);
 }
 
-/* x86 loads are acquires; they must be aligned, as the architecture without LSE2 demands. */
-static bool t1_ldar(struct t1 *t, uint32_t insn)
+/* x86 loads are acquires, XCHG a release; both must be aligned, as the architecture without LSE2 demands. */
+static bool t1_ordered(struct t1 *t, uint32_t insn, bool load)
 {
-    unsigned sh = T1_SIZE(insn);
+    unsigned sh = T1_SIZE(insn), g = t1_zr(insn & 31);
     struct t1_stub *sp, *s;
     struct x64_mem m;
 
@@ -477,28 +477,24 @@ static bool t1_ldar(struct t1 *t, uint32_t insn)
         return false;
     sp = t1_sp_check(t, a64_rn(insn));
     t1_address(t, a64_rn(insn), 0);
-    m = t1_access_rax(t, 1u << sh, false, sh | JIT_MEM_ALIGNED, T1_STUB_LOAD, &s);
-    t1_load_gpr(t, t1_zr(insn & 31), sh, T1_ZERO, m, s);
+    m = t1_access_rax(t, 1u << sh, !load, sh | JIT_MEM_ALIGNED, load ? T1_STUB_LOAD : T1_STUB_STORE, &s);
+    if (load)
+        t1_load_gpr(t, g, sh, T1_ZERO, m, s);
+    else
+        t1_store_gpr(t, g, sh, true, m, s);
     if (sp)
         sp->back = t->e->p;
     return true;
 }
 
+static bool t1_ldar(struct t1 *t, uint32_t insn)
+{
+    return t1_ordered(t, insn, true);
+}
+
 static bool t1_stlr(struct t1 *t, uint32_t insn)
 {
-    unsigned sh = T1_SIZE(insn);
-    struct t1_stub *sp, *s;
-    struct x64_mem m;
-
-    if (t1_lse2(t))
-        return false;
-    sp = t1_sp_check(t, a64_rn(insn));
-    t1_address(t, a64_rn(insn), 0);
-    m = t1_access_rax(t, 1u << sh, true, sh | JIT_MEM_ALIGNED, T1_STUB_STORE, &s);
-    t1_store_gpr(t, t1_zr(insn & 31), sh, true, m, s);
-    if (sp)
-        sp->back = t->e->p;
-    return true;
+    return t1_ordered(t, insn, false);
 }
 
 /* ---- LSE ---- */
