@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The measuring half of tools/bench.sh: bench.py PIPIT PEER CACHE [boot] [programs]
+"""Boots and programs for tools/bench.sh: bench.py PIPIT PEER CACHE [boot] [programs]
 
 Each round runs both programs, in turns that swap who goes first; a ratio is taken within a round, so that a slow moment
 of the host falls on both. Times are wall-clock: of a boot, the whole life of the process, from start to the exit that
