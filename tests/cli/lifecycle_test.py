@@ -5,58 +5,30 @@
 The guests are flat binaries, written here word by word; they start at 0x40080000 with the MMU off.
 """
 
-import fcntl
 import os
-import pty
 import re
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import threading
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from flat_guest import SLEEP, SPIN, SYSTEM_OFF, SYSTEM_RESET, UART, call, kernel, ldr, li, put, store, store_byte  # noqa: E402
 
 ROOT = os.environ.get("PIPIT_ROOT", os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 PIPIT = os.environ.get("PIPIT", os.path.join(ROOT, "build/release/pipit"))
 LIMIT = 20
 
-UART = 0x09000000
 DEBUG = 0x090F0000
-SYSTEM_OFF, SYSTEM_RESET, CPU_OFF, CPU_ON, AFFINITY_INFO = 0x84000008, 0x84000009, 0x84000002, 0xC4000003, 0xC4000004
+CPU_OFF, CPU_ON, AFFINITY_INFO = 0x84000002, 0xC4000003, 0xC4000004
 
 
-# --- an assembler for what is needed here ---
-def li(reg, value):
-    return [0xD2800000 | (value & 0xFFFF) << 5 | reg, 0xF2A00000 | (value >> 16 & 0xFFFF) << 5 | reg]
-
-
-def call(function):
-    return li(0, function) + [0xD4000002]  # hvc #0
-
-
-SPIN = [0x14000000]  # b .
-SLEEP = [0xD503207F, 0x17FFFFFF]  # wfi; b back
-
-
+# --- more of an assembler ---
 def branch(cond, words):  # b.cond over so many words
     return [0x54000000 | (words + 1) << 5 | {"eq": 0, "ne": 1, "ge": 10}[cond]]
-
-
-def ldr(rt, rn):
-    return [0xB9400000 | rn << 5 | rt]
-
-
-def store(rt, rn):
-    return [0xB9000000 | rn << 5 | rt]
-
-
-def put(text):
-    code = li(5, UART)
-    for c in text.encode():
-        code += li(4, c) + [0x39000000 | 5 << 5 | 4]  # strb w4, [x5]
-    return code
 
 
 def cmp_reg(a, b):
@@ -113,13 +85,6 @@ def item(name, good, why=""):
     print(f"ok {name}" if good else f"FAIL {name}: {why}", flush=True)
 
 
-def guest(words):
-    f = tempfile.NamedTemporaryFile(prefix="pipit-guest-", suffix=".bin")
-    f.write(struct.pack(f"<{len(words)}I", *words))
-    f.flush()
-    return f
-
-
 def elf(words):
     """The same as an ELF program at the flat binary's address, for QEMU's command line."""
     code = struct.pack(f"<{len(words)}I", *words)
@@ -145,7 +110,7 @@ def run(command):
 
 
 def ends(name, words, status, output, *options):
-    with guest(words) as g:
+    with kernel(words) as g:
         got, out, err = run(run_command(g.name, *options))
     item(name, got == status and out == output.encode(), f"status {got}, {out!r}, {err!r}")
 
@@ -185,13 +150,13 @@ def check_debug_device():
     """Marks and exit statuses, from either of two vCPUs; without the option there is nothing at the address."""
     for status in 0, 1, 42, 255:
         ends(f"guest-status-{status}", li(5, DEBUG + 4) + li(4, status) + store(4, 5) + SPIN, status, "", "--debug-device")
-    with guest(li(5, DEBUG) + li(4, 0x2A) + store(4, 5) + call(SYSTEM_OFF)) as g:
+    with kernel(li(5, DEBUG) + li(4, 0x2A) + store(4, 5) + call(SYSTEM_OFF)) as g:
         status, _, err = run(run_command(g.name, "--debug-device"))
         mark = rb"^pipit: debug 0x2a: [0-9.]+ ms since exec, [0-9.]+ ms since the first vCPU started, [0-9.]+ ms of our CPU time\n$"
         item("debug-mark", status == 0 and re.match(mark, err), f"status {status}, {err!r}")
     # An access to nothing is an external abort, whose vector at 0x200 is in the flash that is not there: it aborts again
     # and again, and the write after it is never made.
-    with guest(put(".") + li(5, DEBUG + 4) + li(4, 42) + store(4, 5) + call(SYSTEM_OFF)) as g:
+    with kernel(put(".") + li(5, DEBUG + 4) + li(4, 42) + store(4, 5) + call(SYSTEM_OFF)) as g:
         p, timer, ready = start_until_output(run_command(g.name))
         time.sleep(0.5)
         alive = p.poll() is None
@@ -209,13 +174,13 @@ def check_messages():
     note = b"pipit: KVM cannot run this guest: it is for arm64, and this host is x86-64; the JIT does\n"
     for name, options, want in (("auto", ("--accel", "auto"), note), ("order", ("--accel", "kvm:jit"), note), ("jit", (), b""),
                                 ("quiet", ("--accel", "auto", "-q"), b""), ("tier", ("--accel", "auto", "--jit", "tier1"), b"")):
-        with guest(call(SYSTEM_OFF)) as g:
+        with kernel(call(SYSTEM_OFF)) as g:
             status, _, err = run(run_command(g.name, *options))
         item(f"accel-note-{name}", status == 0 and err == want, f"status {status}, {err!r}")
 
 
 def check_stats():
-    with guest(put("x") + call(SYSTEM_OFF)) as g:
+    with kernel(put("x") + call(SYSTEM_OFF)) as g:
         status, _, err = run(run_command(g.name, "--stats"))
         want = (rb"^pipit: stats: [0-9.]+ ms from exec to the first vCPU's start, [0-9.]+ s from there to the end\n"
                 rb"pipit: stats: [0-9.]+ s of CPU time, the guest's included\n"
@@ -239,7 +204,7 @@ def check_pinning():
         print("skip pinning: this host has one CPU for us")
         return
     first, last = mine[0], mine[-1]
-    with guest(put(".") + SLEEP) as g:
+    with kernel(put(".") + SLEEP) as g:
         command = run_command(g.name, "--cpus", "2", "--pin", f"{last},{first}", "--pin-loop", str(last))
         p, timer, ready = start_until_output(command)
         got = allowed_cpus(p.pid)
@@ -267,7 +232,7 @@ def check_huge_pages():
         if free < 32:
             print(f"skip huge-pages: {free} could be set aside, 32 are needed")
             return
-        with guest(put(".") + SLEEP) as g:
+        with kernel(put(".") + SLEEP) as g:
             p, timer, ready = start_until_output(run_command(g.name, "--huge-pages", "hugetlb"))
             with open(f"/proc/{p.pid}/smaps", encoding="ascii") as f:
                 used = sum(int(line.split()[1]) for line in f if line.startswith("Private_Hugetlb:"))
@@ -283,7 +248,7 @@ def check_huge_pages():
 def check_signals():
     for name, code in ("spin", SPIN), ("sleep", SLEEP):
         for sig in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
-            with guest(put(".") + code) as g, tempfile.TemporaryDirectory() as d:
+            with kernel(put(".") + code) as g, tempfile.TemporaryDirectory() as d:
                 pidfile = d + "/pid"
                 p, timer, ready = start_until_output(run_command(g.name, "--cpus", "2", "--pidfile", pidfile))
                 with open(pidfile, encoding="ascii") as f:
@@ -307,8 +272,8 @@ def check_signals():
 
 def check_stalled_output():
     """A guest that floods a pipe which nobody reads is still ended by a signal."""
-    flood = li(5, UART) + li(4, 0x41) + [0x39000000 | 5 << 5 | 4, 0x17FFFFFF]
-    with guest(put(".") + flood) as g:
+    flood = li(5, UART) + li(4, 0x41) + store_byte(4, 5) + [0x17FFFFFF]
+    with kernel(put(".") + flood) as g:
         p, timer, ready = start_until_output(run_command(g.name))
         time.sleep(1)
         start = time.monotonic()
@@ -317,46 +282,6 @@ def check_stalled_output():
         took = time.monotonic() - start
         timer.cancel()
         item("stalled-output", ready and p.returncode == 143 and took < 10, f"status {p.returncode} after {took:.1f} s")
-
-
-def read_until(fd, text):
-    got = b""
-    deadline = time.monotonic() + LIMIT
-    while text not in got and time.monotonic() < deadline:
-        try:
-            got += os.read(fd, 4096)
-        except BlockingIOError:
-            time.sleep(0.02)
-        except OSError:
-            break
-    return got
-
-
-def check_terminal(name, how, status):
-    """On a terminal: raw while it runs, as before when it has ended."""
-    with guest(put("ready") + SLEEP) as g:
-        master, slave = pty.openpty()
-        fcntl.fcntl(master, fcntl.F_SETFL, fcntl.fcntl(master, fcntl.F_GETFL) | os.O_NONBLOCK)
-        before = termios.tcgetattr(slave)
-        p = subprocess.Popen(run_command(g.name), stdin=slave, stdout=slave, stderr=slave)
-        timer = threading.Timer(LIMIT, p.kill)
-        timer.start()
-        ready = b"ready" in read_until(master, b"ready")
-        raw = not termios.tcgetattr(slave)[3] & (termios.ICANON | termios.ECHO)
-        helped = True
-        if how == "keys":
-            os.write(master, b"\x01h")
-            helped = b"Ctrl-A x" in read_until(master, b"Ctrl-A Ctrl-A")
-            os.write(master, b"\x01x")
-        else:
-            p.send_signal(how)
-        p.wait()
-        timer.cancel()
-        restored = termios.tcgetattr(slave) == before
-        os.close(slave)
-        os.close(master)
-    item(name, ready and raw and helped and restored and p.returncode == status,
-         f"ready {ready}, raw {raw}, help {helped}, restored {restored}, status {p.returncode}")
 
 
 def check_dtb():
@@ -381,8 +306,6 @@ def main():
     check_huge_pages()
     check_signals()
     check_stalled_output()
-    check_terminal("terminal-keys", "keys", 0)
-    check_terminal("terminal-SIGTERM", signal.SIGTERM, 143)
     check_dtb()
     return not all(results)
 

@@ -5,41 +5,35 @@ serves a good request. The guest is a flat program at 0x40080000 that drives the
 """
 
 import os
-import struct
 import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from flat_guest import OFF, UART, kernel, ldr, li, store, store_byte  # noqa: E402
+
 ROOT = os.environ.get("PIPIT_ROOT", os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 PIPIT = os.environ.get("PIPIT", os.path.join(ROOT, "build/release/pipit"))
 
-UART, MMIO = 0x09000000, 0x0A000000
+MMIO = 0x0A000000
 DESC, AVAIL, USED, HEADER, DATA, STATUS = (0x41000000 + i * 0x1000 for i in range(6))
 NEXT, WRITE = 1, 2
 POLLS = 0x800000
 
 
-def li(reg, value):
-    return [0xD2800000 | (value & 0xFFFF) << 5 | reg, 0xF2A00000 | (value >> 16 & 0xFFFF) << 5 | reg]
-
-
 def device(offset, value):  # the device's registers are at x10
-    return li(2, value) + [0xB9000000 | offset // 4 << 10 | 10 << 5 | 2]
+    return li(2, value) + store(2, 10, offset)
 
 
 def memory(addr, *words):
     code = []
     for i, w in enumerate(words):
-        code += li(1, addr + 4 * i) + li(2, w) + [0xB9000000 | 1 << 5 | 2]
+        code += li(1, addr + 4 * i) + li(2, w) + store(2, 1)
     return code
 
 
 def descriptor(index, addr, length, flags, following, high=0):
     return memory(DESC + 16 * index, addr, high, length, flags | following << 16)
-
-
-def put(reg):
-    return li(5, UART) + [0x39000000 | 5 << 5 | reg]
 
 
 def wait(load, bit, yes, no):
@@ -49,7 +43,7 @@ def wait(load, bit, yes, no):
         li(3, POLLS) + load
         + [0x37000000 | bit << 19 | 6 << 5 | 1]  # tbnz w1, #bit, to li(4, yes)
         + [0xF1000463, 0x54000001 | back << 5]  # subs x3, x3, #1; b.ne load
-        + li(4, ord(no)) + [0x14000003] + li(4, ord(yes)) + put(4)
+        + li(4, ord(no)) + [0x14000003] + li(4, ord(yes)) + li(5, UART) + store_byte(4, 5)
     )
 
 
@@ -78,11 +72,11 @@ def chain(data=DATA, length=512, high=0, last_next=0, last_flags=WRITE):
 
 
 def good():
-    used = li(1, USED) + [0xB9400000 | 1 << 5 | 1]  # its index is the upper half
+    used = li(1, USED) + ldr(1, 1)  # its index is the upper half
     return start() + chain() + offer() + wait(used, 16, "k", "-")
 
 
-STATE = [0xB9400000 | 0x70 // 4 << 10 | 10 << 5 | 1]
+STATE = ldr(1, 10, 0x70)
 
 
 def bad(*parts):
@@ -101,8 +95,7 @@ CASES = {
 
 
 def main():
-    find = li(10, MMIO) + [
-        0xB9400000 | 8 // 4 << 10 | 10 << 5 | 1,  # ldr w1, [x10, #8]: the device's kind
+    find = li(10, MMIO) + ldr(1, 10, 8) + [  # the device's kind
         0x7100083F,  # cmp w1, #2
         0x54000060,  # b.eq over two
         0x9108014A,  # add x10, x10, #0x200
@@ -111,15 +104,12 @@ def main():
     code = find + good()
     for case in CASES.values():
         code += case + good()
-    code += li(0, 0x84000008) + [0xD4000002]
     failed = False
-    with tempfile.TemporaryDirectory(prefix="pipit-rings-") as d:
-        with open(d + "/guest", "wb") as f:
-            f.write(struct.pack(f"<{len(code)}I", *code))
+    with tempfile.TemporaryDirectory(prefix="pipit-rings-") as d, kernel(code + OFF) as guest:
         with open(d + "/disk", "wb") as f:
             f.truncate(1 << 20)
         for engine in "auto", "threads":
-            line = [PIPIT, "run", "--kernel", d + "/guest", "--kernel-format", "flat", "--net", "none", "--memory", "64M",
+            line = [PIPIT, "run", "--kernel", guest.name, "--kernel-format", "flat", "--net", "none", "--memory", "64M",
                     "--disk", d + "/disk", "--block-engine", engine]
             try:
                 p = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=25, check=False)

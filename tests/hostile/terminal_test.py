@@ -12,13 +12,14 @@ import os
 import pty
 import resource
 import signal
-import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from flat_guest import OFF, SLEEP, SPIN, UART, kernel, li, put, store_byte  # noqa: E402
 
 ROOT = os.environ.get("PIPIT_ROOT", os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 PIPIT = os.environ.get("PIPIT", os.path.join(ROOT, "build/release/pipit"))
@@ -31,27 +32,9 @@ def item(name, good, why=""):
     print(f"ok {name}" if good else f"FAIL {name}: {why}", flush=True)
 
 
-# --- guests ---
-def li(reg, value):
-    return [0xD2800000 | (value & 0xFFFF) << 5 | reg, 0xF2A00000 | (value >> 16 & 0xFFFF) << 5 | reg]
-
-
-def put(text):
-    code = li(5, 0x09000000)  # PL011
-    for c in text.encode():
-        code += li(4, c) + [0x39000000 | 5 << 5 | 4]  # strb w4, [x5]
-    return code
-
-
-OFF = li(0, 0x84000008) + [0xD4000002]  # PSCI SYSTEM_OFF; hvc #0
-SLEEP = [0xD503207F, 0x17FFFFFF]  # wfi; b back
-SPIN = [0x14000000]
-
-
 def flood(count):
     """Prints `count` (a multiple of 65536) characters."""
-    return li(5, 0x09000000) + li(4, 0x41) + li(3, count) + [
-        0x39000000 | 5 << 5 | 4,  # strb w4, [x5]
+    return li(5, UART) + li(4, 0x41) + li(3, count) + store_byte(4, 5) + [
         0xF1000463,  # subs x3, x3, #1
         0x54FFFFC1,  # b.ne back two
     ]
@@ -62,10 +45,9 @@ class Kernel:
         self.words = words
 
     def __enter__(self):
-        self.file = tempfile.NamedTemporaryFile(prefix="pipit-guest-", suffix=".bin")
-        self.file.write(struct.pack(f"<{len(self.words)}I", *self.words))
-        self.file.flush()
-        return [PIPIT, "run", "--kernel", self.file.name, "--kernel-format", "flat", "--net", "none", "--memory", "64M"]
+        self.file = kernel(self.words)
+        return [PIPIT, "run", "--kernel", self.file.name, "--kernel-format", "flat", "--net", "none", "--memory", "64M",
+                "--accel", "jit"]
 
     def __exit__(self, *_):
         self.file.close()
@@ -99,7 +81,8 @@ def no_core():
 
 
 def check_terminal(name, words, how, want, options=(), thread=None):
-    """`how`: keys to type, a signal, or None to wait; `thread`: whom the signal is for."""
+    """`how`: keys to type, with what the terminal must then show, a signal, or None to wait; `thread`: whom the signal
+    is for."""
     with Kernel(words) as command:
         master, slave = pty.openpty()
         fcntl.fcntl(master, fcntl.F_SETFL, fcntl.fcntl(master, fcntl.F_GETFL) | os.O_NONBLOCK)
@@ -111,8 +94,10 @@ def check_terminal(name, words, how, want, options=(), thread=None):
         if how is not None:
             ready = b"ready" in read_until(master, b"ready")
             raw = not termios.tcgetattr(slave)[3] & (termios.ICANON | termios.ECHO)
-        if isinstance(how, bytes):
-            os.write(master, how)
+        if isinstance(how, list):
+            for keys, answer in how:
+                os.write(master, keys)
+                ready = ready and answer in read_until(master, answer)
         elif thread:
             tid = thread_of(p.pid, thread)
             ready = ready and tid is not None
@@ -139,7 +124,7 @@ def libc_tgkill(pid, tid, sig):
 def check_terminals():
     ready = put("ready")
     check_terminal("tty-normal-end", ready + OFF, None, 0)
-    check_terminal("tty-ctrl-a-x", ready + SLEEP, b"\x01x", 0)
+    check_terminal("tty-ctrl-a-x", ready + SLEEP, [(b"\x01h", b"Ctrl-A x"), (b"\x01x", b"")], 0)
     check_terminal("tty-SIGTERM", ready + SPIN, signal.SIGTERM, 143)
     check_terminal("tty-SIGINT", ready + SLEEP, signal.SIGINT, 130)
     check_terminal("tty-SIGHUP", ready + SLEEP, signal.SIGHUP, 129)
