@@ -9,8 +9,9 @@
 
 /*
  * The first thing in main. Linux tells no one when exec was, except in hundredths of a second; so it is taken to have
- * been as long ago as the process has used CPU time, which counts the kernel's part of exec, the dynamic linker and
- * constructors, and misses only what they waited for (a disk, another process's turn).
+ * been as long ago as the process has used CPU time. That counts the kernel's part of exec, the dynamic linker and
+ * constructors; it misses what they waited for (a disk, another process's turn), and counts what the process did before
+ * exec, which is little between fork and exec, but all of a script that ends in "exec pipit".
  */
 void uptime_mark_exec(void);
 /* Before the first vCPU runs; later calls change nothing. */
