@@ -2,8 +2,9 @@
  * The virt board's device tree, written front to back with libfdt's sequential functions.
  *
  * Node and property names follow the bindings in Linux's Documentation/devicetree/bindings (arm/cpus.yaml, psci.yaml,
- * arm,arch_timer.yaml, arm,gic.yaml, arm,gic-v3.yaml, arm,pl011.yaml, arm,pl031.yaml, virtio/mmio.yaml) and the
- * devicetree specification 0.4 (chosen, memory, aliases). EDK2's ArmVirtQemu and U-Boot's qemu_arm64 look for the same.
+ * arm,arch_timer.yaml, pmu.yaml, arm,gic.yaml, arm,gic-v3.yaml, arm,pl011.yaml, arm,pl031.yaml, virtio/mmio.yaml) and
+ * the devicetree specification 0.4 (chosen, memory, aliases). EDK2's ArmVirtQemu and U-Boot's qemu_arm64 look for the
+ * same.
  *
  * libfdt's errors are sticky here: struct fdt_out remembers the first one, so that nodes read as lists of properties.
  */
@@ -30,6 +31,9 @@
 #define FDT_IRQ_LEVEL_HIGH 4
 /* GICv2: the flags of a PPI carry a mask of CPUs. */
 #define FDT_IRQ_PPI_CPU_SHIFT 8
+
+/* PPI 0's INTID. */
+#define FDT_PPI_INTID 16
 
 /* PPI numbers (INTID - 16) of the architected timers, in the binding's order. */
 #define FDT_PPI_TIMER_PHYS_SECURE 13
@@ -189,17 +193,34 @@ static void fdt_put_psci(struct fdt_out *o, const struct loader_fdt_config *c)
     fdt_end(o);
 }
 
-static void fdt_put_timer(struct fdt_out *o, const struct loader_fdt_config *c)
+static uint32_t fdt_ppi_flags(const struct loader_fdt_config *c)
 {
     uint32_t flags = FDT_IRQ_LEVEL_HIGH;
 
     if (c->gic_version == 2)
         flags |= (BIT32(MIN(c->ncpus, 8u)) - 1) << FDT_IRQ_PPI_CPU_SHIFT;
+    return flags;
+}
+
+static void fdt_put_timer(struct fdt_out *o, const struct loader_fdt_config *c)
+{
+    uint32_t flags = fdt_ppi_flags(c);
+
     fdt_node(o, "timer");
     fdt_strlist(o, "compatible", "arm,armv8-timer\0arm,armv7-timer");
     fdt_cells(o, "interrupts", FDT_IRQ_PPI, FDT_PPI_TIMER_PHYS_SECURE, flags, FDT_IRQ_PPI, FDT_PPI_TIMER_PHYS, flags,
               FDT_IRQ_PPI, FDT_PPI_TIMER_VIRT, flags, FDT_IRQ_PPI, FDT_PPI_TIMER_HYP, flags);
     fdt_flag(o, "always-on");
+    fdt_end(o);
+}
+
+static void fdt_put_pmu(struct fdt_out *o, const struct loader_fdt_config *c)
+{
+    if (!c->pmu_intid)
+        return;
+    fdt_node(o, "pmu");
+    fdt_str(o, "compatible", "arm,armv8-pmuv3");
+    fdt_cells(o, "interrupts", FDT_IRQ_PPI, c->pmu_intid - FDT_PPI_INTID, fdt_ppi_flags(c));
     fdt_end(o);
 }
 
@@ -299,6 +320,7 @@ static void fdt_put_root(struct fdt_out *o, const struct loader_fdt_config *c)
     fdt_put_psci(o, c);
     fdt_put_cpus(o, c);
     fdt_put_timer(o, c);
+    fdt_put_pmu(o, c);
     fdt_put_clock(o);
     fdt_put_gic(o, c);
     fdt_put_uart(o, c);

@@ -127,6 +127,7 @@ struct loader_fdt_mmio {
 };
 
 struct loader_fdt_config {
+    unsigned pmu_intid; /* of the performance counters' PPI; 0: there are none */
     unsigned ncpus;
     const uint64_t *mpidr;      /* one a vCPU */
     const char *cpu_compatible; /* "arm,cortex-a72", or "arm,armv8" */

@@ -5,16 +5,7 @@
 #include <stdio.h>
 
 #include "vmm/base/util.h"
-#if !defined(__aarch64__)
 #include "vmm/kvm/kvm.h"
-#endif
-
-#if defined(__aarch64__)
-static int kvm_probe(struct err *e)
-{
-    return err_set_status(e, ERR_STATUS_KVM_CAPABILITY, ENOTSUP, "this pipit is built without KVM");
-}
-#endif
 
 static const struct accel_host this_host = {
 #if defined(__aarch64__)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch/arm64/regs.h"
 #include "vmm/base/log.h"
 #include "vmm/machine/accel_jit_int.h"
 
@@ -182,36 +183,52 @@ static enum vcpu_exit accel_jit_vcpu_run(struct vcpu *vcpu)
     return exit;
 }
 
+/* Where the register is, for those that are a field of their own; else NULL. */
+static void *accel_jit_reg_field(struct arm64_cpu *c, unsigned reg)
+{
+    if (reg <= ARM64_REG_SP)
+        return &c->x[reg - ARM64_REG_X0];
+    if (reg >= ARM64_REG_V0 && reg < ARM64_REG_FPSR)
+        return &c->v[reg - ARM64_REG_V0];
+    switch (reg) {
+    case ARM64_REG_PC: return &c->pc;
+    case ARM64_REG_FPSR: return &c->fpsr;
+    case ARM64_REG_FPCR: return &c->fpcr;
+    default: return NULL;
+    }
+}
+
 static int accel_jit_get_reg(struct vcpu *vcpu, unsigned reg, void *buf, size_t len)
 {
     struct arm64_cpu *c = accel_jit_vcpu_of(vcpu)->cpu;
+    const void *field = accel_jit_reg_field(c, reg);
     uint64_t v;
 
-    if (reg > 33)
+    if (!arm64_reg_size(reg))
         return -ENOENT;
-    if (len != sizeof(v))
+    if (len != arm64_reg_size(reg))
         return -EINVAL;
-    v = reg < 32 ? c->x[reg] : reg == 32 ? c->pc : arm64_pstate(c);
-    memcpy(buf, &v, sizeof(v));
+    v = reg == ARM64_REG_MPIDR ? c->mpidr : arm64_pstate(c);
+    memcpy(buf, field ? field : &v, len);
     return 0;
 }
 
 static int accel_jit_set_reg(struct vcpu *vcpu, unsigned reg, const void *buf, size_t len)
 {
     struct arm64_cpu *c = accel_jit_vcpu_of(vcpu)->cpu;
-    uint64_t v;
 
-    if (reg > 33)
+    if (!arm64_reg_size(reg))
         return -ENOENT;
-    if (len != sizeof(v))
+    if (len != arm64_reg_size(reg) || reg == ARM64_REG_MPIDR)
         return -EINVAL;
-    memcpy(&v, buf, sizeof(v));
-    if (reg < 32)
-        c->x[reg] = v;
-    else if (reg == 32)
-        c->pc = v;
+    if (reg == ARM64_REG_PSTATE)
+        arm64_set_nzcv(c, le32_get(buf));
     else
-        arm64_set_nzcv(c, (uint32_t)v);
+        memcpy(accel_jit_reg_field(c, reg), buf, len);
+    if (reg == ARM64_REG_FPSR)
+        jit_fpsr_changed(c);
+    else if (reg == ARM64_REG_FPCR)
+        jit_fpcr_changed(c);
     return 0;
 }
 

@@ -25,16 +25,10 @@
 #define FEATURE_JIT "-jit (needs an x86-64 host)"
 #endif
 
-#if defined(__x86_64__)
-#define FEATURE_KVM "+kvm"
-#else
-#define FEATURE_KVM "-kvm"
-#endif
-
 void args_print_version(void)
 {
     puts("pipit " PIPIT_VERSION);
-    puts("features: " FEATURE_KVM " " FEATURE_JIT " " FEATURE_SLIRP " " FEATURE_ZLIB " " FEATURE_ZSTD);
+    puts("features: +kvm " FEATURE_JIT " " FEATURE_SLIRP " " FEATURE_ZLIB " " FEATURE_ZSTD);
 }
 
 void args_print_help(void)
@@ -127,7 +121,7 @@ void args_print_help_qemu(void)
          "Under the name qemu-system-aarch64 the machine is virt, under qemu-system-x86_64 it is microvm; pipit qemu\n"
          "takes both, and without -M the one that the kernel is for.\n"
          "\n"
-         "  -M, -machine virt[,gic-version=2|3|max][,accel=A:B][,dumpdtb=FILE]\n"
+         "  -M, -machine virt[,gic-version=2|3|max|host][,accel=A:B][,dumpdtb=FILE]\n"
          "  -M, -machine microvm[,accel=A:B][,pit=off][,pic=off][,rtc=off][,acpi=on][,isa-serial=on]\n"
          "  -enable-kvm, -accel kvm | tcg | help\n"
          "  -cpu MODEL | help           -smp N | cpus=N          -m SIZE (MiB, or with a unit)\n"

@@ -98,12 +98,13 @@ static int machine_gic(struct qemu_args *a, const char *v, struct err *e)
 {
     if (!strcmp(v, "2"))
         a->c->gic_version = 2;
-    else if (!strcmp(v, "3") || !strcmp(v, "max"))
+    else if (!strcmp(v, "3"))
         a->c->gic_version = 3;
-    else if (!strcmp(v, "host"))
-        return err_set(e, EINVAL, "-machine gic-version=host: only KVM has the host's");
+    else if (!strcmp(v, "max") || !strcmp(v, "host"))
+        a->c->gic_version = 0; /* KVM's default is the host's */
     else
-        return err_set(e, EINVAL, "-machine gic-version=%s is not supported; 2, 3 and max are", v);
+        return err_set(e, EINVAL, "-machine gic-version=%s is not supported; 2, 3, max and host are", v);
+    a->c->jit_default.gic_version = !strcmp(v, "host") ? 0 : 3;
     return 0;
 }
 

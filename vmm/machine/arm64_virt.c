@@ -13,11 +13,13 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "arch/arm64/regs.h"
 #include "devices/debug.h"
 #include "devices/pl011.h"
 #include "devices/pl031.h"
 #include "loader/loader.h"
 #include "vmm/base/util.h"
+#include "vmm/kvm/kvm.h"
 #include "vmm/machine/accel_jit.h"
 #include "vmm/machine/devices.h"
 #include "vmm/machine/machine.h"
@@ -57,7 +59,7 @@ static unsigned virt_max_cpus(const struct vm_config *c)
     return c->gic_version == 2 ? 8 : (unsigned)(virt_map[VIRT_GIC_REDIST].size / VIRT_GICR_STRIDE);
 }
 
-static int virt_create_accel(struct machine *m, struct err *e)
+static int virt_create_jit(struct machine *m, struct err *e)
 {
     const struct vm_config *c = m->cfg;
     const struct accel_jit_config jit = {
@@ -80,7 +82,51 @@ static int virt_create_accel(struct machine *m, struct err *e)
     return accel_jit_create(&m->accel, &jit, e);
 }
 
+#if defined(__aarch64__)
+static int virt_create_kvm(struct machine *m, struct err *e)
+{
+    const struct vm_config *c = m->cfg;
+    const struct kvm_config kvm = {
+        .ncpus = c->cpus,
+        .mem = m->mem,
+        .bus = m->bus,
+        .cpu = !strcmp(c->cpu, "max") ? KVM_CPU_MAX : KVM_CPU_HOST,
+        .stats = c->stats,
+        .gic_version = c->gic_version,
+        .gic_dist = GPA(virt_map[VIRT_GIC_DIST].base),
+        .gic_redist = GPA(virt_map[VIRT_GIC_REDIST].base),
+        .gic_cpuif = GPA(virt_map[VIRT_GIC_CPUIF].base),
+        .pmu_ppi = VIRT_PPI_PMU,
+    };
+    int r = kvm_create(&m->accel, &kvm, e);
+
+    if (r < 0)
+        return r;
+    m->gic_version = kvm_arm64_gic_version(m->accel);
+    m->has_pmu = kvm_arm64_has_pmu(m->accel);
+    return 0;
+}
+#else
+/* config_validate lets no other host come here. */
+static int virt_create_kvm(struct machine *m, struct err *e)
+{
+    (void)m;
+    return err_set_status(e, ERR_STATUS_ACCEL_ARCH, ENOTSUP, "KVM runs arm64 guests on arm64 hosts only");
+}
+#endif
+
+static int virt_create_accel(struct machine *m, struct err *e)
+{
+    return m->cfg->accel == VM_ACCEL_KVM ? virt_create_kvm(m, e) : virt_create_jit(m, e);
+}
+
 /* ---- devices ---- */
+
+/* An edge needs one write of KVM and no lowering (irqfd); the JIT's GIC likes levels as well. */
+static bool virt_virtio_edge(const struct vm_config *c)
+{
+    return c->accel == VM_ACCEL_KVM;
+}
 
 static int virt_attach(struct machine *m, struct device *d, enum virt_range range, unsigned spi, struct err *e)
 {
@@ -125,7 +171,8 @@ static int virt_attach_devices(struct machine *m, struct err *e)
         unsigned slot = (unsigned)c->device[i].slot;
         const struct device_place at = {.bus = m->bus,
                                         .base = virt_map[VIRT_VIRTIO].base + (uint64_t)slot * VIRT_VIRTIO_STRIDE,
-                                        .irq = VIRT_SPI_VIRTIO + slot};
+                                        .irq = VIRT_SPI_VIRTIO + slot,
+                                        .edge = virt_virtio_edge(c)};
 
         r = devices_attach_virtio(m, &c->device[i], &at, e);
         if (r < 0)
@@ -149,6 +196,7 @@ static unsigned virt_fdt_slots(const struct vm_config *c, struct loader_fdt_mmio
                     .base = virt_map[VIRT_VIRTIO].base + (uint64_t)slot * VIRT_VIRTIO_STRIDE,
                     .size = VIRT_VIRTIO_STRIDE,
                     .spi = VIRT_SPI_VIRTIO + (unsigned)slot,
+                    .edge = virt_virtio_edge(c),
                 };
     return n;
 }
@@ -160,6 +208,18 @@ static void virt_cpu_compatible(const struct vm_config *c, char *out, size_t siz
         snprintf(out, size, "arm,armv8");
     else
         snprintf(out, size, "arm,%s", c->cpu);
+}
+
+/* The number that the vCPU has; without an accelerator, that which both would give it. */
+static int virt_mpidr(const struct machine *m, unsigned i, uint64_t *out, struct err *e)
+{
+    int r;
+
+    *out = (uint64_t)(i / 16) << 8 | i % 16;
+    if (!m->accel)
+        return 0;
+    r = m->accel->ops->get_reg(m->vcpu[i], ARM64_REG_MPIDR, out, sizeof(*out));
+    return r < 0 ? err_set(e, -r, "vCPU %u has no number: %s", i, strerror(-r)) : 0;
 }
 
 /* (Re)makes m->boot.dtb. */
@@ -187,10 +247,11 @@ static int virt_build_dtb(struct machine *m, struct err *e)
         .uart_spi = VIRT_SPI_UART,
         .rtc_base = virt_map[VIRT_RTC].base,
         .rtc_spi = VIRT_SPI_RTC,
+        .pmu_intid = m->has_pmu ? VIRT_PPI_PMU : 0,
         .debug_base = c->debug_device ? virt_map[VIRT_DEBUG].base : 0,
         .virtio = slots,
     };
-    int r;
+    int r = 0;
 
     if (gic == 3) {
         f.gic_redist_base = virt_map[VIRT_GIC_REDIST].base;
@@ -206,12 +267,12 @@ static int virt_build_dtb(struct machine *m, struct err *e)
     mpidr = calloc(c->cpus, sizeof(*mpidr));
     if (!mpidr)
         return err_set(e, ENOMEM, "out of memory");
-    /* As arm64_cpu_init and KVM number them. */
-    for (unsigned i = 0; i < c->cpus; i++)
-        mpidr[i] = (uint64_t)(i / 16) << 8 | i % 16;
+    for (unsigned i = 0; i < c->cpus && r == 0; i++)
+        r = virt_mpidr(m, i, &mpidr[i], e);
     f.mpidr = mpidr;
 
-    r = loader_fdt_build(&f, &blob, &size, e);
+    if (r == 0)
+        r = loader_fdt_build(&f, &blob, &size, e);
     free(mpidr);
     if (r < 0)
         return r;

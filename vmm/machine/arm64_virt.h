@@ -49,5 +49,7 @@ extern const struct virt_map virt_map[VIRT_RANGES];
 /* PPIs of the generic timer. */
 #define VIRT_PPI_TIMER_VIRT 27
 #define VIRT_PPI_TIMER_PHYS 30
+/* Of the performance counters, where there are any. */
+#define VIRT_PPI_PMU 23
 
 #endif

@@ -27,8 +27,8 @@ struct board_ops {
     int (*add_ram)(struct machine *m, const struct mem_options *opt, struct err *e);
     /* Makes m->accel with its interrupt controller where the board has it; vCPUs come afterwards. */
     int (*create_accel)(struct machine *m, struct err *e);
-    /* Puts kernel, initrd and what describes the machine into RAM, and fills m->boot. Called once, before anything is
-     * sandboxed: it opens files. To dump the device tree it is called without an accelerator. */
+    /* Puts kernel, initrd and what describes the machine, its vCPUs too, into RAM, and fills m->boot. Called once,
+     * before anything is sandboxed: it opens files. To dump the device tree it is called without an accelerator. */
     int (*load)(struct machine *m, struct err *e);
     /* Attaches every device to the machine's buses. */
     int (*attach_devices)(struct machine *m, struct err *e);

@@ -303,6 +303,8 @@ static int validate_cpu(struct vm_config *c, const struct board_ops *board, stru
         return err_set(e, EINVAL, "GIC version %u: 2 and 3 are there", c->gic_version);
     if (jit && !c->gic_version)
         c->gic_version = c->jit_default.gic_version;
+    if (jit && !c->gic_version)
+        return err_set(e, EINVAL, "the GIC version of the host: only KVM has that");
     if (!c->cpu)
         c->cpu = jit ? c->jit_default.cpu : "host";
     if (jit)

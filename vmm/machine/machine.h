@@ -53,6 +53,7 @@ struct machine {
     struct bus *pio; /* x86 ports; NULL on another board */
     struct accel *accel;
     unsigned gic_version; /* arm64: 2 or 3, once the accelerator is there */
+    bool has_pmu;         /* arm64: the vCPUs have performance counters */
     struct vcpu **vcpu;   /* cfg->cpus of them */
     struct block_engine *engine;
     struct block *disk[VM_MAX_SLOTS];

@@ -237,6 +237,14 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_XSAVE))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_MSRS))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_IRQCHIP))),
+#elif defined(__aarch64__)
+    /* An access that nothing answers is made an abort. */
+    ROW(ioctl, R_VCPU, IF(IS(1, KVM_SET_VCPU_EVENTS))),
+    ROW(ioctl, R_VCPU | R_LOOP, IF(IS(1, KVM_GET_ONE_REG))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_ONE_REG))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_ARM_VCPU_INIT))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_GET_DEVICE_ATTR))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_DEVICE_ATTR))),
 #endif
 
     /* The main thread removes the files that it made. */
