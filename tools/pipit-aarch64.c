@@ -23,6 +23,7 @@
 #include "vmm/user/signal.h"
 #include "vmm/user/space.h"
 #include "vmm/user/stack.h"
+#include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/start.h"
 #include "vmm/user/sys/sys.h"
@@ -71,6 +72,12 @@ static void set_cpu(const char *v)
 static void set_release(const char *v)
 {
     user_options.release = v;
+}
+
+static void set_strace(const char *v)
+{
+    (void)v;
+    user_strace_on = true;
 }
 
 static size_t name_length(const char *assignment)
@@ -171,6 +178,7 @@ static const struct option options[] = {
     {"U", "name", "QEMU_UNSET_ENV", unset_variable, unset_variables, "unset one"},
     {"0", "argv0", "QEMU_ARGV0", set_argv0, NULL, "what the program gets as its own name"},
     {"r", "release", "QEMU_UNAME", set_release, NULL, "the kernel release that uname tells"},
+    {"strace", NULL, "QEMU_STRACE", set_strace, NULL, "print system calls on stderr"},
     {"version", NULL, NULL, print_version, NULL, "print the version and exit"},
 };
 

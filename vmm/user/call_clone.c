@@ -11,6 +11,7 @@
 
 #include "vmm/user/access.h"
 #include "vmm/user/signal.h"
+#include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/syscall.h"
 
@@ -188,10 +189,14 @@ int64_t user_call_process_clone3(struct user_thread *t, const uint64_t a[6])
 
 int64_t user_call_process_exit(struct user_thread *t, const uint64_t a[6])
 {
+    if (user_strace_on)
+        user_strace_finish(t, &user_calls[(uint32_t)t->cpu->x[8]]);
     user_thread_end(t, __NR_exit, (int)a[0]);
 }
 
 int64_t user_call_process_exit_group(struct user_thread *t, const uint64_t a[6])
 {
+    if (user_strace_on)
+        user_strace_finish(t, &user_calls[(uint32_t)t->cpu->x[8]]);
     user_thread_end(t, __NR_exit_group, (int)a[0]);
 }

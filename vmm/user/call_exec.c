@@ -16,6 +16,7 @@
 #include "vmm/user/options.h"
 #include "vmm/user/path.h"
 #include "vmm/user/signal.h"
+#include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
 #include "vmm/user/syscall.h"
@@ -168,6 +169,8 @@ static int64_t host_exec(struct user_thread *t, const struct exec *x, const char
 {
     int64_t r;
 
+    if (user_strace_on)
+        user_strace_finish(t, &user_calls[(uint32_t)t->cpu->x[8]]);
     user_sighand_export(t->sighand, false);
     if (path)
         r = user_host_call(t, __NR_execveat, AT_FDCWD, path, x->argv, x->envp, 0);
@@ -218,7 +221,7 @@ static int64_t exec_by_hand(struct user_thread *t, struct exec *x)
     for (unsigned depth = 0; depth <= SCRIPT_DEPTH; depth++) {
         int64_t r;
         switch (classify(x, head)) {
-        case KIND_HOST: return host_exec(t, x, NULL);
+        case KIND_HOST: r = may_execute(x); return r ? r : host_exec(t, x, NULL);
         case KIND_GUEST: return exec_guest(t, x);
         case KIND_SCRIPT:
             r = may_execute(x);

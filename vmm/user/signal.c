@@ -5,6 +5,7 @@
 #include <linux/resource.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/gate.h"
 #include "vmm/user/sys/lock.h"
@@ -330,6 +331,8 @@ void user_signal_force(struct user_thread *t, const struct user_fault *f)
     struct user_sighand *s = t->sighand;
     bool fatal;
 
+    if (user_strace_on)
+        user_strace_signal(&info);
     t->fault_address = f->esr ? f->addr : 0;
     t->fault_code = f->esr;
     sys_lock(&s->lock);
@@ -361,6 +364,8 @@ void user_signal_poll(struct user_thread *t)
             info = t->held_info[held_slot(sig)];
             t->held &= ~ABI_SIGBIT(sig);
         }
+        if (user_strace_on)
+            user_strace_signal(&info);
         deliver(t, &info);
     }
     if (t->restore_mask) {

@@ -5,9 +5,10 @@
 
 #include "vmm/user/signal.h"
 #include "vmm/user/space.h"
+#include "vmm/user/strace.h"
 
-#define CALL(nr, host_nr, call_name, kind, handler)                                                                    \
-    [nr] = {.name = #call_name, .fn = handler, .host = host_nr, .class = USER_CALL_##kind},
+#define CALL(nr, host_nr, call_name, kind, handler, text)                                                              \
+    [nr] = {.name = #call_name, .fn = handler, .args = text, .host = host_nr, .class = USER_CALL_##kind},
 const struct user_call user_calls[USER_CALL_COUNT] = {
 #include "vmm/user/syscalls.def"
 };
@@ -31,7 +32,13 @@ void user_syscall(struct user_thread *t)
     int64_t ret;
 
     memcpy(a, c->x, sizeof(a));
-    ret = dispatch(t, call, a);
+    if (unlikely(user_strace_on)) {
+        user_strace_enter(t, call, nr, a);
+        ret = dispatch(t, call, a);
+        user_strace_leave(t, call, nr, a, ret);
+    } else {
+        ret = dispatch(t, call, a);
+    }
     if (ret == -SYS_RESTART)
         c->pc -= 4;
     else if (ret != -USER_NO_RESULT)

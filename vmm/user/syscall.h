@@ -24,7 +24,8 @@ enum user_call_class { USER_CALL_NONE, USER_CALL_PASS, USER_CALL_PATH, USER_CALL
 struct user_call {
     const char *name; /* NULL: a number that is not taken */
     user_call_fn fn;
-    int16_t host; /* the host's number */
+    const char *args; /* for -strace */
+    int16_t host;     /* the host's number */
     uint8_t class;
 };
 

@@ -12,6 +12,7 @@
 #include "vmm/user/executor.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/space.h"
+#include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/lock.h"
 #include "vmm/user/sys/sys.h"
@@ -132,6 +133,7 @@ void user_thread_destroy(struct user_thread *t)
 
 void user_thread_lock_all(struct user_thread *t)
 {
+    user_strace_lock();
     sys_lock(&lock);
     user_sighand_lock(t->sighand);
     user_space_lock();
@@ -144,6 +146,7 @@ void user_thread_unlock_all(struct user_thread *t)
     user_space_unlock();
     user_sighand_unlock(t->sighand);
     sys_unlock(&lock);
+    user_strace_unlock();
 }
 
 void user_thread_forked(struct user_thread *t)

@@ -65,8 +65,9 @@ struct user_thread {
     struct abi_siginfo held_info[USER_SYNC_COUNT];
     struct abi_stack altstack;
 
-    struct user_thread *prev, *next; /* all that share this memory */
-    bool vfork;                      /* whoever made it waits for its end, and then gives its region back */
+    unsigned strace_word, strace_arg, strace_column; /* how far the line of the present call is printed */
+    struct user_thread *prev, *next;                 /* all that share this memory */
+    bool vfork; /* whoever made it waits for its end, and then gives its region back */
 
     /* [exec_lo, exec_hi) was executable when exec_epoch was current (space.h). */
     uint64_t exec_lo, exec_hi;
