@@ -1,5 +1,5 @@
 #!/bin/bash
-# limit: 300
+# limit: 600
 # The x86-64 machine by a KVM that runs kernels, whatever this host has: pipit in a Debian guest with /dev/kvm under QEMU's
 # emulated SVM (nested.sh). There
 #
@@ -50,10 +50,10 @@ boot() {
     tr -d '\r' <"$out/$name.out" >"$out/$name.text"
     [ "$(read_out "$name.status")" = 0 ] || tail -n 30 "$out/$name.text" "$out/$name.err"
     item "$name-poweroff" [ "$(read_out "$name.status")" = 0 ] -- "exit status $(read_out "$name.status")"
-    read -r start end <"$out/$name.time"
-    up=$(sed -n 's/^pipit-init: up after \(.*\) s, \(.*\) vCPU$/\1/p' "$out/$name.text")
-    item "$name-init" [ -n "$up" ] -- 'the first process said nothing'
-    echo "  $name: kernel entry to init ${up:-never} s, pipit from exec to exit $(awk -v a="$start" -v b="$end" 'BEGIN { printf "%.1f", b - a }') s"
+    read -r start init end <"$out/$name.time"
+    item "$name-init" [ -n "$end" ] -- 'the first process said nothing'
+    awk -v name="$name" -v start="$start" -v init="$init" -v end="$end" -v vcpu="$(sed -n 's/.*stats: \(.*\) ms from exec.*/\1/p' "$out/$name.err")" \
+        'BEGIN { printf "  %s: kernel entry to init %.1f s, exec to exit %.1f s\n", name, init - start - vcpu / 1000, end - start }'
     sed 's/^/  /' "$out/$name.err"
 }
 
@@ -66,7 +66,7 @@ done
 nested_add "$nested_cache/vmlinuz" /guest/vmlinuz
 nested_add "$nested_cache/initrd.img" /guest/initrd.img
 nested_add "$here/outer_x86" /outer_x86
-nested_run "sh /outer_x86 $nonce $word" 240 "$out" || { echo 'FAIL outer: it did not finish' && exit 1; }
+nested_run "sh /outer_x86 $nonce $word" 400 "$out" || { echo 'FAIL outer: it did not finish' && exit 1; }
 grep -o 'outer: .*' "$out/console"
 
 for t in "$root"/build/release/tests/kvm/*_test; do
@@ -82,8 +82,9 @@ item disk-write-again [ "$(read_out again)" = "$(read_out wrote.head)" ] -- 'the
 item entropy [ "$(told entropy)" = ok ] -- "$(told entropy)"
 item dhcp grep -q '^ok: 10\.0\.2\.' <(told dhcp) -- "$(told dhcp)"
 item tcp [ "$(told tcp)" = "ok: $word" ] -- "$(told tcp)"
-item virtio-console grep -q 'printk: console \[hvc0\] enabled' "$out/check.text" -- 'no hvc0 in the kernel log'
-item found-by-acpi grep -q 'LNRO0005' "$out/check.text" -- 'no LNRO0005 in the kernel log'
+item virtio-console grep -q '^ok:.* hvc0' <(told console) -- "consoles $(told console)"
+item found-by-acpi grep -qE '^ok:( LNRO0005:0[0-3]){4} *$' <(told devices) -- "$(told devices)"
 boot init
+[ ! -e "$out/init-aloud.out" ] || tail -n 60 "$out/init-aloud.out"
 echo "  all of it took $((SECONDS - start)) s"
 exit $bad
