@@ -29,11 +29,16 @@ struct kvm_line {
     atomic_bool raised; /* since kvm_irq_flush: the kernel may still be about to deliver it */
 };
 
+/* How a device is reached. */
+enum kvm_access { KVM_ACCESS_MMIO, KVM_ACCESS_PORT, KVM_NACCESSES };
+
 /* Written by the vCPU's thread only; relaxed atomics, since report may run beside it. */
 struct kvm_stats {
     _Atomic uint64_t exits[KVM_NREASONS];
-    /* With kvm_config.stats: accesses that a device served, and the time from the exit to the next entry, in ns. */
-    _Atomic uint64_t served, served_ns, longest_ns, within_us;
+    /* With kvm_config.stats: what devices served, and the time from the exit to the next entry, in ns. */
+    struct {
+        _Atomic uint64_t n, ns, longest_ns, within_us;
+    } served[KVM_NACCESSES];
 };
 
 struct kvm_arch;
@@ -127,8 +132,8 @@ static inline void kvm_stats_exit(struct kvm_vcpu *v, unsigned reason)
 
 /* CLOCK_MONOTONIC in ns where times are taken, else 0. */
 uint64_t kvm_stats_begin(const struct kvm_vcpu *v);
-/* A device's access has been served that began at `since`. */
-void kvm_stats_end(struct kvm_vcpu *v, uint64_t since);
+/* An access has been served that began at `since`. */
+void kvm_stats_end(struct kvm_vcpu *v, enum kvm_access how, uint64_t since);
 const char *kvm_exit_name(unsigned reason);
 void kvm_report(struct accel *a);
 

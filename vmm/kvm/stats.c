@@ -43,20 +43,19 @@ uint64_t kvm_stats_begin(const struct kvm_vcpu *v)
     return likely(!v->kvm->cfg.stats) ? 0 : stats_now();
 }
 
-void kvm_stats_end(struct kvm_vcpu *v, uint64_t since)
+void kvm_stats_end(struct kvm_vcpu *v, enum kvm_access how, uint64_t since)
 {
-    struct kvm_stats *s = &v->stats;
     uint64_t ns;
 
     if (likely(!v->kvm->cfg.stats))
         return;
     ns = stats_now() - since;
-    kvm_stats_bump(&s->served, 1);
-    kvm_stats_bump(&s->served_ns, ns);
+    kvm_stats_bump(&v->stats.served[how].n, 1);
+    kvm_stats_bump(&v->stats.served[how].ns, ns);
     if (ns < 1000)
-        kvm_stats_bump(&s->within_us, 1);
-    if (ns > atomic_load_explicit(&s->longest_ns, memory_order_relaxed))
-        atomic_store_explicit(&s->longest_ns, ns, memory_order_relaxed);
+        kvm_stats_bump(&v->stats.served[how].within_us, 1);
+    if (ns > atomic_load_explicit(&v->stats.served[how].longest_ns, memory_order_relaxed))
+        atomic_store_explicit(&v->stats.served[how].longest_ns, ns, memory_order_relaxed);
 }
 
 static uint64_t stats_get(const _Atomic uint64_t *n)
@@ -85,9 +84,10 @@ static void report_exits(const struct kvm *k)
     log_info("kvm", "%llu exits%s%s", (unsigned long long)all, n ? ": " : "", line);
 }
 
-static void report_devices(const struct kvm *k)
+static void report_served(const struct kvm *k, enum kvm_access how)
 {
-    uint64_t served = 0, ns = 0, longest = 0, within = 0;
+    static const char *const name[] = {[KVM_ACCESS_MMIO] = "mmio", [KVM_ACCESS_PORT] = "port"};
+    uint64_t n = 0, ns = 0, longest = 0, within = 0;
 
     for (unsigned i = 0; i < k->cfg.ncpus; i++) {
         const struct kvm_stats *s;
@@ -95,16 +95,16 @@ static void report_devices(const struct kvm *k)
         if (!k->vcpu[i])
             continue;
         s = &k->vcpu[i]->stats;
-        served += stats_get(&s->served);
-        ns += stats_get(&s->served_ns);
-        within += stats_get(&s->within_us);
-        longest = MAX(longest, stats_get(&s->longest_ns));
+        n += stats_get(&s->served[how].n);
+        ns += stats_get(&s->served[how].ns);
+        within += stats_get(&s->served[how].within_us);
+        longest = MAX(longest, stats_get(&s->served[how].longest_ns));
     }
-    if (served)
+    if (n)
         log_info("kvm",
-                 "%llu accesses served by devices in %llu ns each on average, %llu of them within 1 us, the longest "
-                 "in %llu ns",
-                 (unsigned long long)served, (unsigned long long)(ns / served), (unsigned long long)within,
+                 "%s: %llu accesses served by devices in %llu ns each on average, %llu of them within 1 us, the "
+                 "longest in %llu ns",
+                 name[how], (unsigned long long)n, (unsigned long long)(ns / n), (unsigned long long)within,
                  (unsigned long long)longest);
 }
 
@@ -113,7 +113,8 @@ void kvm_report(struct accel *a)
     const struct kvm *k = kvm_of(a);
 
     report_exits(k);
-    report_devices(k);
+    report_served(k, KVM_ACCESS_MMIO);
+    report_served(k, KVM_ACCESS_PORT);
     if (!(k->has & KVM_OPT_IRQFD))
         log_info("kvm", "without irqfd");
     if (!(k->has & KVM_OPT_IOEVENTFD))

@@ -97,7 +97,7 @@ static void kvm_exit_mmio(struct kvm_vcpu *v)
     }
     if (unlikely(r < 0))
         kvm_arch_vcpu_unmapped(v);
-    kvm_stats_end(v, since);
+    kvm_stats_end(v, KVM_ACCESS_MMIO, since);
 }
 
 static int kvm_exit_system_event(struct kvm_vcpu *v)

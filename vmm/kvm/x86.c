@@ -297,7 +297,7 @@ static void x86_exit_port(struct kvm_vcpu *v)
             val = UINT64_MAX;
         memcpy(data, &val, size);
     }
-    kvm_stats_end(v, since);
+    kvm_stats_end(v, KVM_ACCESS_PORT, since);
 }
 
 int kvm_arch_vcpu_exit(struct kvm_vcpu *v)
