@@ -1,25 +1,36 @@
-#!/ bin / bash
-#limit : 120
-#What the x86 -                                                                                                        \
-    64 machine cannot be started with : each ends in one sentence on standard error and an exit status of its own.
-#/ dev / kvm is taken away, closed, or replaced in mount namespaces of the test's own. Nothing here runs a guest: the last
-#checks, of the kernels, need a KVM that may be opened, whatever it can run.
-set - uo pipefail here = $(cd "$(dirname " $0 ")" && pwd) root = ${PIPIT_ROOT : -$(cd "$here/../.." && pwd)} pipit =
-${PIPIT : -$root / build / release / pipit} cache = ${PIPIT_CACHE : -$root /.cache} dir =
-    $(mktemp - d) trap 'rm -rf "$dir"' EXIT chmod 755 "$dir" cd "$dir" || exit 1 bad = 0
+#!/bin/bash
+# limit: 120
+# What the x86-64 machine cannot be started with: each ends in one sentence on standard error and an exit status of its own.
+# /dev/kvm is taken away, closed, or replaced in mount namespaces of the test's own. Nothing here runs a guest: the last
+# checks, of the kernels, need a KVM that may be opened, whatever it can run.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
+pipit=${PIPIT:-$root/build/release/pipit}
+cache=${PIPIT_CACHE:-$root/.cache}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+chmod 755 "$dir"
+cd "$dir" || exit 1
+bad=0
 
-#says NAME STATUS TEXT COMMAND... : the command ends with STATUS, prints nothing on stdout and, on stderr, one line that
-#begins as ours do and has TEXT.
-    says()
-{
-    local name = $1 status = $2 text = $3 got shift 3 timeout - k 5 20 "$@" > out 2 > err < / dev / null got =
-                                           $ ? if["$got" = "$status"] && [!-s out] && ["$(wc -l <err)" = 1] &&
-                                                   grep - q '^pipit: error: ' err && grep - qF - e "$text" err;
-    then echo "ok $name: $(cat err)" return fi cat out err echo
-        "FAIL $name: status $got; wanted $status and one line with \"$text\"" bad = 1
+# says NAME STATUS TEXT COMMAND...: the command ends with STATUS, prints nothing on stdout and, on stderr, one line that
+# begins as ours do and has TEXT.
+says() {
+    local name=$1 status=$2 text=$3 got
+    shift 3
+    timeout -k 5 20 "$@" >out 2>err </dev/null
+    got=$?
+    if [ "$got" = "$status" ] && [ ! -s out ] && [ "$(wc -l <err)" = 1 ] && grep -q '^pipit: error: ' err && grep -qF -e "$text" err; then
+        echo "ok $name: $(cat err)"
+        return
+    fi
+    cat out err
+    echo "FAIL $name: status $got; wanted $status and one line with \"$text\""
+    bad=1
 }
 
-#A 64 - bit kernel of one instruction, as ELF.
+# A 64-bit kernel of one instruction, as ELF.
 python3 - <<'P'
 import struct
 code = b"\xf4".ljust(64, b"\x90")
@@ -35,7 +46,7 @@ open("vmlinux", "wb").write(elf(2, 62))
 open("vmlinux-32", "wb").write(elf(1, 3))
 open("vmlinux-arm64", "wb").write(elf(2, 183))
 
-#A bzImage with(64) or without the 64 - bit entry point, 64 KiB of it, and what its header says of its length.
+# A bzImage with (64) or without the 64-bit entry point, 64 KiB of it, and what its header says of its length.
 def bzimage(flags, version=0x20f):
     setup = bytearray(1024)
     setup[0x1f1] = 1
