@@ -20,6 +20,7 @@
 #include "vmm/user/load.h"
 #include "vmm/user/options.h"
 #include "vmm/user/path.h"
+#include "vmm/user/proc.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/space.h"
 #include "vmm/user/stack.h"
@@ -146,6 +147,14 @@ static void unset_variables(const char *v)
     for_each_piece((char *)(uintptr_t)v, false);
 }
 
+static uint64_t passed_fd = AT_EXECFD_NONE;
+static void set_fd(const char *v)
+{
+    passed_fd = 0;
+    for (; *v >= '0' && *v <= '9'; v++)
+        passed_fd = passed_fd * 10 + (uint64_t)(*v - '0');
+}
+
 static const char *chosen_argv0;
 static void set_argv0(const char *v)
 {
@@ -179,6 +188,7 @@ static const struct option options[] = {
     {"0", "argv0", "QEMU_ARGV0", set_argv0, NULL, "what the program gets as its own name"},
     {"r", "release", "QEMU_UNAME", set_release, NULL, "the kernel release that uname tells"},
     {"strace", NULL, "QEMU_STRACE", set_strace, NULL, "print system calls on stderr"},
+    {&USER_OPTION_EXECFD[1], "fd", NULL, set_fd, NULL, NULL},
     {"version", NULL, NULL, print_version, NULL, "print the version and exit"},
 };
 
@@ -274,7 +284,8 @@ static void find_program(struct start *s)
         s->argv0 = s->path;
 }
 
-/* What an instance for another program is started with: our name and the options as they came, without -0. */
+/* What an instance for another program is started with: our name and the options as they came, without those that
+ * concern this program alone. */
 static void remember_options(const struct start *s)
 {
     size_t n = (size_t)(s->arguments - s->argv), kept = 0;
@@ -283,7 +294,7 @@ static void remember_options(const struct start *s)
     if (!self)
         sys_die(STATUS_CANNOT_RUN, "out of memory");
     for (size_t i = 0; i < n; i++) {
-        if (i && (!strcmp(s->argv[i], "-0") || !strcmp(s->argv[i], "--0")))
+        if (i && (!strcmp(s->argv[i], "-0") || !strcmp(s->argv[i], "--0") || !strcmp(s->argv[i], USER_OPTION_EXECFD)))
             i++;
         else
             self[kept++] = s->argv[i];
@@ -293,7 +304,7 @@ static void remember_options(const struct start *s)
 
 static int open_program(const struct start *s)
 {
-    uint64_t execfd = user_auxv_find(s->auxv, AT_EXECFD, AT_EXECFD_NONE);
+    uint64_t execfd = user_auxv_find(s->auxv, AT_EXECFD, passed_fd);
     long fd, r;
     struct statx st;
 
@@ -338,6 +349,7 @@ static void become(struct user_thread *t, uint64_t *stack)
     fd = open_program(&s);
     if (user_load(fd, s.path, &program, &e) < 0)
         sys_die(e.code == ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN, "%s", e.msg);
+    user_proc_set_program(fd, s.path);
     sys_call(__NR_close, fd);
 
     t->sighand = user_sighand_create();
@@ -348,13 +360,18 @@ static void become(struct user_thread *t, uint64_t *stack)
     user_thread_link(t);
     s.arguments[0] = s.argv0;
     user_cpu_init(t->cpu, user_options.model);
-    t->cpu->x[31] = user_stack_build(&(struct user_stack){.top = (uint64_t)(uintptr_t)stack,
-                                                          .argv = (const char *const *)s.arguments,
-                                                          .envp = (const char *const *)environment,
-                                                          .execfn = s.path,
-                                                          .host_auxv = s.auxv,
-                                                          .program = &program,
-                                                          .model = user_options.model});
+    struct user_stack_layout l = user_stack_build(&(struct user_stack){.top = (uint64_t)(uintptr_t)stack,
+                                                                       .argv = s.arguments,
+                                                                       .envp = environment,
+                                                                       .execfn = s.path,
+                                                                       .host_auxv = s.auxv,
+                                                                       .program = &program,
+                                                                       .model = user_options.model});
+    user_proc_publish(
+        &(struct user_proc_image){
+            .program = &program, .sp = l.sp, .argv = l.argv, .envp = l.envp, .auxv = l.auxv, .auxv_size = l.auxv_size},
+        !user_options.by_binfmt);
+    t->cpu->x[31] = l.sp;
     t->cpu->pc = program.start;
     user_thread_run(t);
 }

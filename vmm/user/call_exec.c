@@ -15,6 +15,7 @@
 #include "vmm/user/elf.h"
 #include "vmm/user/options.h"
 #include "vmm/user/path.h"
+#include "vmm/user/proc.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
@@ -92,16 +93,20 @@ static int prepend(struct exec *x, size_t from, const char *const *words, size_t
 
 enum kind { KIND_HOST, KIND_GUEST, KIND_SCRIPT };
 
+/* The program, to be read; stays open across exec. */
+static long open_target(const struct exec *x)
+{
+    if ((x->flags & AT_EMPTY_PATH) && !x->path[0])
+        return sys_call(__NR_dup, x->dirfd);
+    return sys_call(__NR_openat, x->dirfd, x->path, O_RDONLY | O_NONBLOCK, 0);
+}
+
 /* What the file is, by its first bytes. KIND_HOST also for what cannot be read: the host says why. */
 static enum kind classify(const struct exec *x, char head[SCRIPT_HEAD + 1])
 {
     Elf64_Ehdr eh;
-    long fd, n;
+    long fd = open_target(x), n;
 
-    if ((x->flags & AT_EMPTY_PATH) && !x->path[0])
-        fd = sys_call(__NR_dup, x->dirfd);
-    else
-        fd = sys_call(__NR_openat, x->dirfd, x->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
     if (fd < 0)
         return KIND_HOST;
     memset(head, 0, SCRIPT_HEAD + 1);
@@ -171,12 +176,12 @@ static int64_t host_exec(struct user_thread *t, const struct exec *x, const char
 
     if (user_strace_on)
         user_strace_finish(t, &user_calls[(uint32_t)t->cpu->x[8]]);
-    user_sighand_export(t->sighand, false);
+    user_signal_export(t, false);
     if (path)
         r = user_host_call(t, __NR_execveat, AT_FDCWD, path, x->argv, x->envp, 0);
     else
         r = user_host_call(t, __NR_execveat, x->dirfd, x->path, x->argv, x->envp, x->flags);
-    user_sighand_export(t->sighand, true);
+    user_signal_export(t, true);
     return r;
 }
 
@@ -190,28 +195,38 @@ static int64_t may_execute(const struct exec *x)
 static int64_t exec_guest(struct user_thread *t, struct exec *x)
 {
     const char *words[64];
-    char by_fd[USER_PATH_MAX];
-    const char *path = x->path;
+    char path[USER_PATH_MAX + 32], number[16];
+    bool by_fd = x->dirfd != AT_FDCWD && x->path[0] != '/';
+    long fd = -1;
     size_t n = 0;
     int64_t r = may_execute(x);
 
     if (r)
         return r;
-    for (; user_options.self[n] && n < ARRAY_SIZE(words) - 4; n++)
+    for (; user_options.self[n] && n < ARRAY_SIZE(words) - 5; n++)
         words[n] = user_options.self[n];
     if (x->argc) {
         words[n++] = "-0";
         words[n++] = x->argv[0];
     }
-    if (x->dirfd != AT_FDCWD && path[0] != '/') {
-        if (snprintf(by_fd, sizeof(by_fd), "/proc/self/fd/%d%s%s", x->dirfd, path[0] ? "/" : "", path) >=
-            (int)sizeof(by_fd))
-            return -ENAMETOOLONG;
-        path = by_fd;
+    strcpy(path, x->path);
+    if (by_fd) {
+        /* The descriptor may close on exec, and a memory file has no name: an open one is passed on. */
+        snprintf(path, sizeof(path), "/dev/fd/%d%s%s", x->dirfd, x->path[0] ? "/" : "", x->path);
+        fd = open_target(x);
+        if (fd < 0)
+            return fd;
+        snprintf(number, sizeof(number), "%d", (int)fd);
+        words[n++] = USER_OPTION_EXECFD;
+        words[n++] = number;
     }
     words[n++] = path;
     r = prepend(x, 1, words, n);
-    return r ? r : host_exec(t, x, "/proc/self/exe");
+    if (!r)
+        r = host_exec(t, x, "/proc/self/exe");
+    if (fd >= 0)
+        sys_call(__NR_close, fd);
+    return r;
 }
 
 static int64_t exec_by_hand(struct user_thread *t, struct exec *x)
@@ -242,14 +257,17 @@ static int64_t exec(struct user_thread *t, int dirfd, uint64_t path, uint64_t ar
     int64_t r;
 
     if (user_options.by_binfmt) {
-        user_sighand_export(t->sighand, false);
+        user_signal_export(t, false);
         r = user_host_call(t, __NR_execveat, dirfd, path, argv, envp, flags);
-        user_sighand_export(t->sighand, true);
+        user_signal_export(t, true);
         return r;
     }
     n = user_copy_string(x.path, path, sizeof(x.path));
     if (n < 0)
         return n;
+    const char *self = user_proc_exe(x.path);
+    if (self)
+        strcpy(x.path, self);
     r = copy_vector(argv, &x.argv, &x.argc, &text);
     if (!r)
         r = exec_by_hand(t, &x);

@@ -13,6 +13,7 @@
 #include "vmm/user/access.h"
 #include "vmm/user/open_flags.h"
 #include "vmm/user/path.h"
+#include "vmm/user/proc.h"
 #include "vmm/user/syscall.h"
 
 /* ---- open flags ---- */
@@ -45,12 +46,26 @@ uint64_t user_open_flags_to_guest(uint64_t host)
     return guest;
 }
 
+/* Files of /proc that are made for the guest. */
+static int open_proc(uint64_t va, uint64_t flags)
+{
+    char path[128];
+    uint32_t head;
+
+    if (user_get32(va, &head) || head != 0x6f72702f /* "/pro" */ || user_copy_string(path, va, sizeof(path)) < 0)
+        return USER_PROC_OTHER;
+    return user_proc_open(path, flags);
+}
+
 int64_t user_call_file_openat(struct user_thread *t, const uint64_t a[6])
 {
     char buf[USER_PATH_MAX];
+    uint64_t flags = user_open_flags_to_host((uint32_t)a[2]);
+    int fd = open_proc(a[1], flags);
 
-    return user_host_call(t, __NR_openat, a[0], user_path_argument(a[1], buf), user_open_flags_to_host((uint32_t)a[2]),
-                          a[3]);
+    if (fd != USER_PROC_OTHER)
+        return fd;
+    return user_host_call(t, __NR_openat, a[0], user_path_argument(a[1], buf), flags, a[3]);
 }
 
 /* The structure is read once; what is behind the part we know must be zero, which the kernel checks. */
@@ -67,6 +82,9 @@ int64_t user_call_file_openat2(struct user_thread *t, const uint64_t a[6])
     if (user_copy_in(how, a[2], a[3]))
         return -EFAULT;
     h->flags = user_open_flags_to_host(h->flags);
+    int fd = h->resolve ? USER_PROC_OTHER : open_proc(a[1], h->flags);
+    if (fd != USER_PROC_OTHER)
+        return fd;
     return user_host_call(t, __NR_openat2, a[0], h->resolve ? a[1] : user_path_argument(a[1], buf), how, a[3]);
 }
 

@@ -1,7 +1,7 @@
 /*
- * The ELF loader, after Linux's fs/binfmt_elf.c. A position-independent program with an interpreter goes to a random
- * place in a window of its own, low enough to leave the kernel's heap above it all its room; interpreters, and programs
- * without one, go where the kernel puts mappings. The whole extent is reserved first, so that no segment can land on
+ * The ELF loader, after Linux's fs/binfmt_elf.c. A position-independent program goes to a random place in a window of
+ * its own, low enough to leave the kernel's heap above it all its room; interpreters go where the kernel puts mappings.
+ * The whole extent is reserved first, so that no segment can land on
  * something else, and what lies between segments is given back.
  */
 #include "vmm/user/load.h"
@@ -288,9 +288,11 @@ int user_load(int fd, const char *name, struct user_program *out, struct err *e)
 
     *out = (struct user_program){0};
     if (!r)
-        r = map_image(&m, m.layout.interp_len != 0, e);
+        r = map_image(&m, true, e);
     if (!r) {
         out->entry = out->start = m.bias + m.layout.entry;
+        out->lo = m.bias + m.layout.lo;
+        out->hi = m.bias + m.layout.hi;
         out->phdr = m.layout.phdr ? m.bias + m.layout.phdr : 0;
         out->phnum = m.eh.e_phnum;
         out->stack_exec = m.layout.stack_exec;

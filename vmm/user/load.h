@@ -10,12 +10,13 @@
 #include "vmm/base/err.h"
 
 struct user_program {
-    uint64_t entry; /* of the program itself (AT_ENTRY) */
-    uint64_t start; /* where execution begins: the interpreter's entry, or the program's */
-    uint64_t phdr;  /* AT_PHDR */
-    uint64_t phnum; /* AT_PHNUM */
-    uint64_t base;  /* AT_BASE: the interpreter's bias, 0 without one */
-    uint64_t vdso;  /* AT_SYSINFO_EHDR */
+    uint64_t entry;  /* of the program itself (AT_ENTRY) */
+    uint64_t start;  /* where execution begins: the interpreter's entry, or the program's */
+    uint64_t phdr;   /* AT_PHDR */
+    uint64_t phnum;  /* AT_PHNUM */
+    uint64_t base;   /* AT_BASE: the interpreter's bias, 0 without one */
+    uint64_t lo, hi; /* of the program */
+    uint64_t vdso;   /* AT_SYSINFO_EHDR */
     bool stack_exec;
 };
 

@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Between two instances of the emulator: the next word is the number of the descriptor that the program is open as. */
+#define USER_OPTION_EXECFD "-exec-fd"
+
 struct user_options {
     const struct arm64_model *model;
     const char *release;     /* uname's; NULL: the host's */

@@ -1,11 +1,13 @@
 /* Paths of the guest: see path.h. */
 #include "vmm/user/path.h"
 
+#include <errno.h>
 #include <linux/fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/proc.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/syscall.h"
 
@@ -36,10 +38,32 @@ const char *user_path_lookup(const char *path, char buf[USER_PATH_MAX])
 uint64_t user_path_argument(uint64_t va, char buf[USER_PATH_MAX])
 {
     char path[USER_PATH_MAX];
+    uint64_t head;
+    const char *exe;
 
-    if (!prefix || user_copy_string(path, va, sizeof(path)) < 0)
+    /* Most paths are not read here at all. */
+    bool proc = !user_get64(va, &head) && (head & (BIT64(48) - 1)) == UINT64_C(0x2f636f72702f); /* "/proc/" */
+    if ((!prefix && !proc) || user_copy_string(path, va, sizeof(path)) < 0)
         return va;
+    exe = proc ? user_proc_exe(path) : NULL;
+    if (exe)
+        return (uint64_t)(uintptr_t)exe;
     return user_path_lookup(path, buf) == buf ? (uint64_t)(uintptr_t)buf : va;
+}
+
+/* readlink of the guest's own /proc/self/exe is the path itself. */
+int64_t user_call_path_readlinkat(struct user_thread *t, const uint64_t a[6])
+{
+    char path[USER_PATH_MAX];
+    const char *exe;
+    size_t n;
+
+    if (user_copy_string(path, a[1], sizeof(path)) < 0 || !(exe = user_proc_exe(path)))
+        return user_call_path1(t, a);
+    if ((int)a[3] <= 0)
+        return -EINVAL;
+    n = MIN(strlen(exe), (size_t)(int)a[3]);
+    return user_copy_out(a[2], exe, n) ? -EFAULT : (int64_t)n;
 }
 
 static int64_t with_path(struct user_thread *t, const uint64_t a[6], unsigned which)

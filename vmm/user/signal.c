@@ -93,8 +93,14 @@ void user_sighand_unlock(struct user_sighand *s)
     sys_unlock(&s->lock);
 }
 
-void user_sighand_export(struct user_sighand *s, bool restore)
+void user_signal_export(struct user_thread *t, bool restore)
 {
+    struct user_sighand *s = t->sighand;
+
+    if (restore)
+        user_signal_apply_mask(t);
+    else
+        user_signal_unblock(&t->mask);
     for (int sig = 1; sig <= ABI_NSIG; sig++) {
         if (!is_sync(sig) || s->action[sig].handler != ABI_SIG_IGN)
             continue;

@@ -26,8 +26,8 @@ void user_sighand_clear(struct user_sighand *s);
 /* Around fork. */
 void user_sighand_lock(struct user_sighand *s);
 void user_sighand_unlock(struct user_sighand *s);
-/* Before execve: what the guest ignores of the synchronous signals is ignored; undone by `restore`. */
-void user_sighand_export(struct user_sighand *s, bool restore);
+/* Before execve: what the guest ignores or blocks of the synchronous signals is so on the host; undone by `restore`. */
+void user_signal_export(struct user_thread *t, bool restore);
 
 /* The thread's host mask from the guest's. */
 void user_signal_apply_mask(struct user_thread *t);

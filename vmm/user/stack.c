@@ -21,7 +21,7 @@ uint64_t user_auxv_find(const uint64_t *auxv, uint64_t type, uint64_t missing)
     return missing;
 }
 
-static size_t count_of(const char *const *list)
+static size_t count_of(const char **list)
 {
     size_t n = 0;
 
@@ -37,6 +37,16 @@ static uint64_t put_string(uint64_t *sp, const char *text)
     *sp -= n;
     memcpy((void *)(uintptr_t)*sp, text, n);
     return *sp;
+}
+
+static void make_contiguous(uint64_t *sp, const char **list, size_t n)
+{
+    bool already = true;
+
+    for (size_t i = 0; i + 1 < n; i++)
+        already = already && list[i] + strlen(list[i]) + 1 == list[i + 1];
+    while (!already && n--)
+        list[n] = (const char *)(uintptr_t)put_string(sp, list[n]);
 }
 
 #define AUXV_MAX 24
@@ -74,21 +84,26 @@ static size_t fill_auxv(const struct user_stack *s, uint64_t execfn, uint64_t pl
     return ARRAY_SIZE(rows);
 }
 
-uint64_t user_stack_build(const struct user_stack *s)
+struct user_stack_layout user_stack_build(const struct user_stack *s)
 {
     size_t argc = count_of(s->argv), envc = count_of(s->envp), n;
     uint64_t auxv[AUXV_MAX][2], sp = s->top, execfn, platform, *p;
 
     execfn = put_string(&sp, s->execfn);
     platform = put_string(&sp, "aarch64");
+    make_contiguous(&sp, s->envp, envc);
+    make_contiguous(&sp, s->argv, argc);
     n = fill_auxv(s, execfn, platform, auxv);
     sp = align_down(align_down(sp, 16) - (1 + argc + 1 + envc + 1 + 2 * n) * sizeof(uint64_t), 16);
+    struct user_stack_layout l = {.sp = sp, .argv = sp + sizeof(*p), .auxv_size = n * sizeof(auxv[0])};
     p = (uint64_t *)(uintptr_t)sp;
     *p++ = argc;
     memcpy(p, s->argv, (argc + 1) * sizeof(*p));
     p += argc + 1;
+    l.envp = (uint64_t)(uintptr_t)p;
     memcpy(p, s->envp, (envc + 1) * sizeof(*p));
     p += envc + 1;
+    l.auxv = (uint64_t)(uintptr_t)p;
     memcpy(p, auxv, n * sizeof(auxv[0]));
-    return sp;
+    return l;
 }

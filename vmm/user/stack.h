@@ -12,15 +12,21 @@ struct arm64_model;
 
 struct user_stack {
     uint64_t top; /* everything goes below; the process's own stack, so that the host's kernel grows it */
-    const char *const *argv, *const *envp; /* NULL-terminated; the strings stay where they are */
-    const char *execfn;                    /* AT_EXECFN */
+    /* NULL-terminated. Strings stay where they are if each follows the one before, as /proc shows them; else they are
+     * copied, and the vectors changed. */
+    const char **argv, **envp;
+    const char *execfn; /* AT_EXECFN */
     const uint64_t *host_auxv;
     const struct user_program *program;
     const struct arm64_model *model;
 };
 
-/* Builds it; returns the stack pointer to start with, 16-byte aligned at argc. */
-uint64_t user_stack_build(const struct user_stack *s);
+/* Where things are on it. */
+struct user_stack_layout {
+    uint64_t sp; /* to start with: argc, 16-byte aligned */
+    uint64_t argv, envp, auxv, auxv_size;
+};
+struct user_stack_layout user_stack_build(const struct user_stack *s);
 
 /* The value of `type` in a vector, or `missing`. */
 uint64_t user_auxv_find(const uint64_t *auxv, uint64_t type, uint64_t missing);

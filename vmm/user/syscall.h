@@ -48,6 +48,7 @@ void user_syscall(struct user_thread *t);
 /* call_path.c */
 USER_CALL_DECLARE(path0); /* the path is argument 0 */
 USER_CALL_DECLARE(path1);
+USER_CALL_DECLARE(path_readlinkat);
 
 /* call_file.c */
 USER_CALL_DECLARE(file_openat);

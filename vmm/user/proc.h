@@ -1,0 +1,39 @@
+/*
+ * What of /proc would tell of the emulator instead of the guest.
+ *
+ * The kernel itself is told of the guest's arguments, environment, auxiliary vector, code and stack (PR_SET_MM_MAP), so
+ * that cmdline, environ, auxv and stat are right for everybody who looks. What is left is answered here when this
+ * process asks about itself: exe is the guest's program, maps and smaps are without our pages, fdinfo has arm64's open
+ * flags, and cpuinfo is that of the CPU model.
+ */
+#ifndef PIPIT_USER_PROC_H
+#define PIPIT_USER_PROC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/user/load.h"
+#include "vmm/user/path.h"
+
+/* The program, by the descriptor that it was opened as and by the name it was called by. */
+void user_proc_set_program(int fd, const char *path);
+
+struct user_proc_image {
+    const struct user_program *program;
+    uint64_t sp;               /* where the guest's stack begins */
+    uint64_t argv, envp, auxv; /* addresses of the vectors on it */
+    uint64_t auxv_size;        /* bytes */
+};
+/* Tells the kernel, and names the thread after the program. */
+void user_proc_publish(const struct user_proc_image *m, bool set_name);
+
+/* The guest's program where `path` is one of its own links to it, as /proc/self/exe; else NULL. */
+const char *user_proc_exe(const char *path);
+
+/* A descriptor with the contents of `path` as the guest is to see them, -errno, or USER_PROC_OTHER: an ordinary file.
+ */
+#define USER_PROC_OTHER (-4096)
+int user_proc_open(const char *path, uint64_t host_flags);
+
+#endif
