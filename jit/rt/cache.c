@@ -13,30 +13,28 @@
 
 #include <errno.h>
 
-#include "vmm/core/page.h"
-
 #define JIT_DEFAULT_CODE_SIZE MIB(128)
 #define JIT_MIN_CODE_SIZE MIB(1)
 #define JIT_BLOCK_ROOM KIB(64) /* more than the largest block takes */
 
-int jit_cache_init(struct jit *j, size_t size, struct err *e)
+int jit_cache_init(struct jit *j, size_t size, bool user, struct err *e)
 {
-    struct jit_host_code code;
     int ret;
 
     j->size = MAX(size ? size : JIT_DEFAULT_CODE_SIZE, JIT_MIN_CODE_SIZE);
     j->max_blocks = (uint32_t)(j->size / 128);
     j->max_relocs = j->max_blocks * 8;
-    ret = jit_host_code_map(&code, j->size, e);
+    ret = jit_host_code_map(&j->host, j->size, user, e);
     if (ret)
         return ret;
-    j->rw = code.rw;
-    j->rx = code.rx;
+    j->rw = j->host.rw;
+    j->rx = j->host.rx;
     j->block = jit_host_map(j->max_blocks * sizeof(*j->block));
     j->reloc = jit_host_map(j->max_relocs * sizeof(*j->reloc));
     j->hash = jit_host_map(sizeof(*j->hash) << JIT_HASH_BITS);
     j->page = jit_host_map(sizeof(*j->page) << JIT_PAGE_BITS);
-    if (!j->block || !j->reloc || !j->hash || !j->page) {
+    j->map = user ? jit_host_map(j->size / JIT_MAP_RATIO) : NULL;
+    if (!j->block || !j->reloc || !j->hash || !j->page || (user && !j->map)) {
         jit_cache_free(j);
         return err_set(e, ENOMEM, "no room for the tables of a code cache of %zu MiB", j->size >> 20);
     }
@@ -46,13 +44,12 @@ int jit_cache_init(struct jit *j, size_t size, struct err *e)
 
 void jit_cache_free(struct jit *j)
 {
-    struct jit_host_code code = {.rw = j->rw, .rx = j->rx};
-
-    jit_host_code_unmap(&code, j->size);
+    jit_host_code_unmap(&j->host);
     jit_host_unmap(j->block, j->max_blocks * sizeof(*j->block));
     jit_host_unmap(j->reloc, j->max_relocs * sizeof(*j->reloc));
     jit_host_unmap(j->hash, sizeof(*j->hash) << JIT_HASH_BITS);
     jit_host_unmap(j->page, sizeof(*j->page) << JIT_PAGE_BITS);
+    jit_host_unmap(j->map, j->size / JIT_MAP_RATIO);
 }
 
 /* ---- look-up ---- */
@@ -87,7 +84,7 @@ static struct jit_page *jit_page_find(struct jit *j, const uint8_t *host_page, b
     if (!make || j->npages >= (mask + 1) / 4 * 3)
         return NULL;
     j->npages++;
-    j->page[i] = (struct jit_page){.host = host_page, .flags = j->mem->page_flags(j->mem->opaque, host_page)};
+    j->page[i] = (struct jit_page){.host = host_page};
     return &j->page[i];
 }
 
@@ -141,13 +138,12 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     struct x64_emit e;
 
     if (!page || n + 1 >= j->max_blocks || j->size - j->code_next < JIT_BLOCK_ROOM ||
-        j->max_relocs - j->nrelocs < JIT_BLOCK_MAX_RELOCS)
+        j->max_relocs - j->nrelocs < JIT_BLOCK_MAX_RELOCS ||
+        (j->map && j->size / JIT_MAP_RATIO - j->nmap < JIT_MAP_MAX))
         return NULL;
-    /* The flag first, then the sweep, then the reading: a store that comes later takes the slow path. */
-    if (!(atomic_fetch_or(page->flags, MEM_PAGE_CODE) & MEM_PAGE_CODE))
-        jit_tlb_protect(j, host_page);
+    j->space->page_add(j, page);
 
-    *b = (struct jit_block){.pc = pc, .host = host, .ctx = v->ctx, .reloc = j->nrelocs};
+    *b = (struct jit_block){.pc = pc, .host = host, .ctx = v->ctx, .reloc = j->nrelocs, .map = j->nmap};
     b->code = (uint32_t)align_up(j->code_next + sizeof(struct jit_block_header), JIT_ENTRY_ALIGN);
     struct jit_block_header h = {.pc = pc, .block = n, .magic = 0x70697069};
     memcpy(j->rw + b->code - sizeof(h), &h, sizeof(h));
@@ -156,7 +152,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
         return NULL;
     b->code_size = (uint32_t)(e.p - e.base);
     j->code_next = b->code + b->code_size;
-    j->nblocks++;
+    __atomic_store_n(&j->nblocks, n + 1, __ATOMIC_RELEASE); /* looked at without the lock when an access faults */
     j->nrelocs += b->nrelocs;
 
     jit_forward_dead(j, b);
@@ -184,36 +180,45 @@ static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc,
  * with JIT_EXIT_LOOKUP: that must use jit_find. */
 const uint8_t *jit_find_again(struct jit_vcpu *v)
 {
-    unsigned el1 = v->ctx & JIT_CTX_EL1;
-    const struct jit_jc_entry *jc = &v->jc[el1][jit_jc_index(v->cpu.pc)];
+    unsigned which = jit_jc_of(v->ctx);
+    const struct jit_jc_entry *jc = &v->jc[which][jit_jc_index(v->cpu.pc)];
 
-    if (jc->tag == (v->cpu.pc ^ v->salt[el1]) && !(v->cpu.pstate_misc & PSTATE_IL))
+    if (jc->tag == (v->cpu.pc ^ v->salt[which]) && !(v->cpu.pstate_misc & PSTATE_IL))
         return jc->code;
     return jit_find(v);
+}
+
+/* Looks up the instruction at cpu.pc and takes j->lock, with no change of mappings in between; NULL, without the lock,
+ * when an exception was taken. */
+static const uint8_t *jit_fetch_locked(struct jit_vcpu *v)
+{
+    struct jit *j = v->jit;
+
+    for (;;) {
+        uint32_t changes = atomic_load(&j->changes);
+        const uint8_t *host = j->space->fetch(v);
+
+        if (!host)
+            return NULL;
+        jit_lock(&j->lock);
+        if (likely(changes == atomic_load(&j->changes)))
+            return host;
+        jit_unlock(&j->lock);
+    }
 }
 
 const uint8_t *jit_find(struct jit_vcpu *v)
 {
     struct jit *j = v->jit;
-    struct arm64_cpu *c = &v->cpu;
-    const uint8_t *host, *code = NULL;
+    const uint8_t *host = jit_fetch_locked(v), *code = NULL;
     struct jit_block *b;
 
-    /* Branch targets lose an ignored top byte (Arm ARM, AArch64.BranchAddr). */
-    if (v->tbi[c->pc >> 55 & 1])
-        c->pc = (uint64_t)sext64(c->pc, 56);
-    if (c->pc & 3) {
-        j->mem->pc_align_fault(c);
+    if (!host)
         return NULL;
-    }
-    host = jit_fetch_ptr(v, c->pc);
-    if (!host || jit_illegal_state(c))
-        return NULL;
-    jit_lock(&j->lock);
-    b = jit_get(j, v, c->pc, host);
+    b = jit_get(j, v, v->cpu.pc, host);
     if (b) {
         code = jit_entry_rx(j, b);
-        jit_jc_insert(v, c->pc, code);
+        j->space->jc_insert(v, v->cpu.pc, code);
     }
     jit_unlock(&j->lock);
     return code;
@@ -224,14 +229,21 @@ const uint8_t *jit_link(struct jit_vcpu *v)
     struct jit *j = v->jit;
     struct jit_block_header h;
     struct jit_block *from, *to;
-    const uint8_t *code = NULL;
+    const uint8_t *host, *code = NULL;
 
     memcpy(&h, v->link_entry - sizeof(h), sizeof(h));
     jit_lock(&j->lock);
     from = &j->block[h.block];
     const struct jit_exit *x = &from->exit[v->link_exit];
     v->cpu.pc = from->pc + (uint64_t)((int64_t)x->target * 4);
-    to = jit_get(j, v, v->cpu.pc, from->host + (int64_t)x->target * 4);
+    host = from->host + (int64_t)x->target * 4;
+    if ((v->cpu.pc ^ from->pc) >> 12) {
+        jit_unlock(&j->lock);
+        host = jit_fetch_locked(v);
+        if (!host)
+            return NULL;
+    }
+    to = jit_get(j, v, v->cpu.pc, host);
     if (to) {
         code = jit_entry_rx(j, to);
         /* The displacement is aligned to four bytes, so running vCPUs see the old or the new target. */
@@ -251,7 +263,7 @@ static int32_t jit_get32(const uint8_t *p)
 
 void jit_block_relocate(const struct jit *j, const struct jit_block *b, uint64_t pc, uint32_t at, uint8_t *code)
 {
-    int32_t jc = JIT_OFF(jc) + (int32_t)((b->ctx & JIT_CTX_EL1) * sizeof(((struct jit_vcpu *)0)->jc[0]));
+    int32_t jc = JIT_OFF(jc) + (int32_t)(jit_jc_of(b->ctx) * sizeof(((struct jit_vcpu *)0)->jc[0]));
 
     memcpy(code, jit_entry_rw((struct jit *)j, b), b->code_size);
     for (unsigned i = 0; i < b->nrelocs; i++) {
@@ -283,45 +295,64 @@ static void jit_kill(struct jit *j, struct jit_block *b)
     jit_entry_redirect(j, b, jit_entry_rw(j, b) + b->dead_tail);
 }
 
+static void jit_page_invalidate(struct jit *j, struct jit_page *page, const uint8_t *host, const uint8_t *end)
+{
+    uint32_t *link = &page->blocks;
+
+    while (*link) {
+        struct jit_block *b = &j->block[*link];
+        if (b->host < end && host < b->host + b->ninsns * 4) {
+            jit_kill(j, b);
+            *link = b->page_next;
+        } else {
+            link = &b->page_next;
+        }
+    }
+    if (!page->blocks)
+        j->space->page_drop(j, page);
+}
+
 void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
 {
     const uint8_t *end = host + len;
+    const uint8_t *first = (const uint8_t *)((uintptr_t)host & ~(uintptr_t)0xfff);
 
     jit_lock(&j->lock);
-    for (const uint8_t *p = (const uint8_t *)((uintptr_t)host & ~(uintptr_t)0xfff); p < end; p += 4096) {
-        struct jit_page *page = jit_page_find(j, p, false);
-        uint32_t *link = page ? &page->blocks : NULL;
-
-        while (link && *link) {
-            struct jit_block *b = &j->block[*link];
-            if (b->host < end && host < b->host + b->ninsns * 4) {
-                jit_kill(j, b);
-                *link = b->page_next;
-            } else {
-                link = &b->page_next;
-            }
+    if (len >> 12 < 1u << JIT_PAGE_BITS) {
+        for (const uint8_t *p = first; p < end; p += 4096) {
+            struct jit_page *page = jit_page_find(j, p, false);
+            if (page)
+                jit_page_invalidate(j, page, host, end);
         }
-        if (page && !page->blocks)
-            atomic_fetch_and(page->flags, (unsigned char)~MEM_PAGE_CODE);
+    } else {
+        for (uint32_t i = 0; i < 1u << JIT_PAGE_BITS; i++)
+            if (j->page[i].host >= first && j->page[i].host < end)
+                jit_page_invalidate(j, &j->page[i], host, end);
     }
     jit_unlock(&j->lock);
 }
 
-void jit_cache_flush(struct jit *j)
+void jit_cache_empty(struct jit *j)
 {
-    jit_lock(&j->lock);
     for (uint32_t i = 0; i < 1u << JIT_PAGE_BITS; i++)
         if (j->page[i].host)
-            atomic_fetch_and(j->page[i].flags, (unsigned char)~MEM_PAGE_CODE);
+            j->space->page_drop(j, &j->page[i]);
     memset(j->page, 0, sizeof(*j->page) << JIT_PAGE_BITS);
     memset(j->hash, 0, sizeof(*j->hash) << JIT_HASH_BITS);
     j->npages = 0;
     j->nblocks = 1;
     j->nrelocs = 0;
+    j->nmap = 0;
     j->code_next = j->code_start;
     j->flushes++;
     /* Not here: a vCPU outside may be busy with its jump cache, in jit_tlbi_apply. */
     for (struct jit_vcpu *v = j->vcpus; v; v = v->next)
         atomic_store(&v->jc_stale, 1);
+}
+
+void jit_cache_flush(struct jit *j)
+{
+    jit_lock(&j->lock);
+    jit_cache_empty(j);
     jit_unlock(&j->lock);
 }

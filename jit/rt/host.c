@@ -21,37 +21,70 @@ void jit_host_unmap(void *p, size_t size)
         munmap(p, size);
 }
 
-static uint8_t *jit_host_view(int fd, size_t size, int prot)
+static uint8_t *jit_host_view(int fd, void *at, size_t size, int prot)
 {
-    void *p = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
+    void *p = mmap(at, size, prot, MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
-int jit_host_code_map(struct jit_host_code *c, size_t size, struct err *e)
+static int jit_host_code_file(size_t size)
 {
-    int fd = memfd_create("pipit-jit", MFD_CLOEXEC);
+    int fd = memfd_create("pipit-jit", MFD_CLOEXEC), code;
 
-    if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
-        int code = errno;
-        if (fd >= 0)
-            close(fd);
-        return err_set(e, code, "cannot create the code cache: %s", strerror(code));
+    if (fd >= 0 && !ftruncate(fd, (off_t)size))
+        return fd;
+    code = errno;
+    if (fd >= 0)
+        close(fd);
+    return -code;
+}
+
+int jit_host_code_map(struct jit_host_code *c, size_t size, bool forks, struct err *e)
+{
+    int fd;
+
+    *c = (struct jit_host_code){.size = size};
+    if (forks) {
+        void *p =
+            mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p != MAP_FAILED) {
+            c->rw = c->rx = p;
+            return 0;
+        }
     }
-    c->rw = jit_host_view(fd, size, PROT_READ | PROT_WRITE);
-    c->rx = jit_host_view(fd, size, PROT_READ | PROT_EXEC);
+    fd = jit_host_code_file(size);
+    if (fd < 0)
+        return err_set(e, -fd, "cannot create the code cache: %s", strerror(-fd));
+    c->shared = true;
+    c->rw = jit_host_view(fd, NULL, size, PROT_READ | PROT_WRITE);
+    c->rx = jit_host_view(fd, NULL, size, PROT_READ | PROT_EXEC);
     close(fd);
     if (!c->rw || !c->rx) {
-        jit_host_code_unmap(c, size);
+        jit_host_code_unmap(c);
         return err_set(e, ENOMEM, "no room for a code cache of %zu MiB (executable memory may be forbidden)",
                        size >> 20);
     }
     return 0;
 }
 
-void jit_host_code_unmap(struct jit_host_code *c, size_t size)
+int jit_host_code_fork(const struct jit_host_code *c, size_t keep)
 {
-    jit_host_unmap(c->rw, size);
-    jit_host_unmap(c->rx, size);
+    int fd = jit_host_code_file(c->size), ret = 0;
+
+    if (fd < 0)
+        return fd;
+    if (pwrite(fd, c->rw, keep, 0) != (ssize_t)keep || !jit_host_view(fd, c->rw, c->size, PROT_READ | PROT_WRITE) ||
+        !jit_host_view(fd, c->rx, c->size, PROT_READ | PROT_EXEC))
+        ret = -ENOMEM;
+    close(fd);
+    return ret;
+}
+
+void jit_host_code_unmap(const struct jit_host_code *c)
+{
+    jit_host_unmap(c->rw, c->size);
+    if (c->rx != c->rw)
+        jit_host_unmap(c->rx, c->size);
 }
 
 void jit_host_wait(_Atomic uint32_t *word, uint32_t value)

@@ -8,6 +8,7 @@
 #define PIPIT_JIT_RT_HOST_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,12 +18,21 @@
 void *jit_host_map(size_t size);
 void jit_host_unmap(void *p, size_t size);
 
-/* Code of `size` bytes at two addresses: written at rw, executed at rx. -errno. */
+/*
+ * Memory for code, written at rw and executed at rx: two views, so that no page is writable and executable. -errno.
+ *
+ * A program that forks asks for memory that a child has a copy of (`forks`). Only one mapping is private to a process,
+ * so that is writable and executable, and rx is rw. Where the host forbids such, it gets the two views: `shared`, and
+ * the child must call jit_host_code_fork, which gives it two of its own in their place, with `keep` bytes copied.
+ */
 struct jit_host_code {
     uint8_t *rw, *rx;
+    size_t size;
+    bool shared;
 };
-int jit_host_code_map(struct jit_host_code *c, size_t size, struct err *e);
-void jit_host_code_unmap(struct jit_host_code *c, size_t size);
+int jit_host_code_map(struct jit_host_code *c, size_t size, bool forks, struct err *e);
+int jit_host_code_fork(const struct jit_host_code *c, size_t keep);
+void jit_host_code_unmap(const struct jit_host_code *c);
 
 /* Sleeps while *word is `value`; may return early. Wakes one sleeper. Within one address space. */
 void jit_host_wait(_Atomic uint32_t *word, uint32_t value);

@@ -15,6 +15,7 @@
 #include "jit/a64/decode.h"
 #include "jit/jit.h"
 #include "jit/rt/host.h"
+#include "jit/user.h"
 #include "jit/x64/emit.h"
 
 /* ---- soft TLB ---- */
@@ -85,8 +86,15 @@ struct jit_salt {
 #define JIT_CTX_FPFAST 0x10  /* FPCR: no FZ, DN, AH, FZ16, traps; rounding mode is in MXCSR */
 #define JIT_CTX_SPALIGN 0x20 /* SP alignment is checked */
 #define JIT_CTX_UAO 0x40
-#define JIT_CTX_ZVA 0x80 /* DC ZVA is not trapped */
-#define JIT_ZVA_SIZE 64  /* bytes; DCZID_EL0.BS = 4 */
+#define JIT_CTX_ZVA 0x80   /* DC ZVA is not trapped */
+#define JIT_CTX_USER 0x100 /* guest addresses are host addresses */
+#define JIT_ZVA_SIZE 64    /* bytes; DCZID_EL0.BS = 4 */
+
+/* Which of a vCPU's two: machines have one for each EL; user mode for what FPCR allows (zero where FP is fast). */
+static inline unsigned jit_jc_of(uint32_t ctx)
+{
+    return ctx & JIT_CTX_USER ? !(ctx & JIT_CTX_FPFAST) : ctx & JIT_CTX_EL1;
+}
 
 #define JIT_BLOCK_MAX_INSNS 64
 #define JIT_BLOCK_MAX_EXITS 12
@@ -111,7 +119,7 @@ struct jit_reloc {
 struct jit_exit {
     uint16_t patch; /* offset of the jump's displacement from the entry */
     uint16_t stub;  /* offset of where it goes while it is not linked */
-    int16_t target; /* instructions from the block's first one; always the same page */
+    int32_t target; /* instructions from the block's first one; the same page, but in user mode */
 };
 
 struct jit_block {
@@ -126,6 +134,7 @@ struct jit_block {
     uint16_t dead_tail; /* offset from the entry of the code that leaves for the dispatcher */
     uint16_t nrelocs;
     uint32_t reloc;                /* first of its records in struct jit's */
+    uint32_t map;                  /* user mode: of its bytes in struct jit's */
     uint32_t hash_next, page_next; /* block numbers, 0: none */
     struct jit_exit exit[JIT_BLOCK_MAX_EXITS];
 };
@@ -143,7 +152,7 @@ struct jit_block_header {
 struct jit_page {
     const uint8_t *host; /* NULL: free */
     uint32_t blocks;     /* first of page_next */
-    atomic_uchar *flags;
+    atomic_uchar *flags; /* the space's own */
 };
 
 /* The instruction at p, as a whole: others may replace it meanwhile (Arm ARM B2.2.5). */
@@ -154,7 +163,7 @@ static inline uint32_t jit_insn(const uint8_t *p)
 
 /* ---- vCPU ---- */
 
-enum jit_exit_reason { JIT_EXIT_LOOKUP, JIT_EXIT_LINK, JIT_EXIT_POLL, JIT_EXIT_TRAP };
+enum jit_exit_reason { JIT_EXIT_LOOKUP, JIT_EXIT_LINK, JIT_EXIT_POLL, JIT_EXIT_TRAP, JIT_EXIT_FAULT };
 
 /* Thunk addresses, in the writable view: distances within one view are the same as in the other. */
 struct jit_thunks {
@@ -167,10 +176,12 @@ struct jit_thunks {
     const uint8_t *mem;    /* rax: va, edx: info, rcx: entry; value through slow[] */
     const uint8_t *interp; /* edx: instruction, eax: pc offset, rcx: entry */
     const uint8_t *simd;   /* edx: instruction, eax: row; one that touches registers only */
+    const uint8_t *svc;    /* edx: immediate, eax: pc offset, rcx: entry */
+    const uint8_t *fault;  /* a guest access failed; cpu.pc is set */
 };
 
 /* C functions that thunks and code call through struct jit_vcpu, so that code holds no host addresses. */
-enum jit_helper { JIT_HELPER_MEM, JIT_HELPER_INTERP, JIT_HELPERS };
+enum jit_helper { JIT_HELPER_MEM, JIT_HELPER_INTERP, JIT_HELPER_SVC, JIT_HELPERS };
 
 #define JIT_TLBI_QUEUE 64
 
@@ -241,6 +252,9 @@ struct jit_vcpu {
     unsigned excl_fails;                 /* store-exclusives in a row that found it clear */
     uint8_t excl_size;
     uint64_t excl_addr;
+    uint8_t excl_data[16];  /* user mode: what the load-exclusive read */
+    struct jit_fault fault; /* user mode: the last one; addr as the host gave it */
+    bool fault_gp;          /* it was a general protection fault: the address may be tagged */
     struct jit_salt salts[JIT_SALTS];
     uint32_t salt_next;
     uint8_t exec_pages[8192]; /* Bloom bitmap of pages with jump cache entries, by page number */
@@ -263,17 +277,27 @@ struct jit_vcpu {
 
 /* ---- JIT ---- */
 
+/* User mode: instructions whose accesses had tagged addresses, and are translated with the tag removed. When the table
+ * is full all are. */
+#define JIT_MASKED 512
+/* 2 MiB regions that hold guest code, a Bloom bitmap. */
+#define JIT_CODE_REGIONS 4096
+#define JIT_MAP_RATIO 16   /* bytes of code cache for one of the maps */
+#define JIT_MAP_MAX KIB(1) /* more than a block's map takes */
+
 #define JIT_HASH_BITS 18
 #define JIT_PAGE_BITS 16
 
 struct jit {
     enum jit_tier tier;
+    const struct jit_space *space;
     const struct jit_mem_ops *mem;
     struct jit_vcpu *vcpus; /* all of them; changes only while none runs */
     unsigned ncpus;
 
     struct jit_lock lock; /* blocks, hash, pages, cache allocation, patches */
-    uint8_t *rw, *rx;     /* two views of the cache */
+    struct jit_host_code host;
+    uint8_t *rw, *rx; /* the cache, as in host */
     size_t size;
     uint32_t code_start, code_next;
     struct jit_thunks thunk;
@@ -290,15 +314,44 @@ struct jit {
     _Atomic uint32_t region;     /* somebody has it, or waits for the others to leave */
     uint64_t flushes;
     _Atomic uint32_t kills; /* blocks that died */
+
+    /* User mode. */
+    const struct jit_user_ops *user;
+    int (*sysreg_plain)(uint32_t enc, unsigned el, bool write);
+    _Atomic uint32_t changes; /* jit_user_invalidate was called: what was fetched before may be gone */
+    uint8_t *map;             /* for each guest instruction of a block the length of its hot code; see user.c */
+    uint32_t nmap;
+    uint64_t masked[JIT_MASKED]; /* open addressing by pc; 0: free */
+    unsigned nmasked;
+    _Atomic uint64_t code_regions[JIT_CODE_REGIONS / 64];
 };
 
 /* ---- between the runtime's files ---- */
 
+/*
+ * How guest addresses become host addresses, and what the code cache must do about it: tlb.c for machines.
+ */
+struct jit_space {
+    bool user;
+    /* Host address of the instruction at cpu.pc for the current context, with the pc in the form that blocks are known
+     * by; NULL when an exception was taken instead. */
+    const uint8_t *(*fetch)(struct jit_vcpu *v);
+    /* Copies up to n instructions of one page; returns how many there were. */
+    unsigned (*read)(const uint8_t *host, uint32_t *insn, unsigned n);
+    /* Recomputes ctx and what depends on it after system state changed. */
+    void (*context_update)(struct jit_vcpu *v);
+    void (*jc_insert)(struct jit_vcpu *v, uint64_t pc, const uint8_t *code);
+    /* Forgets all code addresses; on the vCPU's thread. */
+    void (*jc_clear)(struct jit_vcpu *v);
+    /* A block is about to be made from the page; the last one of it died. With j->lock. */
+    void (*page_add)(struct jit *j, struct jit_page *p);
+    void (*page_drop)(struct jit *j, struct jit_page *p);
+};
+
 /* tlb.c */
-void jit_tlb_flush_all(struct jit_vcpu *v);
-void jit_context_update(struct jit_vcpu *v); /* recomputes ctx, view, salts after system state changed */
-void jit_tlbi_apply(struct jit_vcpu *v);     /* queued requests of this vCPU */
-void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code);
+extern const struct jit_space jit_machine_space;
+void jit_context_update(struct jit_vcpu *v);
+void jit_tlbi_apply(struct jit_vcpu *v); /* queued requests of this vCPU */
 /* Host address of the instruction at pc for the current context; NULL when an abort was raised. */
 const uint8_t *jit_fetch_ptr(struct jit_vcpu *v, uint64_t pc);
 int jit_load(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags);
@@ -312,25 +365,11 @@ int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flag
 /* Drops translations of what was written, where there are any; flags: the page's, NULL where it can have none. */
 void jit_written(struct jit_vcpu *v, const uint8_t *host, unsigned size, const atomic_uchar *flags);
 void jit_tlbi_wait(struct jit_vcpu *v);
-/* Withdraws fast write access to a page of RAM from all vCPUs. */
-void jit_tlb_protect(struct jit *j, const uint8_t *host_page);
-
-/* Forgets all code addresses; on the vCPU's thread. */
-void jit_jc_clear(struct jit_vcpu *v);
-
-#define JIT_EC_ILLEGAL 0x0e /* ESR_EL1.EC */
-/* With PSTATE.IL set, by an illegal exception return, an instruction that could be fetched raises an Illegal Execution
- * state exception (Arm ARM D1.3.3, D1.4.3). Only ERET sets it, and ERET always comes back to the run loop. */
-static inline bool jit_illegal_state(struct arm64_cpu *c)
-{
-    if (likely(!(c->pstate_misc & PSTATE_IL)))
-        return false;
-    c->ops->exception(c, JIT_EC_ILLEGAL, 0, 0);
-    return true;
-}
+uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info);
 
 /* cache.c */
-int jit_cache_init(struct jit *j, size_t size, struct err *e);
+/* `user`: the program forks, and blocks have maps. */
+int jit_cache_init(struct jit *j, size_t size, bool user, struct err *e);
 void jit_cache_free(struct jit *j);
 /* Finds or translates the block at v->cpu.pc; NULL when an exception was taken instead (call again). */
 const uint8_t *jit_find(struct jit_vcpu *v);
@@ -344,6 +383,8 @@ const uint8_t *jit_link(struct jit_vcpu *v);
 void jit_block_relocate(const struct jit *j, const struct jit_block *b, uint64_t pc, uint32_t at, uint8_t *code);
 /* Empties the cache; the caller is in a region. */
 void jit_cache_flush(struct jit *j);
+/* The same with j->lock held. */
+void jit_cache_empty(struct jit *j);
 
 /* tier1/translate.c: makes the tables; once, before the first translation. */
 void jit_tier1_init(void);
@@ -358,10 +399,20 @@ void jit_consts_init(arm64_vreg c[JIT_CONSTS]);
 void jit_thunks_emit(struct jit *j);
 
 /* helper.c */
-uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info);
 uint32_t jit_helper_interp(struct jit_vcpu *v, uint32_t insn);
 
-/* run.c */
+/* user.c */
+/* Is the access of the instruction at pc to be translated with its tag removed? */
+bool jit_user_masked(const struct jit *j, uint64_t pc);
+uint32_t jit_helper_svc(struct jit_vcpu *v, uint32_t imm);
+
+/* jit.c */
+/* The common parts of creation. */
+int jit_new(struct jit **out, enum jit_tier tier, const struct jit_space *space, size_t code_size, struct err *e);
+struct jit_vcpu *jit_vcpu_new(struct jit *j);
+
+/* region.c */
+void jit_go_inside(struct jit_vcpu *v);
 /* Stops all other vCPUs outside of guest code; nests not. */
 void jit_region_begin(struct jit_vcpu *v);
 void jit_region_end(struct jit_vcpu *v);

@@ -1,70 +1,17 @@
-/*
- * The run loop of a vCPU, and how vCPUs stop each other.
- *
- * A vCPU is either inside (in_guest = 1: it may touch guest memory and run generated code) or outside. It goes out
- * for whatever may take long or must not be interrupted by a flush: waiting, regions, TLB broadcasts. Whoever wants
- * the others outside sets j->region and their exit_request, and waits for in_guest to fall; whoever goes inside sets
- * in_guest first and looks at j->region afterwards, so that one of the two sees the other.
- */
+/* A machine's vCPU: its run loop, software step, exclusive regions; making it and the JIT. */
 #include "jit/interp/interp.h"
 #include "jit/rt/rt.h"
 
 #include <errno.h>
 
-/* ---- regions ---- */
-
-void jit_region_begin(struct jit_vcpu *v)
-{
-    struct jit *j = v->jit;
-
-    jit_lock(&j->region_lock);
-    atomic_store(&j->region, 1);
-    for (struct jit_vcpu *o = j->vcpus; o; o = o->next) {
-        if (o == v)
-            continue;
-        atomic_fetch_or(&o->cpu.exit_request, ARM64_EXIT_SYNC);
-        while (atomic_load(&o->in_guest))
-            jit_host_yield();
-    }
-    v->in_region = true;
-}
-
-void jit_region_end(struct jit_vcpu *v)
-{
-    v->in_region = false;
-    atomic_store(&v->jit->region, 0);
-    jit_unlock(&v->jit->region_lock);
-}
-
-static void jit_go_inside(struct jit_vcpu *v)
-{
-    for (;;) {
-        atomic_store(&v->in_guest, 1);
-        if (!atomic_load(&v->jit->region))
-            return;
-        atomic_store(&v->in_guest, 0);
-        jit_lock(&v->jit->region_lock);
-        jit_unlock(&v->jit->region_lock);
-    }
-}
-
 /* One instruction by the interpreter; false when the fetch trapped (state is the handler's then). */
 static bool jit_interp_one(struct jit_vcpu *v)
 {
-    struct arm64_cpu *c = &v->cpu;
-    const uint8_t *p;
+    const uint8_t *p = v->jit->space->fetch(v);
 
-    if (v->tbi[c->pc >> 55 & 1])
-        c->pc = (uint64_t)sext64(c->pc, 56);
-    if (c->pc & 3) {
-        v->jit->mem->pc_align_fault(c);
-        return false;
-    }
-    p = jit_fetch_ptr(v, c->pc);
-    if (!p || jit_illegal_state(c))
-        return false;
-    a64_interp_step(c, jit_insn(p));
-    return true;
+    if (p)
+        a64_interp_step(&v->cpu, jit_insn(p));
+    return p;
 }
 
 #define JIT_EC_STEP 0x32 /* ESR_EL1.EC, as from a lower EL */
@@ -213,7 +160,7 @@ void jit_run(struct arm64_cpu *c)
         }
         if (atomic_load_explicit(&v->jc_stale, memory_order_relaxed)) {
             atomic_store_explicit(&v->jc_stale, 0, memory_order_relaxed);
-            jit_jc_clear(v);
+            v->jit->space->jc_clear(v);
         }
         jit_context_update(v);
         if (jit_deliverable(c))
@@ -251,68 +198,24 @@ void jit_flush(struct arm64_cpu *c)
 
 int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e)
 {
-    static struct jit_lock tables;
-    struct jit *j = jit_host_map(sizeof(*j));
-    int ret;
+    int ret = jit_new(out, cfg->tier, &jit_machine_space, cfg->code_size, e);
 
-    if (!j)
-        return err_set(e, ENOMEM, "out of memory");
-    j->tier = cfg->tier;
-    j->mem = cfg->mem;
-    jit_lock(&tables);
-    a64_decode_init();
-    jit_tier1_init();
-    jit_unlock(&tables);
-    ret = jit_cache_init(j, cfg->code_size, e);
-    if (ret) {
-        jit_host_unmap(j, sizeof(*j));
+    if (ret)
         return ret;
-    }
-    jit_thunks_emit(j);
-    *out = j;
+    (*out)->mem = cfg->mem;
+    (*out)->sysreg_plain = cfg->mem->sysreg_plain;
     return 0;
-}
-
-void jit_destroy(struct jit *j)
-{
-    if (!j)
-        return;
-    jit_cache_free(j);
-    jit_host_unmap(j, sizeof(*j));
 }
 
 int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out)
 {
-    struct jit_vcpu *v = jit_host_map(sizeof(*v));
+    struct jit_vcpu *v = jit_vcpu_new(j);
 
     if (!v)
         return -ENOMEM;
-    v->jit = j;
     v->cpu.index = index;
-    v->mxcsr = 0x1f80;
-    v->host_mxcsr = 0x1f80;
     v->helper[JIT_HELPER_MEM] = (void *)(uintptr_t)jit_helper_mem;
-    v->helper[JIT_HELPER_INTERP] = (void *)(uintptr_t)jit_helper_interp;
-    v->exec = a64_exec;
-    jit_consts_init(v->consts);
     v->sctlr = UINT64_MAX; /* no value a guest can set: the first context update fills everything */
-    v->next = j->vcpus;
-    j->vcpus = v;
-    j->ncpus++;
     *out = &v->cpu;
     return 0;
-}
-
-void jit_vcpu_destroy(struct arm64_cpu *c)
-{
-    struct jit_vcpu *v = c ? jit_vcpu_of(c) : NULL;
-    struct jit_vcpu **link;
-
-    if (!v)
-        return;
-    for (link = &v->jit->vcpus; *link != v; link = &(*link)->next)
-        ;
-    *link = v->next;
-    v->jit->ncpus--;
-    jit_host_unmap(v, sizeof(*v));
 }

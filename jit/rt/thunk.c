@@ -121,14 +121,14 @@ static const uint8_t *jit_emit_mem(struct x64_emit *e, const uint8_t *leave)
     return at;
 }
 
-static const uint8_t *jit_emit_interp(struct x64_emit *e, const uint8_t *leave)
+static const uint8_t *jit_emit_insn(struct x64_emit *e, enum jit_helper h, const uint8_t *leave)
 {
     const uint8_t *at = e->p;
 
     jit_emit_spill(e);
     jit_emit_pc(e);
     x64_mov_rr(e, false, RSI, RDX);
-    jit_emit_helper_call(e, JIT_HELPER_INTERP, leave);
+    jit_emit_helper_call(e, h, leave);
     x64_u8(e, 0xc3);
     return at;
 }
@@ -177,8 +177,11 @@ void jit_thunks_emit(struct jit *j)
     jit_emit_pc(&e);
     jit_emit_exit(&e, JIT_EXIT_LOOKUP, leave);
     t->mem = jit_emit_mem(&e, leave);
-    t->interp = jit_emit_interp(&e, leave);
+    t->interp = jit_emit_insn(&e, JIT_HELPER_INTERP, leave);
     t->simd = jit_emit_simd(&e);
+    t->svc = jit_emit_insn(&e, JIT_HELPER_SVC, leave);
+    t->fault = e.p;
+    jit_emit_exit(&e, JIT_EXIT_FAULT, leave);
     j->code_start = (uint32_t)align_up((uint64_t)(e.p - j->rw), 64);
     j->code_next = j->code_start;
 }

@@ -55,7 +55,7 @@ static void jit_bloom_add(uint8_t *map, size_t size, uint64_t n)
 
 /* ---- salts ---- */
 
-void jit_jc_clear(struct jit_vcpu *v)
+static void jit_jc_clear(struct jit_vcpu *v)
 {
     const struct jit *j = v->jit;
     const struct jit_jc_entry none = {.tag = JIT_JC_NONE, .code = j->rx + (j->thunk.lookup - j->rw)};
@@ -90,7 +90,7 @@ static void jit_salt_select(struct jit_vcpu *v)
     v->salt[el1] = (uint64_t)s->id << JIT_SALT_SHIFT;
 }
 
-void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
+static void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
 {
     bool el1 = v->ctx & JIT_CTX_EL1;
 
@@ -102,7 +102,7 @@ void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
     jit_bloom_add(v->exec_pages, sizeof(v->exec_pages), pc >> 12);
 }
 
-void jit_tlb_flush_all(struct jit_vcpu *v)
+static void jit_tlb_flush_all(struct jit_vcpu *v)
 {
     v->remapped = true;
     jit_tlb_drop_entries(v);
@@ -300,7 +300,8 @@ void jit_tlbi_wait(struct jit_vcpu *v)
         jit_host_yield();
 }
 
-void jit_tlb_protect(struct jit *j, const uint8_t *host_page)
+/* Withdraws fast write access to a page of RAM from all vCPUs. */
+static void jit_tlb_protect(struct jit *j, const uint8_t *host_page)
 {
     for (struct jit_vcpu *v = j->vcpus; v; v = v->next) {
         for (unsigned k = 0; k < JIT_VIEWS * JIT_TLB_SIZE; k++) {
@@ -639,3 +640,112 @@ int jit_atomic_ptr(struct jit_vcpu *v, uint64_t va, unsigned size, unsigned flag
     *pflags = p.flags;
     return 0;
 }
+
+/* ---- called by generated code ---- */
+
+static unsigned jit_mem_flags(uint32_t info)
+{
+    return (info & JIT_MEM_UNPRIV ? A64_MEM_UNPRIV : 0) | (info & JIT_MEM_ALIGNED ? A64_MEM_ALIGNED : 0) |
+           (info & JIT_MEM_PAIR ? A64_MEM_PAIR : 0);
+}
+
+uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info)
+{
+    unsigned shift = info & JIT_MEM_SIZE, size = 1u << shift, total = info & JIT_MEM_PAIR ? size * 2 : size;
+    unsigned flags = jit_mem_flags(info);
+    uint64_t val;
+
+    /* A pair of Q registers: two accesses, and the first may have been done when the second traps, as on hardware. */
+    if (total == 32) {
+        for (unsigned i = 0; i < 32; i += 16) {
+            if (info & JIT_MEM_STORE ? jit_store(&v->cpu, va + i, 16, v->slow + i, flags & ~A64_MEM_PAIR)
+                                     : jit_load(&v->cpu, va + i, 16, v->slow + i, flags & ~A64_MEM_PAIR))
+                return 1;
+        }
+        return 0;
+    }
+    if (info & JIT_MEM_STORE) {
+        /* Aligned stores are releases: STLR. */
+        return (uint32_t)jit_store(&v->cpu, va, total, v->slow,
+                                   info & JIT_MEM_ALIGNED ? flags | A64_MEM_RELEASE : flags);
+    }
+    memset(v->slow, 0, 16);
+    if (jit_load(&v->cpu, va, total, v->slow, flags))
+        return 1;
+    if (!(info & JIT_MEM_PAIR)) {
+        if (info & (JIT_MEM_SIGN | JIT_MEM_SIGN32)) {
+            val = (uint64_t)sext64(le64_get(v->slow), 8u << shift);
+            le64_put(v->slow, info & JIT_MEM_SIGN32 ? (uint32_t)val : val);
+        }
+    } else if (shift == 2) {
+        /* Two words: widened to two registers. */
+        uint32_t lo = le32_get(v->slow), hi = le32_get(v->slow + 4);
+        bool sign = info & JIT_MEM_SIGN;
+        le64_put(v->slow, sign ? (uint64_t)(int32_t)lo : lo);
+        le64_put(v->slow + 8, sign ? (uint64_t)(int32_t)hi : hi);
+    }
+    return 0;
+}
+
+/* ---- what the code cache asks ---- */
+
+#define JIT_EC_ILLEGAL 0x0e /* ESR_EL1.EC */
+
+/* With PSTATE.IL set, by an illegal exception return, an instruction that could be fetched raises an Illegal Execution
+ * state exception (Arm ARM D1.3.3, D1.4.3). Only ERET sets it, and ERET always comes back to the run loop. */
+static bool jit_illegal_state(struct arm64_cpu *c)
+{
+    if (likely(!(c->pstate_misc & PSTATE_IL)))
+        return false;
+    c->ops->exception(c, JIT_EC_ILLEGAL, 0, 0);
+    return true;
+}
+
+static const uint8_t *jit_fetch(struct jit_vcpu *v)
+{
+    struct arm64_cpu *c = &v->cpu;
+    const uint8_t *host;
+
+    /* Branch targets lose an ignored top byte (Arm ARM, AArch64.BranchAddr). */
+    if (v->tbi[c->pc >> 55 & 1])
+        c->pc = (uint64_t)sext64(c->pc, 56);
+    if (c->pc & 3) {
+        v->jit->mem->pc_align_fault(c);
+        return NULL;
+    }
+    host = jit_fetch_ptr(v, c->pc);
+    return host && !jit_illegal_state(c) ? host : NULL;
+}
+
+static unsigned jit_read(const uint8_t *host, uint32_t *insn, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        insn[i] = jit_insn(host + i * 4);
+    return n;
+}
+
+static void jit_page_add(struct jit *j, struct jit_page *p)
+{
+    if (!p->flags)
+        p->flags = j->mem->page_flags(j->mem->opaque, p->host);
+    /* The flag first, then the sweep, then the reading: a store that comes later takes the slow path. */
+    if (!(atomic_fetch_or(p->flags, MEM_PAGE_CODE) & MEM_PAGE_CODE))
+        jit_tlb_protect(j, p->host);
+}
+
+static void jit_page_drop(struct jit *j, struct jit_page *p)
+{
+    (void)j;
+    if (p->flags) /* or there was no room for its first block */
+        atomic_fetch_and(p->flags, (unsigned char)~MEM_PAGE_CODE);
+}
+
+const struct jit_space jit_machine_space = {
+    .fetch = jit_fetch,
+    .read = jit_read,
+    .context_update = jit_context_update,
+    .jc_insert = jit_jc_insert,
+    .jc_clear = jit_jc_clear,
+    .page_add = jit_page_add,
+    .page_drop = jit_page_drop,
+};

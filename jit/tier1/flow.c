@@ -28,9 +28,10 @@ enum x64_cc t1_cond(struct t1 *t, unsigned cond)
 
 /* ---- exits ---- */
 
-static bool t1_same_page(const struct t1 *t, uint64_t target)
+/* May a jump be linked to the target's block? Beyond the page a machine's address may come to mean other code. */
+static bool t1_near(const struct t1 *t, uint64_t target)
 {
-    return (target ^ t->b->pc) >> 12 == 0;
+    return (t1_user(t) || (target ^ t->b->pc) >> 12 == 0) && t->b->nexits < JIT_BLOCK_MAX_EXITS;
 }
 
 static void t1_lea_entry(struct t1 *t)
@@ -48,20 +49,16 @@ static void t1_align_patch(struct t1 *t, unsigned ahead)
         x64_u8(t->e, nop[pad][i]);
 }
 
-/* Makes the exit record for the displacement that ends at `after`, and its stub. False: no record is left. */
-static bool t1_link(struct t1 *t, uint64_t target, uint8_t *after)
+/* Makes the exit record for the displacement that ends at `after`, and its stub. */
+static void t1_link(struct t1 *t, uint64_t target, uint8_t *after)
 {
     struct jit_block *b = t->b;
-    struct t1_stub *s;
+    struct t1_stub *s = t1_stub(t, T1_STUB_EXIT, after);
 
-    if (b->nexits == JIT_BLOCK_MAX_EXITS)
-        return false;
-    s = t1_stub(t, T1_STUB_EXIT, after);
     s->info = b->nexits;
     s->target = (int64_t)target;
     b->exit[b->nexits++] = (struct jit_exit){.patch = (uint16_t)(after - 4 - t->e->base),
-                                             .target = (int16_t)((int64_t)(target - b->pc) / 4)};
-    return true;
+                                             .target = (int32_t)((int64_t)(target - b->pc) / 4)};
 }
 
 static void t1_poll(struct t1 *t, uint64_t target)
@@ -73,14 +70,22 @@ static void t1_poll(struct t1 *t, uint64_t target)
     s->target = (int64_t)target;
 }
 
+static int32_t t1_jc(const struct t1 *t)
+{
+    return JIT_OFF(jc) + (int32_t)(jit_jc_of(t->b->ctx) * sizeof(t->v->jc[0]));
+}
+
 /* To another page: the jump cache says whether the address still means the same code. */
 static void t1_exit_cross(struct t1 *t, uint64_t target)
 {
     bool el1 = t->b->ctx & JIT_CTX_EL1;
-    int32_t jc =
-        JIT_OFF(jc) + (int32_t)(el1 * sizeof(t->v->jc[0]) + jit_jc_index(target) * sizeof(struct jit_jc_entry));
+    int32_t jc = t1_jc(t) + (int32_t)(jit_jc_index(target) * sizeof(struct jit_jc_entry));
 
     t1_mov_guest(t, RAX, target);
+    if (t1_user(t)) {
+        t1_exit_indirect(t);
+        return;
+    }
     if (target <= t1_pc(t)) {
         x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
         t1_jcc_thunk(t, CC_NE, t->j->thunk.pollpc);
@@ -96,7 +101,7 @@ static void t1_exit_cross(struct t1 *t, uint64_t target)
 
 void t1_exit(struct t1 *t, uint64_t target)
 {
-    if (!t1_same_page(t, target) || t->b->nexits == JIT_BLOCK_MAX_EXITS) {
+    if (!t1_near(t, target)) {
         t1_exit_cross(t, target);
         return;
     }
@@ -106,14 +111,28 @@ void t1_exit(struct t1 *t, uint64_t target)
     t1_link(t, target, x64_jmp_fwd(t->e));
 }
 
+/* User mode: a tag is the pc. The index is scaled by the address. */
+static void t1_exit_indirect_user(struct t1 *t)
+{
+    x64_mov_rr(t->e, false, RCX, RAX);
+    x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)((JIT_JC_SIZE - 1) << 2));
+    x64_alu_rm(t->e, true, ALU_CMP, RAX, x64_mx(RBP, RCX, 2, t1_jc(t)));
+    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup);
+    x64_jmp_mem(t->e, x64_mx(RBP, RCX, 2, t1_jc(t) + 8));
+}
+
 void t1_exit_indirect(struct t1 *t)
 {
     bool el1 = t->b->ctx & JIT_CTX_EL1;
-    int32_t jc = JIT_OFF(jc) + (int32_t)(el1 * sizeof(t->v->jc[0]));
+    int32_t jc = t1_jc(t);
 
     _Static_assert(sizeof(struct jit_jc_entry) == 16, "the index is scaled by a shift");
     x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
     t1_jcc_thunk(t, CC_NE, t->j->thunk.pollpc);
+    if (t1_user(t)) {
+        t1_exit_indirect_user(t);
+        return;
+    }
     x64_mov_rr(t->e, false, RCX, RAX);
     x64_shift_ri(t->e, false, SH_SHL, RCX, 2);
     x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)((JIT_JC_SIZE - 1) << 4));
@@ -134,10 +153,10 @@ static uint64_t t1_target(const struct t1 *t, uint32_t insn, unsigned hi, unsign
 /* Leaves for `target` when cc holds in host flags. */
 static void t1_branch_cc(struct t1 *t, enum x64_cc cc, uint64_t target)
 {
-    if (t1_same_page(t, target) && target > t1_pc(t) && t->b->nexits < JIT_BLOCK_MAX_EXITS) {
+    if (t1_near(t, target) && target > t1_pc(t)) {
         t1_align_patch(t, 2);
         t1_link(t, target, x64_jcc_fwd(t->e, cc));
-    } else if (t1_same_page(t, target) && t->b->nexits < JIT_BLOCK_MAX_EXITS) {
+    } else if (t1_near(t, target)) {
         uint8_t *over = x64_jcc8_fwd(t->e, cc ^ 1);
         t1_exit(t, target);
         x64_bind8(t->e, over);
@@ -258,8 +277,17 @@ static uint32_t t1_sysreg(uint32_t insn)
 static bool t1_mrs(struct t1 *t, uint32_t insn)
 {
     unsigned d = t1_zr(insn & 31);
-    int off = t->j->mem->sysreg_plain(t1_sysreg(insn), t->b->ctx & JIT_CTX_EL1 ? 1 : 0, false);
+    int off = t->j->sysreg_plain(t1_sysreg(insn), t->b->ctx & JIT_CTX_EL1 ? 1 : 0, false);
+    uint64_t value;
 
+    if (t1_user(t) && t->j->user->sysreg_const(&t->v->cpu, t1_sysreg(insn), &value)) {
+        if (d != T1_ZR) {
+            x64_mov_imm(t->e, t1_dst(d, RAX), value);
+            t1_put(t, d, t1_dst(d, RAX));
+        }
+        t->keep_flags = true;
+        return true;
+    }
     if (off < 0 || ((t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_SPSEL)))
         return false;
     if (d != T1_ZR) {
@@ -273,7 +301,7 @@ static bool t1_mrs(struct t1 *t, uint32_t insn)
 
 static bool t1_msr(struct t1 *t, uint32_t insn)
 {
-    int off = t->j->mem->sysreg_plain(t1_sysreg(insn), t->b->ctx & JIT_CTX_EL1 ? 1 : 0, true);
+    int off = t->j->sysreg_plain(t1_sysreg(insn), t->b->ctx & JIT_CTX_EL1 ? 1 : 0, true);
 
     if (off < 0 || ((t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_SPSEL)))
         return false;
@@ -287,6 +315,20 @@ static bool t1_daifset(struct t1 *t, uint32_t insn)
     if (!(t->b->ctx & JIT_CTX_EL1))
         return false;
     x64_alu_mi(t->e, false, ALU_OR, x64_m(RBP, JIT_OFF(cpu.daif)), (int32_t)(bits32(insn, 11, 8) << 6));
+    return true;
+}
+
+/* User mode: a call that mostly comes back. */
+static bool t1_svc(struct t1 *t, uint32_t insn)
+{
+    if (!t1_user(t))
+        return false;
+    x64_mov_imm(t->e, RDX, bits32(insn, 20, 5));
+    x64_mov_imm(t->e, RAX, t->i * 4);
+    t1_lea_entry(t);
+    t1_call_thunk(t, t->j->thunk.svc);
+    t1_exit(t, t1_pc(t) + 4);
+    t->ended = true;
     return true;
 }
 
@@ -307,6 +349,7 @@ struct t1_stub *t1_sp_check(struct t1 *t, unsigned n)
     if (n != T1_SP || t->sp_aligned || !(t->b->ctx & JIT_CTX_SPALIGN))
         return NULL;
     x64_test_ri(t->e, false, jit_pin[T1_SP], 15);
+    t->host_flags = false;
     s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
     t->sp_aligned = true;
     return s;
@@ -434,6 +477,7 @@ void t1_init_flow(void)
     t1_table[A64_br] = t1_table[A64_blr] = t1_table[A64_ret] = t1_br;
     t1_table[A64_hint] = t1_nop;
     t1_table[A64_dmb] = t1_dmb;
+    t1_table[A64_svc] = t1_svc;
     t1_table[A64_mrs] = t1_mrs;
     t1_table[A64_msr_reg] = t1_msr;
     t1_table[A64_msr_daifset] = t1_daifset;

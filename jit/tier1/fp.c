@@ -100,6 +100,7 @@ static bool t1_vldst(struct t1 *t, uint32_t insn, bool load, int64_t off, bool p
         t1_writeback(t, n, off);
     if (sp)
         sp->back = t->e->p;
+    t->keep_flags = true;
     return true;
 }
 
@@ -121,11 +122,11 @@ static bool t1_vldst_reg(struct t1 *t, uint32_t insn)
     struct t1_stub *sp = t1_sp_check(t, a64_rn(insn)), *s;
     struct x64_mem m;
 
-    t1_address_reg(t, insn, shift);
-    m = t1_access_rax(t, 1u << shift, !load, t1_vinfo(shift, -1), t1_vkind(load), &s);
+    m = t1_access_reg(t, insn, shift, !load, t1_vinfo(shift, -1), t1_vkind(load), &s);
     t1_vaccess(t, load, shift, insn & 31, -1, m, s);
     if (sp)
         sp->back = t->e->p;
+    t->keep_flags = true;
     return true;
 }
 
@@ -138,6 +139,7 @@ static bool t1_vldr_lit(struct t1 *t, uint32_t insn)
     t1_mov_guest(t, RAX, t1_pc(t) + (uint64_t)(sext64(bits32(insn, 23, 5), 19) * 4));
     m = t1_access_rax(t, 1u << shift, false, t1_vinfo(shift, -1), T1_STUB_VLOAD, &s);
     t1_vaccess(t, true, shift, insn & 31, -1, m, s);
+    t->keep_flags = true;
     return true;
 }
 
@@ -159,6 +161,7 @@ static bool t1_vpair(struct t1 *t, uint32_t insn)
         t1_writeback(t, n, off);
     if (sp)
         sp->back = t->e->p;
+    t->keep_flags = true;
     return true;
 }
 

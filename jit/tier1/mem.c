@@ -8,6 +8,8 @@
  * range that it and those behind it cover, and keeps the addend in R14, zero if the probe failed; the others only
  * test R14. That a mapping goes away meanwhile is no matter: TLB maintenance by others waits until this vCPU polls, and
  * by ourselves it ends the block.
+ *
+ * In user mode the guest's address is the host's, and all this is not there: an access is the access.
  */
 #include "jit/tier1/t1.h"
 
@@ -101,6 +103,18 @@ static enum jit_view t1_view(const struct t1 *t, uint32_t info)
     return info & JIT_MEM_UNPRIV && el1 && !uao ? JIT_VIEW_EL0 : t->v->view;
 }
 
+/* User mode: m itself, but where a tagged address was seen. RAX is lost then. */
+static struct x64_mem t1_direct(struct t1 *t, struct x64_mem m)
+{
+    if (likely(!jit_user_masked(t->j, t1_pc(t))))
+        return m;
+    x64_lea(t->e, true, RAX, m);
+    x64_shift_ri(t->e, true, SH_SHL, RAX, 8);
+    x64_shift_ri(t->e, true, SH_SAR, RAX, 8);
+    t->host_flags = false;
+    return x64_m(RAX, 0);
+}
+
 /* Probes for [base + lo, base + hi), base a host register; the addend goes to `addend`. RCX and RDX are lost. */
 static struct t1_stub *t1_probe(struct t1 *t, int base, int64_t lo, int64_t hi, bool write, uint32_t info,
                                 enum t1_stub_kind kind, int addend)
@@ -110,6 +124,7 @@ static struct t1_stub *t1_probe(struct t1 *t, int base, int64_t lo, int64_t hi, 
     struct t1_stub *s;
 
     _Static_assert(sizeof(struct jit_tlb_entry) == 32, "the index is scaled by shifts");
+    t->host_flags = false;
     if (lo)
         x64_lea(e, false, RCX, x64_m(base, (int32_t)lo));
     else
@@ -133,6 +148,11 @@ struct x64_mem t1_access_rax(struct t1 *t, unsigned bytes, bool write, uint32_t 
     if (info & JIT_MEM_ALIGNED && bytes > 1) {
         x64_test_ri(t->e, false, RAX, (int32_t)bytes - 1);
         misaligned = x64_jcc_fwd(t->e, CC_NE);
+        t->host_flags = false;
+    }
+    if (t1_user(t)) {
+        *s = misaligned ? t1_stub(t, T1_STUB_INTERP, misaligned) : &t->unused;
+        return t1_direct(t, x64_m(RAX, 0));
     }
     *s = t1_probe(t, RAX, 0, bytes, write, info, kind, RCX);
     (*s)->from2 = misaligned;
@@ -145,9 +165,14 @@ struct x64_mem t1_access(struct t1 *t, unsigned n, int64_t off, unsigned bytes, 
     int64_t lo = off, hi = off + bytes;
     int base = t1_get(t, n, RAX), addend = RCX;
 
+    if (t1_user(t)) {
+        *s = &t->unused;
+        return t1_direct(t, x64_m(base, (int32_t)off));
+    }
     if (t->share.valid && t->share.base == n && lo >= t->share.lo && hi <= t->share.hi && (t->share.write || !write) &&
         !(info & JIT_MEM_UNPRIV)) {
         x64_test_rr(t->e, true, R14, R14);
+        t->host_flags = false;
         *s = t1_stub(t, kind, x64_jcc_fwd(t->e, CC_E));
         (*s)->info = info | t->i << JIT_MEM_PC_SHIFT | (write ? JIT_MEM_STORE : 0);
         addend = R14;
@@ -182,14 +207,17 @@ void t1_writeback(struct t1 *t, unsigned n, int64_t off)
 {
     int h = t1_host(n);
 
-    if (h >= 0)
+    if (h >= 0) {
         x64_lea(t->e, true, h, x64_m(h, (int32_t)off));
-    else
+    } else {
         x64_alu_mi(t->e, true, ALU_ADD, t1_slot(n), (int32_t)off);
+        t->host_flags = false;
+    }
     t1_moved(t, n, off);
 }
 
-bool t1_address_reg(struct t1 *t, uint32_t insn, unsigned shift)
+/* Base plus extended register, in registers that last until RAX and RCX are written. */
+static struct x64_mem t1_operand_reg(struct t1 *t, uint32_t insn, unsigned shift)
 {
     unsigned n = a64_rn(insn), m = t1_zr(a64_rm(insn)), option = bits32(insn, 15, 13);
     unsigned amount = insn >> 12 & 1 ? shift : 0;
@@ -206,12 +234,25 @@ bool t1_address_reg(struct t1 *t, uint32_t insn, unsigned shift)
         if (hm != RCX)
             x64_mov_rr(t->e, true, RCX, hm);
         x64_shift_ri(t->e, true, SH_SHL, RCX, amount);
+        t->host_flags = false;
         hm = RCX;
         amount = 0;
     }
     hn = t1_get(t, n, RAX);
-    x64_lea(t->e, true, RAX, x64_mx(hn, hm, amount, 0));
-    return true;
+    return x64_mx(hn, hm, amount, 0);
+}
+
+struct x64_mem t1_access_reg(struct t1 *t, uint32_t insn, unsigned shift, bool write, uint32_t info,
+                             enum t1_stub_kind kind, struct t1_stub **s)
+{
+    struct x64_mem m = t1_operand_reg(t, insn, shift);
+
+    if (t1_user(t)) {
+        *s = &t->unused;
+        return t1_direct(t, m);
+    }
+    x64_lea(t->e, true, RAX, m);
+    return t1_access_rax(t, 1u << shift, write, info, kind, s);
 }
 
 /* ---- single registers ---- */
@@ -292,6 +333,7 @@ static bool t1_ldst_imm(struct t1 *t, uint32_t insn, bool load, unsigned shift, 
         t1_writeback(t, n, off);
     if (sp)
         sp->back = t->e->p;
+    t->keep_flags = true;
     return true;
 }
 
@@ -351,14 +393,14 @@ static bool t1_reg(struct t1 *t, uint32_t insn, bool load, enum t1_sign sign)
     struct t1_stub *sp = t1_sp_check(t, a64_rn(insn)), *s;
     struct x64_mem m;
 
-    t1_address_reg(t, insn, sh);
-    m = t1_access_rax(t, 1u << sh, !load, t1_load_info(sh, sign, 0), load ? T1_STUB_LOAD : T1_STUB_STORE, &s);
+    m = t1_access_reg(t, insn, sh, !load, t1_load_info(sh, sign, 0), load ? T1_STUB_LOAD : T1_STUB_STORE, &s);
     if (load)
         t1_load_gpr(t, g, sh, sign, m, s);
     else
         t1_store_gpr(t, g, sh, false, m, s);
     if (sp)
         sp->back = t->e->p;
+    t->keep_flags = true;
     return true;
 }
 
@@ -389,6 +431,7 @@ static bool t1_ldr_lit(struct t1 *t, uint32_t insn)
     t1_mov_guest(t, RAX, t1_pc(t) + (uint64_t)off);
     m = t1_access_rax(t, 1u << shift, false, t1_load_info(shift, sign, 0), T1_STUB_LOAD, &s);
     t1_load_gpr(t, t1_zr(insn & 31), shift, sign, m, s);
+    t->keep_flags = true;
     return true;
 }
 
@@ -418,11 +461,14 @@ static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
     if (load) {
         int h1 = a == T1_ZR ? RDX : t1_dst(a, RDX), h2 = b == T1_ZR ? RAX : t1_dst(b, RAX);
         uint32_t op = sw ? X64_MOVSXD : 0x8b;
-        /* A first destination that is the base itself is loaded last. */
-        if (h1 == m.base)
+        /* A first destination that is the base itself is loaded last. With a tagged address that is in RAX. */
+        bool second_first = h1 == t1_host(n);
+        if (second_first && h2 == m.base)
+            h2 = RDX;
+        if (second_first)
             x64_rm(t->e, shift == 3 || sw, op, h2, t1_plus(m, 1 << shift));
         x64_rm(t->e, shift == 3 || sw, op, h1, m);
-        if (h1 != m.base)
+        if (!second_first)
             x64_rm(t->e, shift == 3 || sw, op, h2, t1_plus(m, 1 << shift));
         s->r1 = (int16_t)h1;
         s->r2 = (int16_t)h2;
@@ -440,6 +486,7 @@ static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
         t1_writeback(t, n, off);
     if (sp)
         sp->back = t->e->p;
+    t->keep_flags = true;
     return true;
 }
 
@@ -503,10 +550,12 @@ static bool t1_stlr(struct t1 *t, uint32_t insn)
 static struct t1_stub *t1_atomic_probe(struct t1 *t, unsigned n, unsigned shift)
 {
     struct t1_stub *s;
+    struct x64_mem m;
 
     t1_address(t, n, 0);
-    t1_access_rax(t, 1u << shift, true, shift | JIT_MEM_ALIGNED, T1_STUB_INTERP, &s);
-    x64_alu_rr(t->e, true, ALU_ADD, RAX, RCX);
+    m = t1_access_rax(t, 1u << shift, true, shift | JIT_MEM_ALIGNED, T1_STUB_INTERP, &s);
+    if (m.index >= 0)
+        x64_alu_rr(t->e, true, ALU_ADD, m.base, m.index);
     return s;
 }
 

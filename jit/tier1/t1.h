@@ -7,7 +7,11 @@
  *
  * Guest registers are numbered 0..30, T1_SP and T1_ZR. RAX, RCX and RDX are scratch within one instruction. Host
  * flags hold guest flags (in the sense of an x86 subtraction: CF = NOT C) right behind an instruction that sets them
- * and as long as nothing disturbs them; memory always has them too.
+ * and as long as nothing disturbs them; memory always has them too. What disturbs them within a translator that says
+ * keep_flags must clear host_flags.
+ *
+ * In user mode a host instruction that accesses guest memory may fault. Guest state, but for the registers that a load
+ * fills, must be as before the guest instruction at the last such access of each.
  */
 #ifndef PIPIT_JIT_TIER1_T1_H
 #define PIPIT_JIT_TIER1_T1_H
@@ -65,7 +69,8 @@ struct t1 {
         unsigned base;
         int64_t lo, hi;
     } share;
-    unsigned excl_end; /* instruction number of the store-exclusive that pairs with a translated load; 0: none */
+    struct t1_stub unused; /* stands for the slow path of accesses that have none */
+    unsigned excl_end;     /* instruction number of the store-exclusive that pairs with a translated load; 0: none */
     unsigned nstubs;
     struct t1_stub stub[T1_MAX_STUBS];
 };
@@ -76,6 +81,12 @@ typedef bool (*t1_fn)(struct t1 *t, uint32_t insn);
 static inline uint64_t t1_pc(const struct t1 *t)
 {
     return t->b->pc + t->i * 4;
+}
+
+/* Guest addresses are host addresses. */
+static inline bool t1_user(const struct t1 *t)
+{
+    return t->b->ctx & JIT_CTX_USER;
 }
 
 static inline unsigned t1_zr(unsigned r)
@@ -237,6 +248,9 @@ struct t1_stub *t1_sp_check(struct t1 *t, unsigned n);
  */
 struct x64_mem t1_access(struct t1 *t, unsigned n, int64_t off, unsigned bytes, bool write, uint32_t info,
                          enum t1_stub_kind kind, struct t1_stub **s);
+/* The same for register-offset forms of an access of 2^shift bytes. */
+struct x64_mem t1_access_reg(struct t1 *t, uint32_t insn, unsigned shift, bool write, uint32_t info,
+                             enum t1_stub_kind kind, struct t1_stub **s);
 /* The same for an address in RAX. */
 struct x64_mem t1_access_rax(struct t1 *t, unsigned bytes, bool write, uint32_t info, enum t1_stub_kind kind,
                              struct t1_stub **s);
@@ -249,8 +263,6 @@ static inline struct x64_mem t1_plus(struct x64_mem m, int32_t off)
 void t1_address(struct t1 *t, unsigned n, int64_t off);
 /* Rn += off after the access. */
 void t1_writeback(struct t1 *t, unsigned n, int64_t off);
-/* RAX = base + extended register, for register-offset forms of an access of 2^shift bytes. */
-bool t1_address_reg(struct t1 *t, uint32_t insn, unsigned shift);
 
 extern t1_fn t1_table[A64_ROW_COUNT];
 void t1_init_int(void);

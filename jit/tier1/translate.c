@@ -36,17 +36,14 @@ static bool t1_ends(unsigned row)
 /* Decodes up to the end of the block: an unconditional branch, an exception, the page's end, or enough. */
 static void t1_decode(struct t1 *t)
 {
-    const uint8_t *p = t->b->host;
     unsigned room = (unsigned)(4096 - (t->b->pc & 0xfff)) / 4;
-    unsigned max = MIN(room, (unsigned)JIT_BLOCK_MAX_INSNS);
+    unsigned max = t->j->space->read(t->b->host, t->insn, MIN(room, (unsigned)JIT_BLOCK_MAX_INSNS));
 
     for (t->n = 0; t->n < max;) {
-        uint32_t insn = jit_insn(p + t->n * 4);
-        unsigned row = a64_decode(insn);
+        unsigned row = a64_decode(t->insn[t->n]);
 
         if (a64_rows[row].feature != ARM64_FEAT_BASE && !(t->v->cpu.model->features & BIT64(a64_rows[row].feature)))
             row = A64_UNALLOCATED;
-        t->insn[t->n] = insn;
         t->row[t->n++] = (uint16_t)row;
         if (t1_ends(row))
             break;
@@ -67,6 +64,16 @@ static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
     t->share.valid = false;
 }
 
+/* Guest instruction t->i has its hot code between `from` and here: see rt/user.c. */
+static void t1_map(struct t1 *t, const uint8_t *from)
+{
+    size_t len = (size_t)(t->e->p - from);
+
+    for (; len >= UINT8_MAX; len -= UINT8_MAX)
+        t->j->map[t->j->nmap++] = UINT8_MAX;
+    t->j->map[t->j->nmap++] = (uint8_t)len;
+}
+
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
 {
     static const uint8_t nop5[JIT_ENTRY_NOP] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
@@ -75,7 +82,10 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
     for (unsigned i = 0; i < sizeof(nop5); i++)
         x64_u8(e, nop5[i]);
     t1_decode(&t);
+    if (!t.n)
+        return false;
     for (t.i = 0; t.i < t.n && !t.ended; t.i++) {
+        const uint8_t *from = e->p;
         unsigned row = t.row[t.i];
         uint32_t insn = t.insn[t.i];
         bool simd = a64_rows[row].simd && !(b->ctx & JIT_CTX_FP);
@@ -86,7 +96,11 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
         }
         if (!t.keep_flags)
             t.host_flags = false;
+        if (t1_user(&t))
+            t1_map(&t, from);
     }
+    for (unsigned i = t.i; t1_user(&t) && i < t.n; i++)
+        t1_map(&t, e->p);
     b->ninsns = (uint16_t)t.n;
     if (!t.ended) {
         t.i--;

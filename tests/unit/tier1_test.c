@@ -7,6 +7,7 @@
  */
 #include "jit/rt/rt.h"
 #include "tests/check.h"
+#include "tests/lib/blocks.h"
 #include "tests/lib/jit_env.h"
 
 #include <stdlib.h>
@@ -15,20 +16,9 @@
 #define RAM_BASE UINT64_C(0x40000000)
 #define ALIAS_BASE UINT64_C(0x7fedc0000000) /* the same memory at another address */
 #define CODE_OFF 0xf000u                    /* the last page */
-#define MAX_INSNS 10
 
 static struct jit_env env;
 static uint8_t ram_image[RAM_SIZE];
-
-static uint64_t rng_state;
-
-static uint64_t rnd(void)
-{
-    rng_state ^= rng_state << 13;
-    rng_state ^= rng_state >> 7;
-    rng_state ^= rng_state << 17;
-    return rng_state * UINT64_C(0x2545f4914f6cdd1d);
-}
 
 /* Code is not writable: what self-modifying blocks do before IC IVAU is not defined, and may be a loop. */
 static bool map(const struct jit_env *e, uint64_t va, struct jit_xlat *x)
@@ -47,104 +37,22 @@ struct outcome {
     struct jit_env_event end;
 };
 
-static uint64_t interesting(void)
-{
-    static const uint64_t v[] = {0,
-                                 1,
-                                 UINT64_MAX,
-                                 0x7fffffff,
-                                 0x80000000,
-                                 0xffffffff,
-                                 UINT64_C(0x7fffffffffffffff),
-                                 UINT64_C(0x8000000000000000),
-                                 UINT64_C(0x7ff8000000000001), /* NaNs, infinities, tiny and ordinary numbers */
-                                 UINT64_C(0x7ff0000000000001),
-                                 UINT64_C(0xfff0000000000000),
-                                 UINT64_C(0x0010000000000000),
-                                 UINT64_C(0x000fffffffffffff),
-                                 UINT64_C(0x3ff0000000000000),
-                                 UINT64_C(0xc008000000000000),
-                                 UINT64_C(0x7f8000017fc00000),
-                                 UINT64_C(0x0080000080800000),
-                                 UINT64_C(0x3f800000bf000000),
-                                 UINT64_C(0x007fffff00000001)};
-    uint64_t r = rnd();
-    switch (r >> 61) {
-    case 0: return v[r % ARRAY_SIZE(v)];
-    case 1: return (uint64_t)sext64(r, 8);
-    case 2: return r & 0xff;
-    case 3: return (v[r % ARRAY_SIZE(v)] & ~UINT64_C(0xff)) | (r >> 32 & 0xff);
-    case 4: return (r & UINT64_C(0x800fffffffffffff)) | (UINT64_C(0x3f0) + (r >> 32) % 0x20) << 52;
-    default: return rnd();
-    }
-}
-
-/* A random encoding of a row; letters are fields. */
-static uint32_t encode(const struct a64_row_info *row)
-{
-    for (unsigned tries = 0; tries < 1000; tries++) {
-        uint32_t insn = ((uint32_t)rnd() & ~row->mask) | row->value;
-        if (&a64_rows[a64_decode(insn)] == row)
-            return insn;
-    }
-    return 0;
-}
-
-/* Rows that leave the block, wait, or whose meaning is the surroundings' own. */
-static bool excluded(unsigned row)
-{
-    switch (row) {
-    case A64_UNALLOCATED:
-    case A64_eret:
-    case A64_wfe:
-    case A64_wfi:
-    case A64_yield:
-    case A64_sev:
-    case A64_sevl: return true;
-    default: return false;
-    }
-}
-
-static bool jumps(unsigned row)
-{
-    return row == A64_b || row == A64_bl || row == A64_br || row == A64_blr || row == A64_ret || row == A64_b_cond ||
-           row == A64_cbz || row == A64_cbnz || row == A64_tbz || row == A64_tbnz;
-}
-
-static const uint16_t plain_rows[] = {
-    A64_ldr_uimm,    A64_str_uimm,   A64_ldr_unscaled, A64_str_unscaled, A64_ldrs_uimm,  A64_ldr_post,
-    A64_str_pre,     A64_ldp_off,    A64_stp_off,      A64_ldp_post,     A64_stp_pre,    A64_ldr_fp_uimm,
-    A64_str_fp_uimm, A64_ldp_fp_off, A64_stp_fp_off,   A64_add_imm,      A64_sub_imm,    A64_orr_sreg,
-    A64_adds_imm,    A64_ldr_reg,    A64_ldr_fp_post,  A64_stp_fp_pre,   A64_ldrsw_uimm,
-};
-
-/* Short forward branches only, so that every block ends. */
-static uint32_t tame(unsigned row, uint32_t insn)
-{
-    if (row == A64_b || row == A64_bl)
-        return (insn & 0xfc000000u) | (1 + insn % 3);
-    if (row == A64_tbz || row == A64_tbnz)
-        return (insn & ~0x0007ffe0u) | (1 + (insn >> 5) % 3) << 5;
-    if (row == A64_b_cond || row == A64_cbz || row == A64_cbnz)
-        return (insn & ~0x00ffffe0u) | (1 + (insn >> 5) % 3) << 5;
-    return insn;
-}
-
 static void random_state(struct arm64_cpu *c, bool plain_fpcr)
 {
     for (unsigned r = 0; r < 32; r++)
-        c->x[r] = rnd() & 1 ? interesting() : RAM_BASE + RAM_SIZE / 2 + (rnd() & 0xfff8) % (RAM_SIZE / 4);
-    if (rnd() & 3)
+        c->x[r] = blocks_rnd() & 1 ? blocks_interesting()
+                                   : RAM_BASE + RAM_SIZE / 2 + (blocks_rnd() & 0xfff8) % (RAM_SIZE / 4);
+    if (blocks_rnd() & 3)
         c->x[31] &= ~UINT64_C(15);
     for (unsigned r = 0; r < 32; r++) {
-        c->v[r].d[0] = interesting();
-        c->v[r].d[1] = interesting();
+        c->v[r].d[0] = blocks_interesting();
+        c->v[r].d[1] = blocks_interesting();
     }
     c->flags = 0;
-    arm64_set_nzcv(c, (uint32_t)rnd());
-    c->fpcr = plain_fpcr ? 0 : (uint32_t)rnd() & 0x07c80000u;
+    arm64_set_nzcv(c, (uint32_t)blocks_rnd());
+    c->fpcr = plain_fpcr ? 0 : (uint32_t)blocks_rnd() & 0x07c80000u;
     c->fpsr = 0;
-    c->pc = RAM_BASE + CODE_OFF + (rnd() % 64) * 4;
+    c->pc = RAM_BASE + CODE_OFF + (blocks_rnd() % 64) * 4;
 }
 
 static void run_one(struct arm64_cpu *c, const struct arm64_cpu *init, struct outcome *o)
@@ -217,29 +125,14 @@ static bool one_case(struct arm64_cpu *ci, struct arm64_cpu *ct, struct jit *jt,
 {
     static struct outcome oi, ot;
     struct arm64_cpu init;
-    uint64_t seed = rng_state;
-    unsigned n = 1 + (unsigned)(rnd() % MAX_INSNS), at = (unsigned)(rnd() % n), off;
-    uint32_t code[MAX_INSNS + 4], base = (uint32_t)rnd() & 31;
-    bool favour = rnd() & 1;
+    uint64_t seed = blocks_state();
+    uint32_t code[BLOCKS_MAX + 4];
+    unsigned n, off;
 
     memset(&init, 0, sizeof(init));
     random_state(&init, plain_fpcr);
     off = (unsigned)(init.pc - RAM_BASE);
-    for (unsigned i = 0; i < n; i++) {
-        unsigned r = i == at ? row : 1 + (unsigned)(rnd() % (A64_ROW_COUNT - 1));
-        while (excluded(r) || (i != at && jumps(r)))
-            r = 1 + (unsigned)(rnd() % (A64_ROW_COUNT - 1));
-        /* With a favoured base, mostly plain accesses and what moves the base. */
-        if (i != at && favour && rnd() % 4)
-            r = plain_rows[rnd() % ARRAY_SIZE(plain_rows)];
-        code[i] = tame(r, encode(&a64_rows[r]));
-        /* Many accesses with one base, as compilers make them. */
-        if (favour && rnd() % 4 && !strncmp(a64_rows[r].bits + 22, "nnnnn", 5)) {
-            uint32_t other = (code[i] & ~0x3e0u) | base << 5;
-            if (a64_decode(other) == r)
-                code[i] = other;
-        }
-    }
+    n = blocks_make(code, row);
     for (unsigned i = n; i < n + 4; i++)
         code[i] = 0xd4000001u; /* svc #0 */
     memcpy(ram_image + off, code, (n + 4) * 4);
@@ -252,11 +145,7 @@ static bool one_case(struct arm64_cpu *ci, struct arm64_cpu *ct, struct jit *jt,
     if (failures_shown++ < 5) {
         printf("  seed %" PRIu64 ", row %s, fpcr %08x, pc %" PRIx64 ":\n", seed, a64_rows[row].name, init.fpcr,
                init.pc);
-        for (unsigned i = 0; i < n; i++) {
-            char text[128];
-            a64_disasm(text, sizeof(text), code[i], init.pc + i * 4);
-            printf("    %08x  %s (%s)\n", code[i], text, a64_rows[a64_decode(code[i])].name);
-        }
+        blocks_print(code, n, init.pc);
         show_difference(&oi, &ot);
     }
     return false;
@@ -270,13 +159,13 @@ static void test_tier1_against_interpreter(void)
     unsigned rows = 0;
 
     for (unsigned i = 0; i < CODE_OFF; i += 8) {
-        uint64_t v = interesting();
+        uint64_t v = blocks_interesting();
         memcpy(ram_image + i, &v, 8);
     }
     ci = make_cpu(JIT_INTERP, &ji);
     ct = make_cpu(JIT_TIER1, &jt);
     for (unsigned row = 1; row < A64_ROW_COUNT; row++) {
-        if (excluded(row))
+        if (blocks_excluded(row))
             continue;
         rows++;
         for (unsigned k = 0; k < cases_per_row; k++, cases++)
@@ -311,11 +200,11 @@ static void test_relocation(void)
         const struct jit_block *a, *b;
 
         for (unsigned i = 0; i < 1024; i++) {
-            unsigned row = 1 + (unsigned)(rnd() % A64_ldumin);
-            le32_put(code + i * 4, encode(&a64_rows[row]));
+            unsigned row = 1 + (unsigned)(blocks_rnd() % A64_ldumin);
+            le32_put(code + i * 4, blocks_encode(row));
         }
         jit_invalidate(j, code, 4096);
-        uint64_t off = CODE_OFF + (rnd() & 0xffc);
+        uint64_t off = CODE_OFF + (blocks_rnd() & 0xffc);
         a = translated(v, RAM_BASE + off);
         b = translated(v, ALIAS_BASE + off);
         if (!a || !b || v->attention) {
@@ -346,7 +235,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         cases_per_row = (unsigned)strtoul(argv[1], NULL, 10);
-    rng_state = argc > 2 ? strtoull(argv[2], NULL, 10) : 88172645463325252u;
+    blocks_seed(argc > 2 ? strtoull(argv[2], NULL, 10) : 88172645463325252u);
     a64_decode_init();
     if (!jit_env_init(&env, RAM_SIZE, map))
         return 1;

@@ -1,0 +1,143 @@
+/* Random blocks: see blocks.h. */
+#include "tests/lib/blocks.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "jit/a64/decode.h"
+
+static uint64_t rng_state = 1;
+
+void blocks_seed(uint64_t seed)
+{
+    rng_state = seed;
+}
+
+uint64_t blocks_state(void)
+{
+    return rng_state;
+}
+
+uint64_t blocks_rnd(void)
+{
+    rng_state ^= rng_state << 13;
+    rng_state ^= rng_state >> 7;
+    rng_state ^= rng_state << 17;
+    return rng_state * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+uint64_t blocks_interesting(void)
+{
+    static const uint64_t v[] = {0,
+                                 1,
+                                 UINT64_MAX,
+                                 0x7fffffff,
+                                 0x80000000,
+                                 0xffffffff,
+                                 UINT64_C(0x7fffffffffffffff),
+                                 UINT64_C(0x8000000000000000),
+                                 UINT64_C(0x7ff8000000000001), /* NaNs, infinities, tiny and ordinary numbers */
+                                 UINT64_C(0x7ff0000000000001),
+                                 UINT64_C(0xfff0000000000000),
+                                 UINT64_C(0x0010000000000000),
+                                 UINT64_C(0x000fffffffffffff),
+                                 UINT64_C(0x3ff0000000000000),
+                                 UINT64_C(0xc008000000000000),
+                                 UINT64_C(0x7f8000017fc00000),
+                                 UINT64_C(0x0080000080800000),
+                                 UINT64_C(0x3f800000bf000000),
+                                 UINT64_C(0x007fffff00000001)};
+    uint64_t r = blocks_rnd();
+    switch (r >> 61) {
+    case 0: return v[r % ARRAY_SIZE(v)];
+    case 1: return (uint64_t)sext64(r, 8);
+    case 2: return r & 0xff;
+    case 3: return (v[r % ARRAY_SIZE(v)] & ~UINT64_C(0xff)) | (r >> 32 & 0xff);
+    case 4: return (r & UINT64_C(0x800fffffffffffff)) | (UINT64_C(0x3f0) + (r >> 32) % 0x20) << 52;
+    default: return blocks_rnd();
+    }
+}
+
+uint32_t blocks_encode(unsigned r)
+{
+    const struct a64_row_info *row = &a64_rows[r];
+
+    for (unsigned tries = 0; tries < 1000; tries++) {
+        uint32_t insn = ((uint32_t)blocks_rnd() & ~row->mask) | row->value;
+        if (&a64_rows[a64_decode(insn)] == row)
+            return insn;
+    }
+    return 0;
+}
+
+bool blocks_excluded(unsigned row)
+{
+    switch (row) {
+    case A64_UNALLOCATED:
+    case A64_eret:
+    case A64_wfe:
+    case A64_wfi:
+    case A64_yield:
+    case A64_sev:
+    case A64_sevl: return true;
+    default: return false;
+    }
+}
+
+static bool jumps(unsigned row)
+{
+    return row == A64_b || row == A64_bl || row == A64_br || row == A64_blr || row == A64_ret || row == A64_b_cond ||
+           row == A64_cbz || row == A64_cbnz || row == A64_tbz || row == A64_tbnz;
+}
+
+static const uint16_t plain_rows[] = {
+    A64_ldr_uimm,    A64_str_uimm,   A64_ldr_unscaled, A64_str_unscaled, A64_ldrs_uimm,  A64_ldr_post,
+    A64_str_pre,     A64_ldp_off,    A64_stp_off,      A64_ldp_post,     A64_stp_pre,    A64_ldr_fp_uimm,
+    A64_str_fp_uimm, A64_ldp_fp_off, A64_stp_fp_off,   A64_add_imm,      A64_sub_imm,    A64_orr_sreg,
+    A64_adds_imm,    A64_ldr_reg,    A64_ldr_fp_post,  A64_stp_fp_pre,   A64_ldrsw_uimm,
+};
+
+/* Short forward branches only, so that every block ends. */
+static uint32_t tame(unsigned row, uint32_t insn)
+{
+    if (row == A64_b || row == A64_bl)
+        return (insn & 0xfc000000u) | (1 + insn % 3);
+    if (row == A64_tbz || row == A64_tbnz)
+        return (insn & ~0x0007ffe0u) | (1 + (insn >> 5) % 3) << 5;
+    if (row == A64_b_cond || row == A64_cbz || row == A64_cbnz)
+        return (insn & ~0x00ffffe0u) | (1 + (insn >> 5) % 3) << 5;
+    return insn;
+}
+
+unsigned blocks_make(uint32_t *code, unsigned row)
+{
+    unsigned n = 1 + (unsigned)(blocks_rnd() % BLOCKS_MAX), at = (unsigned)(blocks_rnd() % n);
+    uint32_t base = (uint32_t)blocks_rnd() & 31;
+    bool favour = blocks_rnd() & 1;
+
+    for (unsigned i = 0; i < n; i++) {
+        unsigned r = i == at ? row : 1 + (unsigned)(blocks_rnd() % (A64_ROW_COUNT - 1));
+        while (blocks_excluded(r) || (i != at && jumps(r)))
+            r = 1 + (unsigned)(blocks_rnd() % (A64_ROW_COUNT - 1));
+        /* With a favoured base, mostly plain accesses and what moves the base. */
+        if (i != at && favour && blocks_rnd() % 4)
+            r = plain_rows[blocks_rnd() % ARRAY_SIZE(plain_rows)];
+        code[i] = tame(r, blocks_encode(r));
+        if (favour && blocks_rnd() % 4 && !strncmp(a64_rows[r].bits + 22, "nnnnn", 5)) {
+            uint32_t other = (code[i] & ~0x3e0u) | base << 5;
+            if (a64_decode(other) == r)
+                code[i] = other;
+        }
+    }
+    return n;
+}
+
+void blocks_print(const uint32_t *code, unsigned n, uint64_t pc)
+{
+    for (unsigned i = 0; i < n; i++) {
+        char text[128];
+        a64_disasm(text, sizeof(text), code[i], pc + i * 4);
+        printf("    %08" PRIx32 "  %s (%s)\n", code[i], text, a64_rows[a64_decode(code[i])].name);
+    }
+}

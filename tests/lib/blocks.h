@@ -1,0 +1,27 @@
+/*
+ * Random short blocks of guest code and values that show differences, for tests that compare two ways of executing
+ * them. One generator for the whole program: the same seed gives the same blocks.
+ */
+#ifndef PIPIT_TESTS_BLOCKS_H
+#define PIPIT_TESTS_BLOCKS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BLOCKS_MAX 10 /* instructions */
+
+void blocks_seed(uint64_t seed);
+uint64_t blocks_state(void); /* a seed from which things go on as from here */
+uint64_t blocks_rnd(void);
+/* A value at the edge of something: small, large, a NaN, a denormal; or any. */
+uint64_t blocks_interesting(void);
+/* A random encoding of a row of the decode table. */
+uint32_t blocks_encode(unsigned row);
+/* Rows that leave the block, wait, or whose meaning is the surroundings' own. */
+bool blocks_excluded(unsigned row);
+/* A block of 1 to BLOCKS_MAX instructions, one of them of this row, without backward branches. Half of the blocks
+ * mostly load and store around one base, as compilers make them. Returns how many. */
+unsigned blocks_make(uint32_t *code, unsigned row);
+void blocks_print(const uint32_t *code, unsigned n, uint64_t pc);
+
+#endif
