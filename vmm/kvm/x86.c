@@ -30,7 +30,6 @@
 
 const struct kvm_need kvm_arch_needs[] = {
     {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP", "interrupt controllers of its own"},
-    {KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING", "choice of where interrupt lines lead"},
     {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID", "choice of what CPUID says"},
     {KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR", "choice of where its task state segment lies"},
     {KVM_CAP_SET_IDENTITY_MAP_ADDR, "KVM_CAP_SET_IDENTITY_MAP_ADDR", "choice of where its identity map lies"},
@@ -68,25 +67,16 @@ uint32_t kvm_arch_line_gsi(unsigned num)
 
 /* ---- the VM ---- */
 
-/* Each line to the IOAPIC's pin of its number. */
-static int x86_route_lines(struct kvm *k)
+/* Every pin of both PICs masked, as firmware leaves them that has told the guest of none. */
+static int x86_mask_pics(struct kvm *k, struct kvm_irqchip chip[X86_NCHIPS])
 {
-    struct kvm_irq_routing *routes = calloc(1, sizeof(*routes) + X86_NGSIS * sizeof(struct kvm_irq_routing_entry));
-    int r = 0;
+    int r = x86_chips_get(k, chip);
 
-    if (!routes)
-        return -ENOMEM;
-    routes->nr = X86_NGSIS;
-    for (unsigned i = 0; i < X86_NGSIS; i++)
-        routes->entries[i] = (struct kvm_irq_routing_entry){
-            .gsi = i,
-            .type = KVM_IRQ_ROUTING_IRQCHIP,
-            .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = i},
-        };
-    if (ioctl(k->vm_fd, KVM_SET_GSI_ROUTING, routes) < 0)
-        r = -errno;
-    free(routes);
-    return r;
+    if (r < 0)
+        return r;
+    chip[KVM_IRQCHIP_PIC_MASTER].chip.pic.imr = 0xff;
+    chip[KVM_IRQCHIP_PIC_SLAVE].chip.pic.imr = 0xff;
+    return x86_chips_set(k, chip);
 }
 
 static int x86_create_chips(struct kvm *k, struct err *e)
@@ -99,11 +89,8 @@ static int x86_create_chips(struct kvm *k, struct err *e)
         return err_set(e, errno, "KVM does not take the places of its own tables: %s", strerror(errno));
     if (ioctl(k->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
         return err_set(e, errno, "KVM makes no interrupt controllers: %s", strerror(errno));
-    r = x86_route_lines(k);
-    if (r < 0)
-        return err_set(e, -r, "KVM does not connect interrupt lines: %s", strerror(-r));
-    r = x86_chips_get(k, k->arch->power_on);
-    return r < 0 ? err_set(e, -r, "the interrupt controllers cannot be read: %s", strerror(-r)) : 0;
+    r = x86_mask_pics(k, k->arch->power_on);
+    return r < 0 ? err_set(e, -r, "the interrupt controllers cannot be set up: %s", strerror(-r)) : 0;
 }
 
 /* What KVM supports, made into what the guest sees. */
