@@ -33,6 +33,7 @@ install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1'
 	install -m 755 $(PROGS) $(USER_PROG) '$(DESTDIR)$(PREFIX)/bin/'
 	install -m 644 $(wildcard tools/*.1) '$(DESTDIR)$(PREFIX)/share/man/man1/'
+	$(if $(USER_PROG),ln -f '$(DESTDIR)$(PREFIX)/bin/pipit-aarch64' '$(DESTDIR)$(PREFIX)/bin/qemu-aarch64-static')
 	ln -f '$(DESTDIR)$(PREFIX)/bin/pipit' '$(DESTDIR)$(PREFIX)/bin/qemu-system-aarch64'
 	ln -f '$(DESTDIR)$(PREFIX)/bin/pipit' '$(DESTDIR)$(PREFIX)/bin/qemu-system-x86_64'
 

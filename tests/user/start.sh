@@ -83,5 +83,31 @@ expect unknown-option 1 'there is no option "-nothing"' "$pipit" -nothing ./hell
 expect unknown-cpu 1 'no CPU model "z80"' "$pipit" -cpu z80 ./hello
 expect option-argument 1 'option -L wants an argument' "$pipit" -L
 expect version 0 '^pipit-aarch64 version [0-9.]+$' "$pipit" -version
+expect version-as-qemu 0 '^qemu-aarch64 version 10\.0\.0 \(pipit [0-9.]+\)$' bash -c 'exec -a /usr/bin/qemu-aarch64-static "$0" -version' "$pipit"
+expect stack-size 3 '^1 \./hello -$' "$pipit" -s 256K ./hello
+expect stack-size-word 1 'option -s wants a number|-s wants a number, not "1x"' "$pipit" -s 1x ./hello
+expect page-size 1 'pages are those of the host' "$pipit" -p 64K ./hello
+expect base 1 'the base is 0' "$pipit" -B 0x1000 ./hello
+expect log-item 1 'what can be logged is "strace"' "$pipit" -d in_asm ./hello
+expect log-file 0 '^exit_group\(3\) += \?$' bash -c '"$0" -strace -D log ./hello >out; tail -n 1 log' "$pipit"
+cat >random.c <<'END'
+#include <stdio.h>
+#include <sys/auxv.h>
+int main(void)
+{
+    unsigned long *p = (unsigned long *)getauxval(25);
+    printf("%lx%lx\n", p[0], p[1]);
+    return 0;
+}
+END
+aarch64-linux-gnu-gcc -O1 -static random.c -o random
+if [ "$("$pipit" -seed 7 ./random)" = "$("$pipit" -seed 7 ./random)" ] && [ "$("$pipit" -seed 7 ./random)" != "$("$pipit" -seed 8 ./random)" ] &&
+    [ "$("$pipit" ./random)" != "$("$pipit" ./random)" ]; then
+    echo 'ok seed'
+else
+    echo 'FAIL seed: AT_RANDOM is not made from it'
+    bad=1
+fi
+expect persistent-alone 1 'goes with -register' "$pipit" -persistent ./hello
 expect small-address-space 126 'address space or memory is not enough' bash -c 'ulimit -v 2500 && exec "$0" ./hello' "$pipit"
 exit $bad

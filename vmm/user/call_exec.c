@@ -253,19 +253,18 @@ static int64_t exec(struct user_thread *t, int dirfd, uint64_t path, uint64_t ar
 {
     struct exec x = {.dirfd = dirfd, .flags = flags, .envp = envp};
     char *text = NULL;
-    long n;
+    long n = user_copy_string(x.path, path, sizeof(x.path));
+    const char *self = n < 0 ? NULL : user_proc_exe(x.path);
     int64_t r;
 
     if (user_options.by_binfmt) {
         user_signal_export(t, false);
-        r = user_host_call(t, __NR_execveat, dirfd, path, argv, envp, flags);
+        r = user_host_call(t, __NR_execveat, dirfd, self ? (uint64_t)(uintptr_t)self : path, argv, envp, flags);
         user_signal_export(t, true);
         return r;
     }
-    n = user_copy_string(x.path, path, sizeof(x.path));
     if (n < 0)
         return n;
-    const char *self = user_proc_exe(x.path);
     if (self)
         strcpy(x.path, self);
     r = copy_vector(argv, &x.argv, &x.argc, &text);

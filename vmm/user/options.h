@@ -10,6 +10,8 @@
 
 struct user_options {
     const struct arm64_model *model;
+    bool seeded; /* AT_RANDOM is made from `seed` */
+    uint64_t seed;
     const char *release;     /* uname's; NULL: the host's */
     const char *const *self; /* the words that start this emulator with the same options, NULL at the end */
     bool by_binfmt;          /* started by the kernel for an arm64 program: execve finds us again */

@@ -39,6 +39,16 @@ static uint64_t put_string(uint64_t *sp, const char *text)
     return *sp;
 }
 
+/* splitmix64 (Steele, Lea, Flood 2014). */
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
 static void make_contiguous(uint64_t *sp, const char **list, size_t n)
 {
     bool already = true;
@@ -51,7 +61,8 @@ static void make_contiguous(uint64_t *sp, const char **list, size_t n)
 
 #define AUXV_MAX 24
 
-static size_t fill_auxv(const struct user_stack *s, uint64_t execfn, uint64_t platform, uint64_t auxv[][2])
+static size_t fill_auxv(const struct user_stack *s, uint64_t execfn, uint64_t platform, uint64_t random,
+                        uint64_t auxv[][2])
 {
     const struct user_program *p = s->program;
     const uint64_t *h = s->host_auxv;
@@ -72,7 +83,7 @@ static size_t fill_auxv(const struct user_stack *s, uint64_t execfn, uint64_t pl
         {AT_GID, user_auxv_find(h, AT_GID, 0)},
         {AT_EGID, user_auxv_find(h, AT_EGID, 0)},
         {AT_SECURE, user_auxv_find(h, AT_SECURE, 0)},
-        {AT_RANDOM, user_auxv_find(h, AT_RANDOM, 0)},
+        {AT_RANDOM, random},
         {AT_HWCAP2, user_hwcap2(s->model)},
         {AT_EXECFN, execfn},
         {AT_PLATFORM, platform},
@@ -88,12 +99,19 @@ struct user_stack_layout user_stack_build(const struct user_stack *s)
 {
     size_t argc = count_of(s->argv), envc = count_of(s->envp), n;
     uint64_t auxv[AUXV_MAX][2], sp = s->top, execfn, platform, *p;
+    uint64_t random = user_auxv_find(s->host_auxv, AT_RANDOM, 0);
 
     execfn = put_string(&sp, s->execfn);
     platform = put_string(&sp, "aarch64");
+    if (s->seeded) {
+        uint64_t state = s->seed, bytes[2] = {next_random(&state), next_random(&state)};
+        sp -= sizeof(bytes);
+        memcpy((void *)(uintptr_t)sp, bytes, sizeof(bytes));
+        random = sp;
+    }
     make_contiguous(&sp, s->envp, envc);
     make_contiguous(&sp, s->argv, argc);
-    n = fill_auxv(s, execfn, platform, auxv);
+    n = fill_auxv(s, execfn, platform, random, auxv);
     sp = align_down(align_down(sp, 16) - (1 + argc + 1 + envc + 1 + 2 * n) * sizeof(uint64_t), 16);
     struct user_stack_layout l = {.sp = sp, .argv = sp + sizeof(*p), .auxv_size = n * sizeof(auxv[0])};
     p = (uint64_t *)(uintptr_t)sp;

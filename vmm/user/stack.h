@@ -19,6 +19,8 @@ struct user_stack {
     const uint64_t *host_auxv;
     const struct user_program *program;
     const struct arm64_model *model;
+    bool seeded; /* AT_RANDOM from `seed`, else the kernel's */
+    uint64_t seed;
 };
 
 /* Where things are on it. */

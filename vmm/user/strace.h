@@ -14,6 +14,8 @@
 
 /* Set before the first thread runs, and then for good. */
 extern bool user_strace_on;
+/* Where lines go to; NULL: stderr. Opened for each of them, so that no descriptor is held. */
+extern const char *user_strace_file;
 
 void user_strace_enter(struct user_thread *t, const struct user_call *call, uint64_t nr, const uint64_t a[6]);
 void user_strace_leave(struct user_thread *t, const struct user_call *call, uint64_t nr, const uint64_t a[6],
