@@ -10,7 +10,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
-pipit=${PIPIT:-$root/build/release/pipit}
+pipit=$(realpath "${PIPIT:-$root/build/release/pipit}")
 build=$root/build/guest86
 . "$root/tests/kvm/nested.sh"
 how=pipit
@@ -19,6 +19,7 @@ case ${1:-} in
 esac
 words=("$@")
 failed=0 small=
+asan=$(realpath "${PIPIT_ASAN:-$root/build/asan/pipit}")
 mkdir -p "$build"
 
 result() {
@@ -76,28 +77,29 @@ print(hashlib.sha256(b"".join(struct.pack("<Q", n * (2 * i + 1) & (1 << 64) - 1)
 # add LABEL PROGRAM STATUS ARGUMENTS [OPTION...]: plans a run and says what it must give. Before it, set
 #   need   names that must be reported ok;   may   names that may be skipped
 #   text   how a line must begin;          word   end it with SIGTERM when it prints this
-#   says   what standard error must have; disk   the nonce of what must be on the disk;   peer   what QEMU ends with, where that is not its exit device; no: it has no such thing
-peer='' need='' may='' text='' says='' word='' disk=''
+#   with   asan: the sanitizers' build, not nested; says   what standard error must have; disk   the nonce of what must be on the disk;   peer   what QEMU ends with, where that is not its exit device; no: it has no such thing
+peer='' need='' may='' text='' says='' word='' disk='' with=''
 labels=() plan=$build/plan
 declare -A status_of=() need_of=() may_of=() text_of=() disk_of=() peer_of=() says_of=()
 add() {
-    local label=$1 program=$2 status=$3 arguments=$4
+    local label=$1 program=$2 status=$3 arguments=$4 pipit_here
     shift 4
-    if [[ -z $small || $label != *-hole ]] && wanted "$label" && { [ $how != peer ] || [ "$peer" != no ]; }; then
+    if [[ -z $with || ($how = pipit && -n $asan) ]] && [[ -z $small || $label != *-hole ]] && wanted "$label" && { [ $how != peer ] || [ "$peer" != no ]; }; then
         labels+=("$label")
         status_of[$label]=$status need_of[$label]=$need may_of[$label]=$may text_of[$label]=$text disk_of[$label]=$disk
         says_of[$label]=$says peer_of[$label]=${peer:-$((status * 2 + 1 & 255))}
         if [ $how = peer ]; then
             plan_peer "$label" "$program" "$arguments" "$@"
         else
+            [ -z "$with" ] && pipit_here=$command || pipit_here=$asan
             {
                 printf 'one %q %q' "$label" "$word"
-                printf ' %q' "$command" run --machine micro --kernel "$program" --cmdline "$arguments" --debug-device --stats "$@"
+                printf ' %q' "$pipit_here" run --machine micro --kernel "$program" --cmdline "$arguments" --debug-device --stats "$@"
                 echo
             } >>"$plan"
         fi
     fi
-    need='' may='' text='' says='' word='' disk='' peer=''
+    need='' may='' text='' says='' word='' disk='' peer='' with=''
 }
 
 # pipit's options in QEMU's words. Its exit device makes 2n + 1 of a status n.
@@ -128,13 +130,16 @@ plan_peer() {
 }
 
 cases() {
-    local n nonce=$RANDOM$RANDOM now
+    local n nonce=$RANDOM$RANDOM now hostile
     local map='map-apart map-size map-low map-program map-hole map-top ram cmdline'
     local initrd='initrd-size initrd-place initrd-content'
     local acpi='rsdp acpi-tables acpi-places fadt fadt-reset fadt-sleep madt-cpus madt-this-cpu madt-apics aml
         dsdt-virtio dsdt-virtio-apart dsdt-uart'
     [ $how = peer ] || acpi+=' dsdt-virtio-places'
-    local handed="initrd=$(stat -c %s "$build/initrd.bin") sum=$(sum <"$build/initrd.bin") nonce=$nonce micro=1"
+    local virtio='acpi identity blk blk-capacity blk-read blk-write blk-flush blk-again blk-id blk-refuse blk-batch blk-polled
+        blk-interrupts blk-reset rng rng-bytes rng-interrupts rng-reset net net-mac net-arp net-interrupts console
+        console-send console-interrupts console-reset'
+    local seed handed="initrd=$(stat -c %s "$build/initrd.bin") sum=$(sum <"$build/initrd.bin") nonce=$nonce micro=1"
 
     need="entry-mode entry-cr4 entry-interrupts-off $map $initrd $acpi"
     add boot-pvh boot.elf 0 "mem=128M cpus=1 slots=2 $handed" --initrd initrd.bin --memory 128M --net none --disk disk.img
@@ -147,11 +152,11 @@ cases() {
     peer=no need="entry-mode entry-segments entry-interrupts-off $map initrd $acpi"
     add boot-vmlinux boot64.elf 0 "mem=128M cpus=1 slots=1 nonce=$nonce micro=1" --memory 128M --net none
 
-    disk=$nonce
-    need='acpi identity blk blk-capacity blk-read blk-write blk-flush blk-again blk-id blk-refuse blk-batch blk-polled
-        blk-interrupts blk-reset rng rng-bytes rng-interrupts rng-reset net net-mac net-arp net-interrupts console
-        console-send console-interrupts console-reset'
-    add virtio virtio.elf 0 "nonce=$nonce sectors=2048 seed=$(head -c 4096 "$build/seed.img" | sum)" --disk disk.img --net user --console virtio
+    seed=$(head -c 4096 "$build/seed.img" | sum)
+    disk=$nonce need=$virtio
+    add virtio virtio.elf 0 "nonce=$nonce sectors=2048 seed=$seed" --disk disk.img --net user --console virtio
+    with=asan disk=$nonce need=$virtio
+    add virtio-asan virtio.elf 0 "nonce=$nonce sectors=2048 seed=$seed" --disk disk.img --net user --console virtio
 
     need='acpi ioapic ioapic-reset uart-scratch uart-divisor uart-modem uart-transmit uart-transmit-again ioapic-mask ioapic-vector
         uart-receive tpr-holds tpr-releases priority nmi halt-pending halt-timer'
@@ -188,10 +193,13 @@ cases() {
 
     # QEMU's own serial port ends it by an assertion when it is read at its end, where KVM does not take that apart.
     [ "${peer_accel[1]}" = kvm ] || peer=no
-    need='acpi port-ends rep-ins-ends rep-scratch rep-backwards rep-outs movs-to-mmio ram-end-write storm-virtio storm-apics'
-    [ $how = peer ] || need+=' port-nothing registers rep-ins rep-backwards-bytes mmio-nothing mmio-wide mmio-locked
+    hostile='acpi port-ends rep-ins-ends rep-scratch rep-backwards rep-outs movs-to-mmio ram-end-write storm-virtio storm-apics'
+    [ $how = peer ] || hostile+=' port-nothing registers rep-ins rep-backwards-bytes mmio-nothing mmio-wide mmio-locked
         mmio-exchange mmio-push movs-from-mmio ram-end-read ram-end-odd ram-behind ram-end-movs msr-unknown'
+    need=$hostile
     add hostile hostile.elf 0 "mem=128M micro=1 seed=$nonce" --memory 128M --disk disk.img --net user
+    with=asan need=$hostile
+    add hostile-asan hostile.elf 0 "mem=128M micro=1 seed=$nonce" --memory 128M --disk disk.img --net user
     peer=no need=acpi text='jumping' says="KVM cannot emulate the guest's instruction"
     add hostile-exec hostile.elf 1 'do=exec' --net none
     peer=no need=acpi text='storing' says="KVM cannot emulate the guest's instruction"
@@ -200,16 +208,21 @@ cases() {
 
 # ---- what came of it ----
 judge() {
-    local label=$1 out=$build/out/$1.out err=$build/out/$1.err status want=${status_of[$1]} name why='' skipped
+    local label=$1 out=$build/out/$1.out err=$build/out/$1.err status want=${status_of[$1]} name why='' missing='' skipped counted
     status=$(cat "$build/out/$label.status" 2>/dev/null || echo none)
     [ $how != peer ] || want=${peer_of[$label]}
     tr -d '\r' <"$out" >"$out.text"
     [ "$status" = "$want" ] || why="exit status $status, not $want"
     for name in ${need_of[$label]}; do
-        grep -qE "^ok $name(:|\$)" "$out.text" || why+=${why:+; }"no 'ok $name'"
+        grep -qE "^ok $name(:|\$)" "$out.text" || missing+=" $name"
     done
+    [ -z "$missing" ] || why+=${why:+; }"not reported ok:$missing"
     [ -z "${text_of[$label]}" ] || grep -q "^${text_of[$label]}" "$out.text" || why+=${why:+; }"no '${text_of[$label]}'"
     [ -z "${says_of[$label]}" ] || grep -qF -e "${says_of[$label]}" "$err" || why+=${why:+; }"no '${says_of[$label]}' on standard error"
+    # What leaves the guest as MMIO is the registers' accesses, and no doorbell.
+    counted=$(sed -n 's/^info accesses \([0-9]*\), .*/\1/p' "$out.text")
+    [ $how = peer ] || [ -z "$counted" ] || grep -q "exits: .*mmio $counted[, ]" "$err" ||
+        why+=${why:+; }"not $counted MMIO exits, which are the accesses without doorbells"
     why+=$(sed -n 's/^FAIL /; /p' "$out.text" | tr -d '\n')
     skipped=$(sed -n 's/^skip \([^:]*\):.*/\1/p' "$out.text")
     for name in $skipped; do
@@ -253,6 +266,7 @@ if [ $how != nested ] && [ "$(awk '/^(MemTotal|SwapTotal)/ { n += $2 } END { pri
     result skip 'hole: this host has less than 3400 MiB of memory and swap'
     small=1
 fi
+[ $how != pipit ] || [ -x "$asan" ] || { result skip 'sanitizers: build/asan/pipit is not built' && asan=; }
 command=$pipit
 [ $how != nested ] || command=/bin/pipit
 cases
