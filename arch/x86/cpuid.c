@@ -25,7 +25,12 @@
 #define LEAF7_EBX_PT BIT32(25)
 #define LEAF7_ECX_OSPKE BIT32(4)
 #define LEAF7_ECX_SGX_LC BIT32(30)
+#define LEAF7_EDX_AMX (BIT32(22) | BIT32(24) | BIT32(25)) /* BF16, TILE, INT8 */
+#define LEAF7_1_EAX_AMX_FP16 BIT32(21)
+#define LEAF7_1_EDX_AMX_COMPLEX BIT32(8)
 #define XCR0_MPX (BIT32(3) | BIT32(4))
+#define XCR0_AMX (BIT32(17) | BIT32(18)) /* XTILECFG, XTILEDATA: neither without the other */
+#define XSAVE_LEGACY_SIZE 576            /* x87, SSE and the header */
 #define EXT1_ECX_CMP_LEGACY BIT32(1)
 #define EXT1_ECX_SVM BIT32(2)
 #define EXT1_ECX_SKINIT BIT32(12)
@@ -33,37 +38,53 @@
 
 enum { EAX, EBX, ECX, EDX };
 
+/* When something is hidden. */
+enum {
+    WITH_HOST = 1, /* from cpu host */
+    WITH_MAX = 2,  /* from cpu max */
+    ALWAYS = WITH_HOST | WITH_MAX,
+    WITHOUT_AMX = 4, /* where its state cannot be had */
+};
+
 /* Bits that the guest does not see. */
 static const struct {
     uint32_t leaf, index;
     uint8_t reg;
-    bool always; /* with cpu max too */
+    uint8_t when;
     uint32_t bits;
 } cpuid_hidden[] = {
     /* Set by the guest's own control registers: KVM shows them when they are. */
-    {1, 0, ECX, true, LEAF1_ECX_OSXSAVE},
-    {7, 0, ECX, true, LEAF7_ECX_OSPKE},
+    {1, 0, ECX, ALWAYS, LEAF1_ECX_OSXSAVE},
+    {7, 0, ECX, ALWAYS, LEAF7_ECX_OSPKE},
     /* Enclaves want memory of a kind that the machine does not have. */
-    {7, 0, EBX, true, LEAF7_EBX_SGX},
-    {7, 0, ECX, true, LEAF7_ECX_SGX_LC},
+    {7, 0, EBX, ALWAYS, LEAF7_EBX_SGX},
+    {7, 0, ECX, ALWAYS, LEAF7_ECX_SGX_LC},
     /* Nested virtualization. */
-    {1, 0, ECX, false, LEAF1_ECX_VMX},
-    {0x80000001, 0, ECX, false, EXT1_ECX_SVM | EXT1_ECX_SKINIT},
+    {1, 0, ECX, WITH_HOST, LEAF1_ECX_VMX},
+    {0x80000001, 0, ECX, WITH_HOST, EXT1_ECX_SVM | EXT1_ECX_SKINIT},
     /* Gone from Linux and compilers; processor trace is the host's. */
-    {7, 0, EBX, false, LEAF7_EBX_MPX | LEAF7_EBX_PT},
-    {0xd, 0, EAX, false, XCR0_MPX},
+    {7, 0, EBX, WITH_HOST, LEAF7_EBX_MPX | LEAF7_EBX_PT},
+    {0xd, 0, EAX, WITH_HOST, XCR0_MPX},
+    /* KVM gives tiles to processes that have asked Linux for them (Documentation/arch/x86/xstate.rst); pipit does not.
+     * Their instructions it lists for all, and before Linux 6.4 half of their state, which no guest can switch on. */
+    {7, 0, EDX, WITHOUT_AMX, LEAF7_EDX_AMX},
+    {7, 1, EAX, WITHOUT_AMX, LEAF7_1_EAX_AMX_FP16},
+    {7, 1, EDX, WITHOUT_AMX, LEAF7_1_EDX_AMX_COMPLEX},
+    {0xd, 0, EAX, WITHOUT_AMX, XCR0_AMX},
 };
 
 /* Leaves that read as zeroes: the parts of features that are hidden, and topologies that are the host's. */
 static const struct {
     uint32_t leaf;
-    bool always;
+    uint8_t when;
 } cpuid_cleared[] = {
-    {0x12, true},        /* SGX */
-    {0x80000026, true},  /* topology with several kinds of cores */
-    {0x14, false},       /* processor trace */
-    {0x8000000a, false}, /* SVM */
-    {0x8000001f, false}, /* memory encryption: the machine makes no such guests */
+    {0x12, ALWAYS},          /* SGX */
+    {0x80000026, ALWAYS},    /* topology with several kinds of cores */
+    {0x8000001f, ALWAYS},    /* memory encryption: a guest that finds it reads MSRs that only such guests have */
+    {0x14, WITH_HOST},       /* processor trace */
+    {0x8000000a, WITH_HOST}, /* SVM */
+    {0x1d, WITHOUT_AMX},     /* tiles */
+    {0x1e, WITHOUT_AMX},     /* their multiplication */
 };
 
 struct x86_cpuid *x86_cpuid_find(struct x86_cpuid *e, unsigned n, uint32_t leaf, uint32_t index)
@@ -107,22 +128,44 @@ static unsigned cpuid_id_bits(unsigned ncpus)
     return bits;
 }
 
-static void cpuid_hide(struct x86_cpuid *e, unsigned n, bool max)
+static unsigned cpuid_when(struct x86_cpuid *e, unsigned n, bool max)
 {
-    struct x86_cpuid *c;
+    const struct x86_cpuid *xcr0 = x86_cpuid_find(e, n, 0xd, 0);
+    bool amx = xcr0 && (xcr0->eax & XCR0_AMX) == XCR0_AMX;
 
+    return (max ? WITH_MAX : WITH_HOST) | (amx ? 0 : WITHOUT_AMX);
+}
+
+static void cpuid_hide(struct x86_cpuid *e, unsigned n, unsigned when)
+{
     for (unsigned i = 0; i < ARRAY_SIZE(cpuid_hidden); i++) {
-        c = x86_cpuid_find(e, n, cpuid_hidden[i].leaf, cpuid_hidden[i].index);
-        if (c && (cpuid_hidden[i].always || !max))
+        struct x86_cpuid *c = x86_cpuid_find(e, n, cpuid_hidden[i].leaf, cpuid_hidden[i].index);
+
+        if (c && (cpuid_hidden[i].when & when))
             *cpuid_reg(c, cpuid_hidden[i].reg) &= ~cpuid_hidden[i].bits;
     }
     for (unsigned i = 0; i < ARRAY_SIZE(cpuid_cleared); i++)
-        for (unsigned k = 0; k < n && (cpuid_cleared[i].always || !max); k++)
+        for (unsigned k = 0; k < n && (cpuid_cleared[i].when & when); k++)
             if (e[k].leaf == cpuid_cleared[i].leaf)
                 cpuid_zero(&e[k]);
-    for (unsigned k = 0; k < n && !max; k++)
-        if (e[k].leaf == 0xd && (e[k].index == 3 || e[k].index == 4)) /* MPX */
-            cpuid_zero(&e[k]);
+}
+
+/* Leaf 0xd when components have gone from XCR0: their sub-leaves, and how large the area is with all that are left.
+ * How large it is with those that the guest has enabled, KVM computes. */
+static void cpuid_shrink_xsave(struct x86_cpuid *e, unsigned n, struct x86_cpuid *xcr0)
+{
+    const struct x86_cpuid *xss = x86_cpuid_find(e, n, 0xd, 1);
+    uint32_t area = XSAVE_LEGACY_SIZE;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (e[i].leaf != 0xd || e[i].index < 2 || e[i].index > 31)
+            continue;
+        if (xcr0->eax & BIT32(e[i].index))
+            area = MAX(area, e[i].ebx + e[i].eax);
+        else if (!xss || !(xss->ecx & BIT32(e[i].index)))
+            cpuid_zero(&e[i]);
+    }
+    xcr0->ecx = area;
 }
 
 /* What is of no use without something else that is not there. */
@@ -226,10 +269,13 @@ static void cpuid_amd_topology(struct x86_cpuid *e, unsigned n, const struct x86
 
 int x86_cpuid_build(struct x86_cpuid *e, unsigned n, unsigned cap, const struct x86_cpuid_config *cfg)
 {
-    struct x86_cpuid *one = x86_cpuid_find(e, n, 1, 0);
+    struct x86_cpuid *one = x86_cpuid_find(e, n, 1, 0), *xcr0 = x86_cpuid_find(e, n, 0xd, 0);
+    uint32_t components = xcr0 ? xcr0->eax : 0;
     bool amd = cpuid_is_amd(e, n);
 
-    cpuid_hide(e, n, cfg->max);
+    cpuid_hide(e, n, cpuid_when(e, n, cfg->max));
+    if (xcr0 && xcr0->eax != components)
+        cpuid_shrink_xsave(e, n, xcr0);
     cpuid_settle(e, n);
     if (one)
         cpuid_leaf_1(one, cfg);

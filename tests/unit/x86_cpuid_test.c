@@ -163,6 +163,7 @@ static void host_hides_what_is_not_there(void)
     CHECK(!(leaf(7, 0).ecx & BIT32(30))); /* SGX launch control */
     CHECK(leaf(7, 0).edx & BIT32(29));    /* arch capabilities: as KVM has them */
     CHECK_EQ(leaf(0xd, 0).eax, 0x2e7);    /* no MPX state */
+    CHECK_EQ(leaf(0xd, 0).ecx, 0xa88);    /* up to the end of the last component that is left */
     CHECK_EQ(leaf(0xd, 3).eax | leaf(0xd, 4).eax, 0);
     CHECK_EQ(leaf(0xd, 9).eax, 8);
     CHECK_EQ(leaf(0x12, 0).eax | leaf(0x14, 0).eax, 0);
@@ -190,6 +191,47 @@ static void max_hides_only_what_the_machine_lacks(void)
     CHECK(build(amd, ARRAY_SIZE(amd), 2, true));
     CHECK(leaf(0x80000001, 0).ecx & BIT32(2));
     CHECK(leaf(0x8000000a, 0).edx);
+    CHECK_EQ(leaf(0x8000001f, 0).eax | leaf(0x8000001f, 0).ebx, 0); /* no encrypted guests */
+}
+
+/* What a host with tiles lists: all of it for a process that has them; for others the instructions, and of the state
+ * nothing, or before Linux 6.4 one component of two. */
+static void tiles_come_with_their_state(void)
+{
+    static const uint32_t states[] = {0, BIT32(17), BIT32(17) | BIT32(18)};
+
+    for (unsigned i = 0; i < 2 * ARRAY_SIZE(states); i++) {
+        uint32_t state = states[i / 2];
+        const struct x86_cpuid host[] = {
+            {0, 0, false, 0x1f, 0x756e6547, 0x6c65746e, 0x49656e69},
+            {1, 0, false, 0x000806f8, 0x1f400800, 0xfffa3223, 0x1f8bfbff},
+            {7, 0, true, 1, 0xf1bf07ab, 0x1b415f6e, 0xffd14412},
+            {7, 1, true, 0x201c30, 0, 0, 0x4110},
+            {0xd, 0, true, 0x2e7 | state, 0x988, 0x2b00, 0},
+            {0xd, 1, true, 0x1f, 0, 0x1800, 0},
+            {0xd, 2, true, 0x100, 0x240, 0, 0},
+            {0xd, 9, true, 8, 0xa80, 0, 0},
+            {0xd, 11, true, 0x10, 0, 1, 0},
+            {0xd, 17, true, 0x40, 0xac0, 2, 0},
+            {0xd, 18, true, 0x2000, 0xb00, 6, 0},
+            {0x1d, 0, true, 1, 0, 0, 0},
+            {0x1d, 1, true, 0x04002000, 0x00080040, 0x10, 0},
+            {0x1e, 0, true, 0, 0x4010, 0, 0},
+        };
+        bool have = state == (BIT32(17) | BIT32(18));
+
+        CHECK(build(host, ARRAY_SIZE(host), 2, i & 1));
+        CHECK_EQ(leaf(7, 0).edx, have ? 0xffd14412 : 0xfc914412);
+        CHECK_EQ(leaf(7, 1).eax, have ? 0x201c30 : 0x1c30);
+        CHECK_EQ(leaf(7, 1).edx, have ? 0x4110 : 0x4010);
+        CHECK_EQ(leaf(0xd, 0).eax, have ? 0x602e7 : 0x2e7);
+        CHECK_EQ(leaf(0xd, 0).ecx, have || !state ? 0x2b00 : 0xa88); /* KVM's word where nothing is taken away */
+        CHECK_EQ(leaf(0xd, 11).eax, 0x10);                           /* supervisor state is not XCR0's */
+        if (state)
+            CHECK_EQ(leaf(0xd, 18).eax, have ? 0x2000 : 0);
+        CHECK_EQ(leaf(0x1d, 1).eax, have ? 0x04002000 : 0);
+        CHECK_EQ(leaf(0x1e, 0).ebx, have ? 0x4010 : 0);
+    }
 }
 
 /* A software KVM that lists extended states, INVPCID and AMD leaves, and supports neither XSAVE nor PCID. */
@@ -223,6 +265,7 @@ int main(void)
     RUN(amd_topology);
     RUN(host_hides_what_is_not_there);
     RUN(max_hides_only_what_the_machine_lacks);
+    RUN(tiles_come_with_their_state);
     RUN(features_go_with_what_they_need);
     RUN(old_and_odd_lists);
     return check_done();
