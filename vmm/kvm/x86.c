@@ -39,7 +39,6 @@ const struct kvm_need kvm_arch_needs[] = {
     {KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS", "access to a vCPU's pending events"},
     {KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS", "access to a vCPU's debug registers"},
     {KVM_CAP_XSAVE, "KVM_CAP_XSAVE", "access to a vCPU's extended state"},
-    {KVM_CAP_XCRS, "KVM_CAP_XCRS", "access to a vCPU's extended control registers"},
     {0, NULL, NULL},
 };
 

@@ -32,6 +32,7 @@ struct kvm_arch {
     uint32_t msr[X86_MAX_MSRS]; /* those of the state, in the order in which they are set */
     unsigned nmsrs;
     size_t xsave_size;
+    bool xcrs;       /* the host has XSAVE, and a vCPU XCR0 */
     bool tsc_offset; /* KVM_VCPU_TSC_OFFSET is there; the TSC is none of `msr` then */
     struct kvm_irqchip power_on[X86_NCHIPS];
     uint64_t paused_clock, paused_tsc; /* kvmclock in ns and vCPU 0's TSC, at pause */

@@ -32,6 +32,7 @@ int x86_state_init(struct kvm *k, struct err *e)
     int size = kvm_check(k, KVM_CAP_XSAVE2);
 
     k->arch->xsave_size = MAX((size_t)size, X86_XSAVE_MIN);
+    k->arch->xcrs = kvm_check(k, KVM_CAP_XCRS);
     k->arch->tsc_offset = kvm_check(k, KVM_CAP_VCPU_ATTRIBUTES);
     if (!k->arch->tsc_offset)
         log_debug("kvm", "no TSC offsets: the guest's TSC runs on during pauses");
@@ -57,13 +58,18 @@ static int x86_failed(const struct kvm_vcpu *v, const char *verb, const char *pa
     return r;
 }
 
+static bool x86_has_part(const struct kvm_vcpu *v, const struct x86_part *p)
+{
+    return p->get != KVM_GET_XCRS || v->kvm->arch->xcrs;
+}
+
 int x86_state_get(struct kvm_vcpu *v, struct x86_state *s)
 {
     unsigned long get_xsave = v->kvm->arch->xsave_size > X86_XSAVE_MIN ? KVM_GET_XSAVE2 : KVM_GET_XSAVE;
     int r;
 
     for (size_t i = X86_NPARTS; i-- > 0;)
-        if (ioctl(v->fd, x86_parts[i].get, (char *)s + x86_parts[i].off) < 0)
+        if (x86_has_part(v, &x86_parts[i]) && ioctl(v->fd, x86_parts[i].get, (char *)s + x86_parts[i].off) < 0)
             return x86_failed(v, "read", x86_parts[i].name, -errno);
     if (ioctl(v->fd, get_xsave, s->xsave) < 0)
         return x86_failed(v, "read", "xsave", -errno);
@@ -78,7 +84,7 @@ int x86_state_set(struct kvm_vcpu *v, const struct x86_state *s)
     int r;
 
     for (size_t i = 0; i < X86_NPARTS; i++)
-        if (ioctl(v->fd, x86_parts[i].set, (const char *)s + x86_parts[i].off) < 0)
+        if (x86_has_part(v, &x86_parts[i]) && ioctl(v->fd, x86_parts[i].set, (const char *)s + x86_parts[i].off) < 0)
             return x86_failed(v, "set", x86_parts[i].name, -errno);
     if (ioctl(v->fd, KVM_SET_XSAVE, s->xsave) < 0)
         return x86_failed(v, "set", "xsave", -errno);
