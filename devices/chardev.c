@@ -36,6 +36,12 @@ void chardev_resume(struct chardev *c)
         c->ops->resume(c);
 }
 
+void chardev_hold(struct chardev *c, bool hold)
+{
+    if (c->ops->hold)
+        c->ops->hold(c, hold);
+}
+
 size_t chardev_write(struct chardev *c, const uint8_t *p, size_t len)
 {
     return c->ops->write(c, p, len);

@@ -27,10 +27,10 @@ struct chardev_frontend {
 };
 
 /* What the user typed behind Ctrl-A. A BREAK has gone to the front end already when it is told. */
-enum chardev_escape { CHARDEV_ESC_QUIT, CHARDEV_ESC_HELP, CHARDEV_ESC_BREAK, CHARDEV_ESC_MONITOR };
+enum chardev_escape { CHARDEV_ESC_QUIT, CHARDEV_ESC_HELP, CHARDEV_ESC_BREAK, CHARDEV_ESC_MONITOR, CHARDEV_ESC_PAUSE };
 
 struct chardev_stdio_options {
-    bool escapes; /* honour Ctrl-A x, h, b, c and Ctrl-A Ctrl-A */
+    bool escapes; /* honour Ctrl-A x, h, b, c, p and Ctrl-A Ctrl-A */
     bool raw;     /* put a terminal in raw mode (restored at close, at exit, and around SIGTSTP/SIGCONT) */
     void (*on_escape)(void *opaque, enum chardev_escape what);
     void *opaque;
@@ -50,6 +50,9 @@ void chardev_close(struct chardev *c);
 void chardev_set_frontend(struct chardev *c, const struct chardev_frontend *f);
 /* The front end has room again. From any thread. */
 void chardev_resume(struct chardev *c);
+/* While held, no input reaches the front end and none is told that there is room; what the user types behind Ctrl-A is
+ * still told. On the loop thread. */
+void chardev_hold(struct chardev *c, bool hold);
 /* Takes as much as fits and returns how much; where that is not all, writable() will be called. */
 size_t chardev_write(struct chardev *c, const uint8_t *p, size_t len);
 

@@ -6,7 +6,8 @@
 
 struct chardev_ops {
     size_t (*write)(struct chardev *c, const uint8_t *p, size_t len);
-    void (*resume)(struct chardev *c); /* NULL: no input */
+    void (*resume)(struct chardev *c);          /* NULL: no input */
+    void (*hold)(struct chardev *c, bool hold); /* NULL: calls no front end by itself */
     void (*close)(struct chardev *c);
 };
 

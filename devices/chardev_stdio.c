@@ -43,6 +43,7 @@ struct stdio {
 
     struct loop_fd *in_watch; /* NULL: not reading now */
     bool in_tty, in_eof, escaped;
+    bool held; /* loop thread */
     unsigned in_head, in_count;
     uint16_t in[IN_QUEUE];
 
@@ -176,7 +177,7 @@ static void out_flush(struct stdio *s)
     } else if (s->out_watch) {
         s->out_posted = true;
     }
-    if (s->out_short && s->out_end - s->out_start < OUT_SIZE / 2) {
+    if (s->out_short && !s->held && s->out_end - s->out_start < OUT_SIZE / 2) {
         s->out_short = false;
         tell = true;
     }
@@ -276,6 +277,7 @@ static void in_byte(struct stdio *s, uint8_t b)
         in_tell(s, CHARDEV_ESC_BREAK);
         break;
     case 'c': in_tell(s, CHARDEV_ESC_MONITOR); break;
+    case 'p': in_tell(s, CHARDEV_ESC_PAUSE); break;
     case ESCAPE_KEY: in_put(s, ESCAPE_KEY); break;
     default: break;
     }
@@ -287,7 +289,7 @@ static void in_deliver(struct stdio *s)
     const struct chardev_frontend *f = s->c.nfrontends ? &s->c.frontend[s->c.nfrontends - 1] : NULL;
     uint8_t buf[256];
 
-    while (s->in_count) {
+    while (s->in_count && !s->held) {
         if (s->in[s->in_head] == IN_BREAK) {
             if (f && f->brk)
                 f->brk(f->opaque);
@@ -361,6 +363,18 @@ static void stdio_resume(struct chardev *c)
     loop_post(s->loop, in_resume_posted, s);
 }
 
+static void stdio_hold(struct chardev *c, bool hold)
+{
+    struct stdio *s = stdio_of(c);
+
+    s->held = hold;
+    if (hold)
+        return;
+    in_deliver(s);
+    in_watch(s);
+    out_flush(s);
+}
+
 /* --- opening and closing --- */
 
 static void stdio_at_exit(void)
@@ -392,7 +406,8 @@ static void stdio_close(struct chardev *c)
     free(s);
 }
 
-static const struct chardev_ops stdio_ops = {.write = stdio_write, .resume = stdio_resume, .close = stdio_close};
+static const struct chardev_ops stdio_ops = {
+    .write = stdio_write, .resume = stdio_resume, .hold = stdio_hold, .close = stdio_close};
 
 /* Raw mode, and the signals that concern it. */
 static int stdio_open_tty(struct stdio *s)

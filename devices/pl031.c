@@ -32,6 +32,7 @@ struct pl031 {
     struct loop_timer *timer;
     uint32_t offset; /* seconds added to the host's, modulo 2^32 */
     uint32_t mr, lr, imsc, ris;
+    bool paused, late; /* the match came while paused */
 };
 
 /* PeriphID0-3, PCellID0-3: part 0x031, designer 0x41. */
@@ -78,6 +79,11 @@ static void pl031_expired(void *opaque)
     struct pl031 *p = opaque;
 
     pthread_mutex_lock(&p->dev.lock);
+    if (p->paused) {
+        p->late = true;
+        pthread_mutex_unlock(&p->dev.lock);
+        return;
+    }
     /* The host's clock may have been set since: less than half the range ahead means not yet. */
     uint32_t left = p->mr - pl031_now(p);
     if (left == 0 || left > INT32_MAX)
@@ -142,6 +148,23 @@ static void pl031_reset(struct device *d)
     pl031_update(p);
 }
 
+/* The time of day goes on meanwhile. */
+static void pl031_pause(struct device *d)
+{
+    pl031_of(d)->paused = true;
+}
+
+static void pl031_resume(struct device *d)
+{
+    struct pl031 *p = pl031_of(d);
+
+    p->paused = false;
+    if (p->late)
+        p->ris = 1;
+    p->late = false;
+    pl031_update(p);
+}
+
 static void pl031_save(struct device *d, struct state_writer *w)
 {
     struct pl031 *p = pl031_of(d);
@@ -180,6 +203,8 @@ static const struct device_ops pl031_ops = {
     .read = pl031_read,
     .write = pl031_write,
     .reset = pl031_reset,
+    .pause = pl031_pause,
+    .resume = pl031_resume,
     .save = pl031_save,
     .load = pl031_load,
     .destroy = pl031_destroy,

@@ -270,7 +270,7 @@ static bool mmio_take_ticks(struct mmio *m, int fd)
 
 static void mmio_notify(struct mmio *m, unsigned queue)
 {
-    if (m->vd->running && m->vd->vq[queue].size)
+    if (m->vd->running && !m->vd->paused && m->vd->vq[queue].size)
         m->vd->ops->notify(m->vd, queue);
 }
 
@@ -631,6 +631,28 @@ static int mmio_doorbells(struct device *d, struct device_doorbell out[DEVICE_MA
     return (int)n;
 }
 
+/* Console input is held by its back end. */
+static void mmio_pause(struct device *d)
+{
+    struct mmio *m = mmio_of(d);
+
+    if (!m->vd)
+        return;
+    if (m->vd->ops->drain)
+        m->vd->ops->drain(m->vd);
+    m->vd->paused = true;
+}
+
+static void mmio_resume(struct device *d)
+{
+    struct mmio *m = mmio_of(d);
+
+    if (!m->vd)
+        return;
+    m->vd->paused = false;
+    mmio_ask(m, BIT32(m->vd->nqueues) - 1);
+}
+
 static void mmio_destroy(struct device *d)
 {
     struct mmio *m = mmio_of(d);
@@ -658,6 +680,8 @@ static const struct device_ops mmio_ops = {
     .write = mmio_write,
     .doorbells = mmio_doorbells,
     .reset = mmio_reset,
+    .pause = mmio_pause,
+    .resume = mmio_resume,
     .save = mmio_save,
     .load = mmio_load,
     .destroy = mmio_destroy,

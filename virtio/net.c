@@ -68,7 +68,7 @@ static bool net_receive(void *opaque, const uint8_t *frame, size_t len)
     /* Without a driver the cable is out: frames are lost. */
     if (!n->vd.running || !q->size)
         return true;
-    if (!net_rx_pop(n)) {
+    if (n->vd.paused || !net_rx_pop(n)) {
         n->rx_waiting = n->vd.running;
         return !n->vd.running;
     }

@@ -79,6 +79,8 @@ struct virtio_device {
     uint8_t config[VIRTIO_CONFIG_MAX];
     unsigned config_len;
     bool running; /* between start and reset, and not broken */
+    bool
+        paused; /* nothing is notified; the device takes nothing from its back end. Every queue is notified after it. */
     struct virtio_transport *transport;
     struct virtq vq[VIRTIO_MAX_QUEUES];
 };

@@ -27,7 +27,7 @@ static struct loop *loop;
 static struct chardev *chr;
 static char input[8192];
 static size_t input_len, input_room, input_want;
-static unsigned breaks, escapes[4];
+static unsigned breaks, escapes[5];
 static bool writable_called;
 
 static size_t fe_room(void *opaque)
@@ -170,6 +170,7 @@ static void child_escapes(void)
     EXPECT(escapes[CHARDEV_ESC_HELP] == 1);
     EXPECT(escapes[CHARDEV_ESC_MONITOR] == 1);
     EXPECT(escapes[CHARDEV_ESC_BREAK] == 1);
+    EXPECT(escapes[CHARDEV_ESC_PAUSE] == 2);
     EXPECT(breaks == 1);
     EXPECT(input_len == 4 && !memcmp(input,
                                      "ab\x01"
@@ -186,7 +187,36 @@ static void test_escapes(void)
     const char *s = "a\x01hb\x01\x01"
                     "c\x01"
                     "b\x01"
-                    "c\x01q\x01x";
+                    "c\x01p\x01q\x01p\x01x";
+    CHECK_EQ(write(c.in, s, strlen(s)), strlen(s));
+    CHECK_EQ(reap(&c), 0);
+}
+
+/* While held, keys and breaks wait and escapes are heard; afterwards everything comes in order. */
+static void child_held(void)
+{
+    child_open(true, true);
+    input_room = sizeof(input);
+    chardev_hold(chr, true);
+    loop_run(loop);
+    EXPECT(escapes[CHARDEV_ESC_QUIT] == 1 && escapes[CHARDEV_ESC_PAUSE] == 1);
+    EXPECT(input_len == 0 && breaks == 0);
+    chardev_resume(chr); /* a front end that has room again changes nothing */
+    loop_post(loop, stop_loop, NULL);
+    loop_run(loop);
+    EXPECT(input_len == 0 && breaks == 0);
+    chardev_hold(chr, false);
+    EXPECT(input_len == 4 && !memcmp(input, "abcd", 4) && breaks == 1);
+    child_close();
+}
+
+static void test_held(void)
+{
+    struct child c;
+    const char *s = "ab\x01pc\x01"
+                    "bd\x01x";
+
+    CHECK(spawn(&c, child_held));
     CHECK_EQ(write(c.in, s, strlen(s)), strlen(s));
     CHECK_EQ(reap(&c), 0);
 }
@@ -525,6 +555,7 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     RUN(test_escapes);
+    RUN(test_held);
     RUN(test_end_of_input);
     RUN(test_slow_guest_loses_nothing);
     RUN(test_output_to_a_slow_pipe);

@@ -87,6 +87,33 @@ static void test_match_interrupts(void)
     CHECK_EQ(get(RIS), 0);
 }
 
+static void stop(void *opaque)
+{
+    (void)opaque;
+    loop_stop(loop);
+}
+
+/* A match that comes while the machine is paused is there when it goes on. */
+static void test_match_while_paused(void)
+{
+    struct loop_timer *t;
+    struct timespec now;
+
+    put(IMSC, 1);
+    dev->desc->ops->pause(dev);
+    put(MR, get(DR) + 1);
+    CHECK(loop_timer_add(loop, &t, stop, NULL) == 0);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    loop_timer_set(t, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + 1500000000);
+    loop_run(loop);
+    loop_timer_remove(t);
+    CHECK(!irq && get(RIS) == 0);
+    dev->desc->ops->resume(dev);
+    CHECK(irq && get(RIS) == 1);
+    put(IMSC, 0);
+    put(ICR, 1);
+}
+
 static void give_up(void *opaque)
 {
     (void)opaque;
@@ -107,6 +134,7 @@ int main(void)
     RUN(test_tells_the_hosts_time);
     RUN(test_can_be_set);
     RUN(test_match_interrupts);
+    RUN(test_match_while_paused);
     dev->desc->ops->destroy(dev);
     loop_timer_remove(t);
     loop_destroy(loop);

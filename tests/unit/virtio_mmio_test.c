@@ -294,6 +294,56 @@ static void test_reset_drains(void)
     CHECK_EQ(vdriver_used_idx(&d, 0), before);
 }
 
+static atomic_uint on_loop_done;
+
+static void pause_on_loop(void *opaque)
+{
+    (void)opaque;
+    d.dev->desc->ops->pause(d.dev);
+    atomic_fetch_add(&on_loop_done, 1);
+}
+
+static void resume_on_loop(void *opaque)
+{
+    (void)opaque;
+    d.dev->desc->ops->resume(d.dev);
+    atomic_fetch_add(&on_loop_done, 1);
+}
+
+static bool on_loop(loop_fn fn)
+{
+    unsigned before = atomic_load(&on_loop_done);
+
+    loop_post(d.loop, fn, NULL);
+    for (unsigned i = 0; i < 5000 && atomic_load(&on_loop_done) == before; i++)
+        usleep(1000);
+    return atomic_load(&on_loop_done) != before;
+}
+
+/* What is in flight is finished first; what comes meanwhile, by register or doorbell, is served afterwards. */
+static void test_pause(void)
+{
+    CHECK(vdriver_init(&d, 0, 2, 8));
+    vdriver_add(&d, 1, (struct vdriver_seg[]){{DATA, 1, false}}, 1);
+    vdriver_kick(&d, 1);
+    vdriver_add(&d, 0, (struct vdriver_seg[]){{DATA, 1, false}}, 1);
+    vdriver_kick(&d, 0);
+    CHECK(vdriver_used(&d, 0, NULL, NULL));
+    CHECK_EQ(vdriver_used_idx(&d, 1), 0);
+    CHECK(on_loop(pause_on_loop));
+    CHECK_EQ(vdriver_used_idx(&d, 1), 1);
+    uint16_t before = vdriver_used_idx(&d, 0);
+    unsigned notified = atomic_load(&probe.notified);
+    vdriver_add(&d, 0, (struct vdriver_seg[]){{DATA, 1, false}}, 1);
+    vdriver_kick(&d, 0);
+    usleep(20000);
+    CHECK_EQ(vdriver_used_idx(&d, 0), before);
+    CHECK_EQ(atomic_load(&probe.notified), notified);
+    CHECK(on_loop(resume_on_loop));
+    CHECK(vdriver_used(&d, 0, NULL, NULL));
+    CHECK_EQ(vdriver_used_idx(&d, 0), (uint16_t)(before + 1));
+}
+
 static void test_broken_ring_needs_reset(void)
 {
     CHECK(vdriver_init(&d, 0, 2, 8));
@@ -439,6 +489,7 @@ int main(void)
     RUN(test_edges);
     RUN(test_doorbells);
     RUN(test_reset_drains);
+    RUN(test_pause);
     RUN(test_broken_ring_needs_reset);
     RUN(test_bad_ring_address_needs_reset);
     RUN(test_queues_are_latched);

@@ -187,6 +187,43 @@ static void test_receive_back_pressure(void)
     }
 }
 
+static atomic_uint on_loop_done;
+
+static void pause_on_loop(void *opaque)
+{
+    (void)opaque;
+    d.dev->desc->ops->pause(d.dev);
+    atomic_fetch_add(&on_loop_done, 1);
+}
+
+static void resume_on_loop(void *opaque)
+{
+    (void)opaque;
+    d.dev->desc->ops->resume(d.dev);
+    atomic_fetch_add(&on_loop_done, 1);
+}
+
+/* A frame that comes while the machine is paused waits in the back end, and is there afterwards. */
+static void test_receive_after_a_pause(void)
+{
+    uint32_t len;
+    uint8_t b;
+
+    CHECK(vdriver_init(&d, 0, 2, 16));
+    vdriver_add(&d, RX, (struct vdriver_seg[]){{DATA, 1600, true}}, 1);
+    loop_post(d.loop, pause_on_loop, NULL);
+    CHECK(wait_for(&on_loop_done, 1));
+    CHECK(offer(60, 0x3d));
+    CHECK_EQ(be.kept_len, 60);
+    CHECK_EQ(vdriver_used_idx(&d, RX), 0);
+    loop_post(d.loop, resume_on_loop, NULL);
+    CHECK(wait_for(&on_loop_done, 2));
+    CHECK(vdriver_used(&d, RX, NULL, &len));
+    CHECK_EQ(len, HDR + 60);
+    vdriver_read(&d, DATA + HDR, &b, 1);
+    CHECK_EQ(b, 0x3d);
+}
+
 static void test_frame_that_does_not_fit(void)
 {
     uint32_t len;
@@ -228,6 +265,7 @@ int main(void)
     RUN(test_transmit_waits_for_the_back_end);
     RUN(test_receive);
     RUN(test_receive_back_pressure);
+    RUN(test_receive_after_a_pause);
     RUN(test_frame_that_does_not_fit);
     RUN(test_no_driver_no_frames);
     vdriver_close(&d);

@@ -150,17 +150,31 @@ int bus_write(struct bus *b, unsigned cpu, gpa_t a, unsigned size, uint64_t val)
     return 0;
 }
 
+static void bus_call(struct device *d, void (*op)(struct device *d))
+{
+    if (!op)
+        return;
+    bus_lock(d);
+    op(d);
+    bus_unlock(d);
+}
+
 void bus_reset(struct bus *b)
 {
-    for (unsigned i = 0; i < b->n; i++) {
-        struct device *d = b->attached[i];
+    for (unsigned i = 0; i < b->n; i++)
+        bus_call(b->attached[i], b->attached[i]->desc->ops->reset);
+}
 
-        if (!d->desc->ops->reset)
-            continue;
-        bus_lock(d);
-        d->desc->ops->reset(d);
-        bus_unlock(d);
-    }
+void bus_pause(struct bus *b)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        bus_call(b->attached[i], b->attached[i]->desc->ops->pause);
+}
+
+void bus_resume(struct bus *b)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        bus_call(b->attached[i], b->attached[i]->desc->ops->resume);
 }
 
 void bus_for_each(struct bus *b, void (*fn)(void *opaque, struct device *d), void *opaque)

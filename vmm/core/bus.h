@@ -17,6 +17,9 @@ int bus_attach(struct bus *b, struct device *d, gpa_t base);
 int bus_read(struct bus *b, unsigned cpu, gpa_t a, unsigned size, uint64_t *val);
 int bus_write(struct bus *b, unsigned cpu, gpa_t a, unsigned size, uint64_t val);
 void bus_reset(struct bus *b);
+/* See struct device_ops. */
+void bus_pause(struct bus *b);
+void bus_resume(struct bus *b);
 /* Calls fn for each device in order of address. */
 void bus_for_each(struct bus *b, void (*fn)(void *opaque, struct device *d), void *opaque);
 

@@ -34,6 +34,10 @@ struct device_ops {
      * none. */
     int (*doorbells)(struct device *d, struct device_doorbell out[DEVICE_MAX_DOORBELLS]);
     void (*reset)(struct device *d);
+    /* Between the two the device changes neither guest memory nor its line, and has nothing in flight. On the loop
+     * thread, with no vCPU running. NULL: it does nothing by itself. */
+    void (*pause)(struct device *d);
+    void (*resume)(struct device *d);
     void (*save)(struct device *d, struct state_writer *w);
     int (*load)(struct device *d, struct state_reader *r); /* -EINVAL for a stream that is not ours */
     void (*destroy)(struct device *d);                     /* frees the instance */

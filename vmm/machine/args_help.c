@@ -88,7 +88,7 @@ void args_print_help_run(void)
          "\n"
          "Console\n"
          "  --console NAME           serial (ttyAMA0 on virt, ttyS0 on micro) or virtio (hvc0); auto is serial\n"
-         "                           Ctrl-A x ends the machine, Ctrl-A h helps\n"
+         "                           Ctrl-A x ends the machine, Ctrl-A p pauses it, Ctrl-A h helps\n"
          "\n"
          "Running\n"
          "  --no-reboot              end with status 3 when the guest resets\n"

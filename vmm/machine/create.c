@@ -321,6 +321,30 @@ int machine_reset(struct machine *m, struct err *e)
     return ops->vcpu_set_entry(m->vcpu[0], &m->boot.entry, e);
 }
 
+void machine_pause(struct machine *m)
+{
+    if (m->accel->ops->pause)
+        m->accel->ops->pause(m->accel);
+    clock_pause(&m->clock);
+    for (unsigned i = 0; i < m->cfg->nchardevs; i++)
+        chardev_hold(m->chardev[i], true);
+    bus_pause(m->bus);
+    if (m->pio)
+        bus_pause(m->pio);
+}
+
+void machine_resume(struct machine *m)
+{
+    clock_resume(&m->clock);
+    if (m->accel->ops->resume)
+        m->accel->ops->resume(m->accel);
+    bus_resume(m->bus);
+    if (m->pio)
+        bus_resume(m->pio);
+    for (unsigned i = 0; i < m->cfg->nchardevs; i++)
+        chardev_hold(m->chardev[i], false);
+}
+
 int machine_dump_dtb(const struct vm_config *cfg, struct err *e)
 {
     struct machine m = {.cfg = cfg, .board = board_find(cfg->machine)};

@@ -72,6 +72,10 @@ void machine_destroy(struct machine *m);
 /* Everything back to power-on, RAM images included. On the loop thread, with no vCPU running. */
 int machine_reset(struct machine *m, struct err *e);
 
+/* Devices quiet, clocks stopped, until machine_resume. On the loop thread, with no vCPU running before that. */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+
 /* images.c: keeps copies of kernel and initrd, writes them into RAM again, gives them up. */
 int machine_keep_images(struct machine *m, struct err *e);
 int machine_restore_images(struct machine *m, struct err *e);

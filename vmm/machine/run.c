@@ -8,7 +8,8 @@
  * vcpu_run returns: interrupts kick vCPUs all the time, and those returns take no lock.
  *
  * Whatever ends or resets the machine (guest, signal, user, error) is an event bit; raising one stops the vCPUs, and
- * the main thread handles it. A reset is done on the loop thread, where devices may be touched, with all vCPUs parked.
+ * the main thread handles it. A reset, a pause and its end are done on the loop thread, where devices may be touched,
+ * with all vCPUs parked. A guest that asks for a reset while a pause is being made is reset first.
  *
  * Ending is bounded: a thread that does not end in time (it may be stuck in a write to a stalled pipe) is left behind
  * with the process, after the terminal has been restored.
@@ -68,9 +69,11 @@ struct run {
     pthread_cond_t cond;
     enum run_want want;
     unsigned events; /* enum run_event */
+    bool pause;      /* the user wants it */
+    bool paused;     /* it is so; the main thread's */
     int signal;      /* the one that came */
     int guest_status;
-    bool reset_done;
+    bool loop_done; /* what the main thread had the loop do */
 };
 
 /* ---- asking for things, on any thread ---- */
@@ -133,8 +136,14 @@ static void run_on_escape(void *opaque, enum chardev_escape what)
     switch (what) {
     case CHARDEV_ESC_QUIT: run_raise(r, RUN_EV_QUIT); break;
     case CHARDEV_ESC_HELP:
-        run_say(r, "\r\nCtrl-A x  end the machine\r\nCtrl-A b  send a break\r\nCtrl-A h  this help\r\n"
-                   "Ctrl-A Ctrl-A  send Ctrl-A\r\n");
+        run_say(r, "\r\nCtrl-A x  end the machine\r\nCtrl-A p  pause it, and go on\r\nCtrl-A b  send a break\r\n"
+                   "Ctrl-A h  this help\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n");
+        break;
+    case CHARDEV_ESC_PAUSE:
+        pthread_mutex_lock(&r->lock);
+        r->pause = !r->pause;
+        pthread_cond_broadcast(&r->cond);
+        pthread_mutex_unlock(&r->lock);
         break;
     case CHARDEV_ESC_BREAK: break; /* the front end has it */
     case CHARDEV_ESC_MONITOR: run_say(r, "\r\npipit: this machine has no monitor\r\n"); break;
@@ -167,8 +176,10 @@ static bool run_vcpu_may_run(struct run_vcpu *v)
         atomic_store(&v->attention, false);
         if (r->want != RUN_WANT_PARK)
             break;
+        /* Once: what every wake-up would tell, the other threads would wake up for. */
+        if (!v->parked)
+            pthread_cond_broadcast(&r->cond);
         v->parked = true;
-        pthread_cond_broadcast(&r->cond);
         pthread_cond_wait(&r->cond, &r->lock);
     }
     go = r->want != RUN_WANT_END;
@@ -293,6 +304,14 @@ static int run_start(struct run *r, struct err *e)
 
 /* ---- the main thread ---- */
 
+static void run_loop_did(struct run *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->loop_done = true;
+    pthread_cond_broadcast(&r->cond);
+    pthread_mutex_unlock(&r->lock);
+}
+
 static void run_reset_on_loop(void *opaque)
 {
     struct run *r = opaque;
@@ -302,10 +321,32 @@ static void run_reset_on_loop(void *opaque)
         log_error("reset", "%s", e.msg);
         run_raise(r, RUN_EV_ERROR);
     }
-    pthread_mutex_lock(&r->lock);
-    r->reset_done = true;
-    pthread_cond_broadcast(&r->cond);
-    pthread_mutex_unlock(&r->lock);
+    run_loop_did(r);
+}
+
+static void run_pause_on_loop(void *opaque)
+{
+    struct run *r = opaque;
+
+    machine_pause(&r->m);
+    run_loop_did(r);
+}
+
+static void run_resume_on_loop(void *opaque)
+{
+    struct run *r = opaque;
+
+    machine_resume(&r->m);
+    run_loop_did(r);
+}
+
+/* Has the loop thread call fn, and waits until it has. With the lock held. */
+static void run_on_loop(struct run *r, loop_fn fn)
+{
+    r->loop_done = false;
+    loop_post(r->m.loop, fn, r);
+    while (!r->loop_done)
+        pthread_cond_wait(&r->cond, &r->lock);
 }
 
 static bool run_all_parked(const struct run *r)
@@ -316,7 +357,16 @@ static bool run_all_parked(const struct run *r)
     return true;
 }
 
-/* With the lock held, want is PARK. Gives up where something ends the machine meanwhile. */
+/* What follows is called with the lock held. */
+
+static void run_go_on(struct run *r)
+{
+    if (!r->events)
+        r->want = RUN_WANT_RUN;
+    pthread_cond_broadcast(&r->cond);
+}
+
+/* want is PARK. Gives up where something ends the machine meanwhile. */
 static void run_reset(struct run *r)
 {
     while (!run_all_parked(r) && r->events == RUN_EV_RESET)
@@ -324,17 +374,34 @@ static void run_reset(struct run *r)
     if (r->events != RUN_EV_RESET)
         return;
     log_debug(NULL, "reset");
-    r->reset_done = false;
-    loop_post(r->m.loop, run_reset_on_loop, r);
-    while (!r->reset_done)
-        pthread_cond_wait(&r->cond, &r->lock);
+    run_on_loop(r, run_reset_on_loop);
     r->events &= ~(unsigned)RUN_EV_RESET;
-    if (!r->events)
-        r->want = RUN_WANT_RUN;
-    pthread_cond_broadcast(&r->cond);
+    run_go_on(r);
 }
 
-/* Serves resets until something ends the machine; returns the exit status. */
+/* Gives up where an event comes first, which the caller then handles. */
+static void run_pause(struct run *r)
+{
+    r->want = RUN_WANT_PARK;
+    run_call_attention(r);
+    while (!run_all_parked(r) && !r->events)
+        pthread_cond_wait(&r->cond, &r->lock);
+    if (r->events)
+        return;
+    run_on_loop(r, run_pause_on_loop);
+    r->paused = true;
+    run_say(r, "\r\npipit: paused; Ctrl-A p goes on\r\n");
+}
+
+static void run_resume(struct run *r)
+{
+    run_say(r, "\r\npipit: going on\r\n");
+    run_on_loop(r, run_resume_on_loop);
+    r->paused = false;
+    run_go_on(r);
+}
+
+/* Serves resets and pauses until something ends the machine; returns the exit status. */
 static int run_wait(struct run *r)
 {
     const struct vm_config *c = r->m.cfg;
@@ -342,12 +409,16 @@ static int run_wait(struct run *r)
 
     pthread_mutex_lock(&r->lock);
     for (;;) {
-        if (!r->events)
-            pthread_cond_wait(&r->cond, &r->lock);
-        else if (r->events == RUN_EV_RESET && !c->no_reboot)
+        if (r->events == RUN_EV_RESET && !c->no_reboot)
             run_reset(r);
-        else
+        else if (r->events)
             break;
+        else if (r->pause && !r->paused)
+            run_pause(r);
+        else if (r->paused && !r->pause)
+            run_resume(r);
+        else
+            pthread_cond_wait(&r->cond, &r->lock);
     }
     if (r->events & RUN_EV_ERROR)
         status = MACHINE_EXIT_FAILURE;

@@ -220,7 +220,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(openat, R_NET, IF(BITS(2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY))),
 
     /* KVM. A vCPU's thread runs it and says where it stopped; device threads drive interrupt lines that have no irqfd.
-     * A reset, on the loop thread, puts state back that was read before there were filters. */
+     * A reset, on the loop thread, puts state back that was read before there were filters; a pause stops clocks. */
     ROW(ioctl, R_VCPU, IF(IS(1, KVM_RUN))),
     ROW(ioctl, R_VCPU | R_LOOP, IF(IS(1, KVM_IRQ_LINE))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_IRQFD))),
@@ -237,6 +237,12 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_XSAVE))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_MSRS))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_IRQCHIP))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_GET_CLOCK))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_CLOCK))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_GET_MSRS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_GET_DEVICE_ATTR))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_DEVICE_ATTR))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_KVMCLOCK_CTRL))),
 #elif defined(__aarch64__)
     /* An access that nothing answers is made an abort. */
     ROW(ioctl, R_VCPU, IF(IS(1, KVM_SET_VCPU_EVENTS))),
