@@ -59,7 +59,7 @@ rooms += jit
 HAVE_JIT := 1
 without_jit = $(1)
 else
-jit_header := "(jit/([a-z0-9]+/|jit\.h)|vmm/machine/accel_jit_[a-z]|tests/lib/(diff|jit_env))
+jit_header := "(jit/([a-z0-9]+/|[^o][a-z]*\.h)|vmm/machine/accel_jit_[a-z]|tests/lib/(diff|[a-z]+_env))
 without_jit = $(shell grep -LE '^ *\# *include $(jit_header)' $(1) /dev/null | grep -vx /dev/null)
 endif
 foreign := $(if $(filter x86_64-%,$(TARGET)),,x86) $(if $(filter aarch64-%,$(TARGET)),,arm64)
