@@ -355,7 +355,7 @@ static void vcpus_interrupt_each_other(void)
     CHECK(vmarm_create(&smp, 2, 0));
     CHECK(vmarm_load(&smp, guest_sgi, (size_t)(guest_sgi_end - guest_sgi), kvm_arm64_gic_version(smp.accel)));
     /* Whichever vCPU switches the machine off, both leave. */
-    vmarm_run_all(&smp);
+    vmarm_run_all(&smp, false);
     CHECK(!atomic_load(&smp.late));
     CHECK_EQ(atomic_load(&smp.naccesses), 3);
     CHECK(smp.access[0].cpu == 1 && smp.access[0].off == 0);

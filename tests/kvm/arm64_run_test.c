@@ -195,7 +195,7 @@ static void cpus_start_and_work_together(void)
 
     CHECK(vmarm_create(&smp, VMARM_MAX_CPUS, 0));
     CHECK(vmarm_load(&smp, guest_smp, (size_t)(guest_smp_end - guest_smp), VMARM_MAX_CPUS));
-    CHECK_EQ(vmarm_run_all(&smp), VCPU_EXIT_POWEROFF);
+    CHECK_EQ(vmarm_run_all(&smp, false), VCPU_EXIT_POWEROFF);
     CHECK_EQ(vmarm_peek(&smp, VMARM_DATA) & UINT32_MAX, VMARM_MAX_CPUS);
     CHECK_EQ(vmarm_peek(&smp, VMARM_DATA + 64), VMARM_MAX_CPUS * 100000);
     CHECK_EQ(atomic_load(&smp.naccesses), VMARM_MAX_CPUS - 1);

@@ -232,7 +232,7 @@ static void *run_other(void *opaque)
     return NULL;
 }
 
-enum vcpu_exit vmarm_run_all(struct vmarm *m)
+enum vcpu_exit vmarm_run_all(struct vmarm *m, bool kicks)
 {
     struct other o[VMARM_MAX_CPUS];
     enum vcpu_exit x;
@@ -243,7 +243,7 @@ enum vcpu_exit vmarm_run_all(struct vmarm *m)
         if (pthread_create(&o[i].thread, NULL, run_other, &o[i]))
             abort();
     }
-    x = vmarm_run(m, 0, false);
+    x = vmarm_run(m, 0, kicks);
     atomic_store(&m->ended, true);
     for (unsigned i = 1; i < m->ncpus; i++) {
         m->accel->ops->vcpu_kick(m->vcpu[i]);

@@ -62,9 +62,9 @@ bool vmarm_load(struct vmarm *m, const void *code, size_t size, uint64_t arg);
 /* Runs a vCPU on the calling thread until vcpu_run leaves for anything but a kick, or for a kick where `kicks` is set,
  * or 20 seconds are over (`late`, VCPU_EXIT_KICK). */
 enum vcpu_exit vmarm_run(struct vmarm *m, unsigned cpu, bool kicks);
-/* Runs the vCPUs from 1 on, on threads of their own, and vCPU 0 here, until one leaves as above. What vCPU 0 left for.
- */
-enum vcpu_exit vmarm_run_all(struct vmarm *m);
+/* Runs the vCPUs from 1 on, on threads of their own, and vCPU 0 here, until one leaves as above; `kicks` is for vCPU 0.
+ * What vCPU 0 left for. */
+enum vcpu_exit vmarm_run_all(struct vmarm *m, bool kicks);
 
 /* A register of 8 bytes. */
 uint64_t vmarm_reg(struct vmarm *m, unsigned cpu, unsigned reg);

@@ -30,8 +30,6 @@
 
 /* SVE registers of 2048 bits are the largest. */
 #define KVM_REG_MAX 256
-/* Registers of a vCPU; SVE adds hundreds. */
-#define KVM_REGS_MAX 8192
 
 int kvm_reg_get(const struct kvm_vcpu *v, uint64_t id, void *buf)
 {
@@ -187,16 +185,19 @@ static int kvm_save_regs(const struct kvm_vcpu *v, const struct kvm_reg_list *l,
 {
     uint8_t value[KVM_REG_MAX];
 
-    state_put_u32(w, (uint32_t)l->n);
     for (uint64_t i = 0; i < l->n; i++) {
         uint64_t id = l->reg[i];
-        int r = KVM_REG_SIZE(id) <= sizeof(value) ? kvm_reg_get(v, id, value) : -EOVERFLOW;
+        int r;
 
+        if (id == KVM_REG_ARM_TIMER_CNT)
+            continue;
+        r = KVM_REG_SIZE(id) <= sizeof(value) ? kvm_reg_get(v, id, value) : -EOVERFLOW;
         if (r < 0)
             return r;
         state_put_u64(w, id);
         state_put(w, value, KVM_REG_SIZE(id));
     }
+    state_put_u64(w, 0); /* no register has this number */
     return 0;
 }
 
@@ -228,11 +229,8 @@ void kvm_arch_vcpu_save(struct vcpu *vcpu, struct state_writer *w)
 static int kvm_load_reg(const struct kvm_vcpu *v, uint64_t id, const uint8_t *value)
 {
     uint8_t now[KVM_REG_MAX];
-    int r;
+    int r = kvm_reg_set(v, id, value);
 
-    if (id == KVM_REG_ARM_TIMER_CNT)
-        return 0;
-    r = kvm_reg_set(v, id, value);
     if (r == 0 || (kvm_reg_get(v, id, now) == 0 && !memcmp(now, value, KVM_REG_SIZE(id))))
         return 0;
     log_error("kvm", "vCPU %u: register 0x%llx does not take the saved value: %s", v->vcpu.index,
@@ -242,12 +240,9 @@ static int kvm_load_reg(const struct kvm_vcpu *v, uint64_t id, const uint8_t *va
 
 static int kvm_load_regs(const struct kvm_vcpu *v, struct state_reader *r)
 {
-    uint32_t n = state_get_u32(r);
+    uint64_t id;
 
-    if (n > KVM_REGS_MAX)
-        return -EINVAL;
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t id = state_get_u64(r);
+    while ((id = state_get_u64(r)) != 0) {
         uint8_t value[KVM_REG_MAX];
         int ret;
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "vmm/base/log.h"
 #include "vmm/kvm/internal.h"
@@ -55,10 +56,16 @@ void kvm_memory_destroy(struct kvm *k)
     kvm_free_bitmaps(k);
 }
 
+/* KVM counts pages of the host's size: on arm64 they may have 16 or 64 KiB. */
+static unsigned kvm_page_bits(void)
+{
+    return (unsigned)__builtin_ctzl((unsigned long)sysconf(_SC_PAGESIZE));
+}
+
 /* Words of a region's bitmap: one bit a page. */
 static size_t kvm_bitmap_words(const struct mem_region *r)
 {
-    return ((r->size >> MEM_PAGE_BITS) + 63) / 64;
+    return ((r->size >> kvm_page_bits()) + 63) / 64;
 }
 
 int kvm_dirty_log(struct accel *a, bool on)
@@ -86,12 +93,15 @@ int kvm_dirty_log(struct accel *a, bool on)
 
 static void kvm_mark_dirty(const struct mem_region *r, const uint64_t *bitmap)
 {
-    size_t words = kvm_bitmap_words(r);
+    size_t words = kvm_bitmap_words(r), each = (size_t)1 << (kvm_page_bits() - MEM_PAGE_BITS);
 
     for (size_t w = 0; w < words; w++)
-        for (uint64_t bits = bitmap[w]; bits; bits &= bits - 1)
-            atomic_fetch_or_explicit(&r->flags[w * 64 + (unsigned)__builtin_ctzll(bits)], MEM_PAGE_DIRTY,
-                                     memory_order_relaxed);
+        for (uint64_t bits = bitmap[w]; bits; bits &= bits - 1) {
+            size_t page = (w * 64 + (unsigned)__builtin_ctzll(bits)) * each;
+
+            for (size_t i = 0; i < each; i++)
+                atomic_fetch_or_explicit(&r->flags[page + i], MEM_PAGE_DIRTY, memory_order_relaxed);
+        }
 }
 
 int kvm_dirty_sync(struct accel *a)
