@@ -138,7 +138,7 @@ FUZZERS := $(FUZZ_SRC:%.c=$(B)/%)
 # pipit-aarch64 is freestanding: no libc, so none of the library's objects. What it shares with pipit is compiled again
 # into $(B)/user/. Sanitizers need a libc, so the other modes than debug make it as release does.
 USER_SRC := $(sort $(if $(HAVE_JIT),$(shell find vmm/user -name '*.c' 2>/dev/null) tools/pipit-aarch64.c vmm/base/err.c \
-              arch/arm64/model.c jit/a64/decode.c $(wildcard jit/interp/*.c)))
+              arch/arm64/model.c $(filter-out jit/a64/disasm% jit/rt/host.c,$(shell find jit -name '*.c'))))
 USER_OBJ := $(USER_SRC:%.c=$(B)/user/%.o)
 USER_PROG := $(if $(USER_SRC),$(B)/pipit-aarch64)
 USER_CFLAGS := -std=gnu11 $(WARN) $(if $(filter debug,$(MODE)),-O1 -g3,-O2 -g) -fPIE -ffreestanding -fno-builtin \

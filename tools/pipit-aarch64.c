@@ -63,8 +63,10 @@ static void become(struct user_thread *t, uint64_t *stack)
     user_proc_set_program(fd, s.path);
     sys_call(__NR_close, fd);
 
+    if (user_executor_init(user_options.interp, &e) < 0)
+        sys_die(USER_STATUS_CANNOT_RUN, "%s", e.msg);
     t->sighand = user_sighand_create();
-    if (!t->sighand)
+    if (!t->sighand || user_executor_thread_create(t))
         sys_die(USER_STATUS_CANNOT_RUN, "out of memory");
     sys_call(__NR_rt_sigprocmask, 0, NULL, &t->mask, sizeof(t->mask));
     user_signal_stack_set(t);
@@ -92,9 +94,7 @@ void user_start(uint64_t *stack)
 {
     struct user_thread *t;
 
-    user_executor_init();
-    user_options.model = arm64_model_find("max");
-    t = user_thread_create(NULL, user_options.model);
+    t = user_thread_create(NULL);
     if (!t)
         sys_die(USER_STATUS_CANNOT_RUN, "the first thread cannot be made: the address space or memory is not enough");
     user_thread_enter(t, become, stack);

@@ -2,7 +2,7 @@
 # limit: 600
 # Runs every program of tests/user/programs as an arm64 program, static and dynamic, and compares what it prints and how
 # it ends with the same source compiled for this host, or, where the program's first lines say "reference: NAME.expect",
-# with that file. programs.sh [NAME...] runs these only.
+# with that file; translated, and in the interpreter alone. programs.sh [NAME...] runs these only.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
@@ -51,6 +51,8 @@ for src in "$here"/programs/*.c; do
     fi
     run got "$pipit" "./$name" one 'two words' ''
     compare "$name" want got
+    run got "$pipit" -jit interp "./$name" one 'two words' ''
+    compare "$name-interp" want got
     mv dynamic "$name"
     run got "$pipit" -L "$sysroot" "./$name" one 'two words' ''
     compare "$name-dynamic" want got

@@ -1,7 +1,7 @@
 /*
  * Access to the guest's memory from C. The guest's addresses are the host's, so an access is one host instruction; one
- * that faults is listed in the table `user_extable`, and the signal handler goes on behind it with R11 set to 1 and
- * the fault in user_thread.access (vmm/user/host_signal.c).
+ * that faults is listed in the table `user_extable`, and the signal handler goes on behind it with R11 set to 1
+ * (host_signal.c).
  *
  * All functions return 0, or USER_FAULT when the access faulted.
  */

@@ -204,6 +204,13 @@ static void set_seed(const char *v)
     user_options.seed = number(v, "seed");
 }
 
+static void set_jit(const char *v)
+{
+    user_options.interp = !strcmp(v, "interp");
+    if (!user_options.interp && strcmp(v, "tier1"))
+        sys_die(USER_STATUS_USAGE, "-jit %s: there are \"tier1\" and \"interp\"", v);
+}
+
 static void set_log(const char *v)
 {
     if (strcmp(v, "strace"))
@@ -269,6 +276,7 @@ static const struct option options[] = {
     {"seed", "number", "QEMU_RAND_SEED", set_seed, NULL, "the same AT_RANDOM each time"},
     {"p", "size", NULL, set_page_size, NULL, "the page size: 4096"},
     {"B", "base", NULL, set_base, NULL, "the guest's base address: 0"},
+    {"jit", "tier1|interp", "PIPIT_JIT", set_jit, NULL, "translate, or only interpret"},
     {"d", "strace", "QEMU_LOG", set_log, NULL, "the same as -strace"},
     {"D", "file", "QEMU_LOG_FILENAME", set_log_file, NULL, "where -strace prints"},
     {"strace", NULL, "QEMU_STRACE", set_strace, NULL, "print system calls on stderr"},
@@ -406,6 +414,7 @@ void user_args_read(struct user_args *s, uint64_t *stack)
     while (*s->auxv)
         s->auxv++;
     s->auxv++;
+    user_options.model = arm64_model_find("max");
     find_program(s);
     remember_options(s);
     s->fd = (int64_t)user_auxv_find(s->auxv, AT_EXECFD, passed_fd);

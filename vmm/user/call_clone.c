@@ -13,6 +13,7 @@
 #include "vmm/user/signal.h"
 #include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
+#include "vmm/user/sys/sys.h"
 #include "vmm/user/syscall.h"
 
 #define CLONE_ARGS_MIN 64  /* CLONE_ARGS_SIZE_VER0 */
@@ -84,13 +85,15 @@ static int64_t fork_process(struct user_thread *t, struct request *q)
 
     user_thread_lock_all(t);
     r = host_clone(q, 0, NULL, NULL);
-    user_thread_unlock_all(t);
+    if (user_thread_unlock_all(t, r == 0))
+        sys_die(126, "out of memory for the code of a forked process");
     if (r == 0) {
         user_thread_forked(t);
         if (q->flags & ABI_CLONE_CLEAR_SIGHAND)
             user_sighand_clear(t->sighand);
         t->held = 0;
         child_registers(t->cpu, q);
+        t->whole = true;
     }
     user_signal_apply_mask(t);
     return r == 0 ? -USER_NO_RESULT : r;
@@ -113,7 +116,7 @@ static void child_begin_clear(struct user_thread *t)
 
 static int64_t spawn(struct user_thread *t, struct request *q)
 {
-    struct user_thread *n = user_thread_create(t, NULL);
+    struct user_thread *n = user_thread_create(t);
     long r;
 
     if (!n)

@@ -1,17 +1,15 @@
 /*
- * struct a64_ops for user mode. Loads and stores are single host instructions at the guest's own address; the top byte
- * is ignored (TCR_EL1.TBI0 is 1 under Linux). Atomic operations are locked host instructions, which must be naturally
- * aligned as the architecture asks of the models here (none has FEAT_LSE2).
- *
- * Exclusives: a load-exclusive remembers address and value, the store-exclusive is a compare-and-swap against it.
+ * struct a64_ops for user mode: the JIT's memory operations (jit_user_fill_ops), and here the system registers of EL0
+ * and the exceptions. System calls are served within the operation, so that generated code goes on behind them.
  */
 #include "vmm/user/cpu.h"
 
-#include "jit/ops.h"
+#include "jit/user.h"
 #include "vmm/user/access.h"
 #include "vmm/user/clock.h"
 #include "vmm/user/executor.h"
-#include "vmm/user/sys/call.h"
+#include "vmm/user/signal.h"
+#include "vmm/user/syscall.h"
 
 #define EC_DATA_ABORT 0x24u
 #define DFSC_MAP 0x07u
@@ -26,9 +24,9 @@ void user_cpu_fault(struct arm64_cpu *c, const struct user_fault *f)
 {
     struct user_thread *t = user_self();
 
-    (void)c;
     t->fault = *f;
     t->event = USER_EVENT_FAULT;
+    atomic_fetch_or_explicit(&c->exit_request, ARM64_EXIT_KICK, memory_order_relaxed);
 }
 
 static uint32_t abort_syndrome(enum user_access_kind kind, uint32_t status)
@@ -38,207 +36,18 @@ static uint32_t abort_syndrome(enum user_access_kind kind, uint32_t status)
     return ec << 26 | USER_ESR_IL | (kind == USER_ACCESS_WRITE ? ESR_WNR : 0) | status;
 }
 
-void user_cpu_access_fault(struct arm64_cpu *c, uint64_t va, enum user_access_kind kind)
+void user_cpu_access_fault(struct arm64_cpu *c, const struct jit_fault *j)
 {
-    const struct user_fault *a = &user_self()->access;
-    struct user_fault f = {.sig = a->sig, .code = a->code, .addr = a->addr};
+    enum user_access_kind kind = j->fetch ? USER_ACCESS_FETCH : j->write ? USER_ACCESS_WRITE : USER_ACCESS_READ;
+    struct user_fault f = {.sig = j->signo, .code = j->code, .addr = j->addr};
 
-    if (a->code == ABI_SI_KERNEL) { /* not an address of the host's: nothing is mapped there */
-        f.code = ABI_SEGV_MAPERR;
-        f.addr = va;
-    }
-    if (a->sig == ABI_SIGBUS)
-        f.esr = abort_syndrome(kind, DFSC_EXTERNAL);
+    if (j->signo == ABI_SIGBUS && j->fetch && j->code == ABI_BUS_ADRALN)
+        f.esr = USER_ESR_PC_ALIGN;
+    else if (j->signo == ABI_SIGBUS)
+        f.esr = abort_syndrome(kind, j->code == ABI_BUS_ADRALN ? DFSC_ALIGN : DFSC_EXTERNAL);
     else
-        f.esr = abort_syndrome(kind, f.code == ABI_SEGV_ACCERR ? DFSC_PERM : DFSC_MAP);
+        f.esr = abort_syndrome(kind, j->code == ABI_SEGV_ACCERR ? DFSC_PERM : DFSC_MAP);
     user_cpu_fault(c, &f);
-}
-
-/* The host address of an access; false after raising the fault of one that cannot be. */
-static bool reach(struct arm64_cpu *c, uint64_t *va, unsigned size, unsigned flags, enum user_access_kind kind)
-{
-    if (unlikely((flags & A64_MEM_ALIGNED) && (*va & (size - 1)))) {
-        user_cpu_fault(c, &(struct user_fault){ABI_SIGBUS, ABI_BUS_ADRALN, *va, abort_syndrome(kind, DFSC_ALIGN)});
-        return false;
-    }
-    *va &= BIT64(56) - 1;
-    if (unlikely(*va >= USER_TASK_SIZE || USER_TASK_SIZE - *va < size)) {
-        user_cpu_fault(c, &(struct user_fault){ABI_SIGSEGV, ABI_SEGV_MAPERR, *va, abort_syndrome(kind, DFSC_MAP)});
-        return false;
-    }
-    return true;
-}
-
-static int faulted(struct arm64_cpu *c, uint64_t va, enum user_access_kind kind)
-{
-    user_cpu_access_fault(c, va, kind);
-    return A64_TRAPPED;
-}
-
-/* ---- plain accesses ---- */
-
-static int read_bytes(uint64_t va, unsigned size, void *dst)
-{
-    switch (size) {
-    case 1: return user_get8(va, dst);
-    case 2: return user_get16(va, dst);
-    case 4: return user_get32(va, dst);
-    case 8: return user_get64(va, dst);
-    default: return user_get128(va, dst);
-    }
-}
-
-static int write_bytes(uint64_t va, unsigned size, const void *src)
-{
-    switch (size) {
-    case 1: return user_put8(va, *(const uint8_t *)src);
-    case 2: return user_put16(va, le16_get(src));
-    case 4: return user_put32(va, le32_get(src));
-    case 8: return user_put64(va, le64_get(src));
-    default: return user_put128(va, src);
-    }
-}
-
-/* x86-64 orders loads before loads, stores before stores, and loads before stores: only a store-release that a later
- * load-acquire must not pass needs a fence. */
-static void release_fence(unsigned flags)
-{
-    if (flags & A64_MEM_RELEASE)
-        atomic_thread_fence(memory_order_seq_cst);
-}
-
-static int load(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags)
-{
-    if (!reach(c, &va, size, flags, USER_ACCESS_READ))
-        return A64_TRAPPED;
-    return likely(!read_bytes(va, size, dst)) ? 0 : faulted(c, va, USER_ACCESS_READ);
-}
-
-static int store(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, unsigned flags)
-{
-    if (!reach(c, &va, size, flags, USER_ACCESS_WRITE))
-        return A64_TRAPPED;
-    if (unlikely(write_bytes(va, size, src)))
-        return faulted(c, va, USER_ACCESS_WRITE);
-    release_fence(flags);
-    return 0;
-}
-
-static int zero_block(struct arm64_cpu *c, uint64_t va)
-{
-    unsigned size = 4u << (c->model->dczid & 15);
-
-    va = align_down(va, size);
-    if (!reach(c, &va, size, 0, USER_ACCESS_WRITE))
-        return A64_TRAPPED;
-    return user_clear(va, size) ? faulted(c, va, USER_ACCESS_WRITE) : 0;
-}
-
-/* ---- atomic accesses ---- */
-
-/* Compares and swaps size bytes; *expected is zero-extended. */
-static int swap_if(uint64_t va, unsigned size, void *expected, const void *desired)
-{
-    switch (size) {
-    case 1: return user_cas8(va, expected, *(const uint8_t *)desired);
-    case 2: return user_cas16(va, expected, le16_get(desired));
-    case 4: return user_cas32(va, expected, le32_get(desired));
-    case 8: return user_cas64(va, expected, le64_get(desired));
-    default: {
-        uint64_t want[2];
-        memcpy(want, desired, sizeof(want));
-        return user_cas128(va, expected, want);
-    }
-    }
-}
-
-static uint64_t rmw_result(enum a64_rmw op, uint64_t old, uint64_t arg, unsigned size)
-{
-    int64_t so = sext64(old, size * 8), sa = sext64(arg, size * 8);
-
-    switch (op) {
-    case A64_RMW_SWP: return arg;
-    case A64_RMW_ADD: return old + arg;
-    case A64_RMW_CLR: return old & ~arg;
-    case A64_RMW_EOR: return old ^ arg;
-    case A64_RMW_SET: return old | arg;
-    case A64_RMW_SMAX: return so > sa ? old : arg;
-    case A64_RMW_SMIN: return so < sa ? old : arg;
-    case A64_RMW_UMAX: return MAX(old, arg);
-    default: return MIN(old, arg);
-    }
-}
-
-static int rmw(struct arm64_cpu *c, uint64_t va, unsigned size, enum a64_rmw op, uint64_t arg, uint64_t *old,
-               unsigned flags)
-{
-    uint64_t seen = 0, was, result;
-
-    if (!reach(c, &va, size, flags, USER_ACCESS_WRITE))
-        return A64_TRAPPED;
-    if (read_bytes(va, size, &seen))
-        return faulted(c, va, USER_ACCESS_WRITE);
-    do {
-        was = seen;
-        result = rmw_result(op, was, arg, size);
-        if (swap_if(va, size, &seen, &result))
-            return faulted(c, va, USER_ACCESS_WRITE);
-    } while (seen != was);
-    *old = was;
-    return 0;
-}
-
-static int cas(struct arm64_cpu *c, uint64_t va, unsigned size, void *expected, const void *desired, unsigned flags)
-{
-    if (!reach(c, &va, size, flags, USER_ACCESS_WRITE))
-        return A64_TRAPPED;
-    return swap_if(va, size, expected, desired) ? faulted(c, va, USER_ACCESS_WRITE) : 0;
-}
-
-static int load_excl(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags)
-{
-    struct user_monitor *m = &user_self()->monitor;
-
-    m->size = 0;
-    if (load(c, va, size, dst, flags))
-        return A64_TRAPPED;
-    m->va = va;
-    m->size = size;
-    memcpy(m->value, dst, size);
-    return 0;
-}
-
-static int store_excl(struct arm64_cpu *c, uint64_t va, unsigned size, const void *src, uint32_t *status,
-                      unsigned flags)
-{
-    struct user_monitor *m = &user_self()->monitor;
-    bool held = m->size == size && m->va == va;
-    uint64_t seen[2] = {0};
-
-    m->size = 0;
-    *status = 1;
-    if (!reach(c, &va, size, flags, USER_ACCESS_WRITE))
-        return A64_TRAPPED;
-    if (!held)
-        return 0;
-    memcpy(seen, m->value, size);
-    if (swap_if(va, size, seen, src))
-        return faulted(c, va, USER_ACCESS_WRITE);
-    *status = memcmp(seen, m->value, size) != 0;
-    return 0;
-}
-
-static void clear_excl(struct arm64_cpu *c)
-{
-    (void)c;
-    user_self()->monitor.size = 0;
-}
-
-static void barrier(struct arm64_cpu *c, enum a64_barrier b)
-{
-    (void)c;
-    if (b == A64_DMB || b == A64_DSB)
-        atomic_thread_fence(memory_order_seq_cst);
 }
 
 /* ---- system registers ---- */
@@ -300,18 +109,35 @@ static bool id_register(const struct arm64_model *m, uint32_t enc, uint64_t *val
     return true;
 }
 
+int user_cpu_sysreg_plain(uint32_t enc, unsigned el, bool write)
+{
+    (void)el;
+    (void)write;
+    return enc == ENC_TPIDR ? (int)offsetof(struct arm64_cpu, sys.tpidr_el0) : -1;
+}
+
+bool user_cpu_sysreg_const(struct arm64_cpu *c, uint32_t enc, uint64_t *val)
+{
+    switch (enc) {
+    case ENC_TPIDRRO: *val = 0; return true;
+    case ENC_CTR: *val = c->model->ctr; return true;
+    case ENC_DCZID: *val = c->model->dczid; return true;
+    case ENC_CNTFRQ: *val = USER_CNTFRQ; return true;
+    default: return id_register(c->model, enc, val);
+    }
+}
+
 static int sysreg_read(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t *val)
 {
     (void)rt;
     switch (enc) {
     case ENC_NZCV: *val = arm64_nzcv(c); return 0;
     case ENC_FPCR: *val = c->fpcr; return 0;
-    case ENC_FPSR: *val = c->fpsr; return 0;
+    case ENC_FPSR:
+        user_executor_fp_sync(c);
+        *val = c->fpsr;
+        return 0;
     case ENC_TPIDR: *val = c->sys.tpidr_el0; return 0;
-    case ENC_TPIDRRO: *val = 0; return 0;
-    case ENC_CTR: *val = c->model->ctr; return 0;
-    case ENC_DCZID: *val = c->model->dczid; return 0;
-    case ENC_CNTFRQ: *val = USER_CNTFRQ; return 0;
     case ENC_CNTVCT: *val = user_clock_counter(); return 0;
     case ENC_DIT:
         if (!arm64_has(c, ARM64_FEAT_DIT))
@@ -323,7 +149,7 @@ static int sysreg_read(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t 
             return undefined(c);
         *val = c->pstate_misc & PSTATE_SSBS;
         return 0;
-    default: return id_register(c->model, enc, val) ? 0 : undefined(c);
+    default: return user_cpu_sysreg_const(c, enc, val) ? 0 : undefined(c);
     }
 }
 
@@ -337,9 +163,7 @@ static int clean(struct arm64_cpu *c, uint64_t va)
 {
     uint8_t byte;
 
-    if (!reach(c, &va, 1, 0, USER_ACCESS_READ))
-        return A64_TRAPPED;
-    return user_get8(va, &byte) ? faulted(c, va, USER_ACCESS_READ) : 0;
+    return c->ops->load(c, va, sizeof(byte), &byte, 0);
 }
 
 static int sysreg_write(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t val)
@@ -347,8 +171,15 @@ static int sysreg_write(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t
     (void)rt;
     switch (enc) {
     case ENC_NZCV: arm64_set_nzcv(c, (uint32_t)val); return 0;
-    case ENC_FPCR: c->fpcr = (uint32_t)val & USER_FPCR_MASK; return 0;
-    case ENC_FPSR: c->fpsr = (uint32_t)val & USER_FPSR_MASK; return 0;
+    case ENC_FPCR:
+        user_executor_fp_sync(c);
+        c->fpcr = (uint32_t)val & USER_FPCR_MASK;
+        user_executor_fp_changed(c);
+        return 0;
+    case ENC_FPSR:
+        c->fpsr = (uint32_t)val & USER_FPSR_MASK;
+        user_executor_fp_changed(c);
+        return 0;
     case ENC_TPIDR: c->sys.tpidr_el0 = val; return 0;
     case ENC_DIT:
         if (!arm64_has(c, ARM64_FEAT_DIT))
@@ -400,25 +231,36 @@ static void exception(struct arm64_cpu *c, uint32_t ec, uint32_t iss, uint64_t f
         undef(c);
 }
 
+/* 0 where generated code can go on behind the SVC: nothing but X0 and memory changed, and nothing waits. */
+static int system_call(struct arm64_cpu *c)
+{
+    struct user_thread *t = user_self();
+    uint64_t pc = c->pc;
+
+    jit_user_outside(c);
+    c->pc = pc + 4;
+    t->whole = false;
+    user_syscall(t);
+    if (likely(!t->whole && c->pc == pc + 4 && !t->event && !user_signal_waits(t) &&
+               !atomic_load_explicit(&c->exit_request, memory_order_relaxed))) {
+        c->pc = pc;
+        jit_user_inside(c);
+        return 0;
+    }
+    atomic_fetch_or_explicit(&c->exit_request, ARM64_EXIT_KICK, memory_order_relaxed);
+    return A64_TRAPPED;
+}
+
 static int call(struct arm64_cpu *c, enum a64_call kind, uint32_t imm16)
 {
     (void)imm16;
     switch (kind) {
-    case A64_CALL_SVC: user_self()->event = USER_EVENT_SYSCALL; return 0;
+    case A64_CALL_SVC: return system_call(c);
     case A64_CALL_BRK:
         user_cpu_fault(c, &(struct user_fault){.sig = ABI_SIGTRAP, .code = ABI_TRAP_BRKPT, .addr = c->pc});
         return A64_TRAPPED;
     default: return undefined(c);
     }
-}
-
-/* A thread that waits for an event gives way: the event stream wakes it soon on hardware, too. */
-static int hint(struct arm64_cpu *c, enum a64_hint h)
-{
-    (void)c;
-    if (h == A64_HINT_WFE || h == A64_HINT_WFI || h == A64_HINT_YIELD)
-        sys_call(__NR_sched_yield);
-    return 0;
 }
 
 static int fp_access(struct arm64_cpu *c)
@@ -427,16 +269,7 @@ static int fp_access(struct arm64_cpu *c)
     return 0;
 }
 
-static const struct a64_ops ops = {
-    .load = load,
-    .store = store,
-    .rmw = rmw,
-    .cas = cas,
-    .load_excl = load_excl,
-    .store_excl = store_excl,
-    .clear_excl = clear_excl,
-    .zero_block = zero_block,
-    .barrier = barrier,
+static struct a64_ops ops = {
     .sysreg_read = sysreg_read,
     .sysreg_write = sysreg_write,
     .pstate_write = pstate_write,
@@ -444,26 +277,27 @@ static const struct a64_ops ops = {
     .exception = exception,
     .call = call,
     .eret = undef,
-    .hint = hint,
+    .hint = jit_hint,
     .fp_access = fp_access,
 };
 
-#define SCTLR_SA0 BIT64(4)
-#define SCTLR_DZE BIT64(14)
+void user_cpu_ops_init(void)
+{
+    jit_user_fill_ops(&ops);
+}
 
 void user_cpu_init(struct arm64_cpu *c, const struct arm64_model *model)
 {
-    memset(c, 0, sizeof(*c));
     c->ops = &ops;
     c->model = model;
-    c->sys.sctlr_el1 = SCTLR_SA0 | SCTLR_DZE;
     arm64_set_nzcv(c, 0);
     if (arm64_has(c, ARM64_FEAT_SSBS))
         c->pstate_misc |= PSTATE_SSBS;
 }
 
-void user_cpu_copy(struct arm64_cpu *c, const struct arm64_cpu *from)
+void user_cpu_copy(struct arm64_cpu *c, struct arm64_cpu *from)
 {
+    user_executor_fp_sync(from);
     user_cpu_init(c, from->model);
     memcpy(c->x, from->x, sizeof(c->x));
     memcpy(c->v, from->v, sizeof(c->v));

@@ -21,16 +21,24 @@
 
 enum user_access_kind { USER_ACCESS_READ, USER_ACCESS_WRITE, USER_ACCESS_FETCH };
 
-/* EL0 as Linux leaves it to programs, everything else zero. */
+struct jit_fault;
+
+/* Once, before the first CPU runs. */
+void user_cpu_ops_init(void);
+/* A fresh CPU becomes EL0 as Linux leaves it to programs. */
 void user_cpu_init(struct arm64_cpu *c, const struct arm64_model *model);
 
 /* For a new thread: all that the guest can see of `from`. */
-void user_cpu_copy(struct arm64_cpu *c, const struct arm64_cpu *from);
+void user_cpu_copy(struct arm64_cpu *c, struct arm64_cpu *from);
 
 /* The guest did something that the kernel answers with a signal; pc is that of the instruction. */
 void user_cpu_fault(struct arm64_cpu *c, const struct user_fault *f);
-/* An access of the guest's at va faulted on the host: user_thread.access says how. */
-void user_cpu_access_fault(struct arm64_cpu *c, uint64_t va, enum user_access_kind kind);
+/* So did an access of its. */
+void user_cpu_access_fault(struct arm64_cpu *c, const struct jit_fault *f);
+
+/* System registers that translators may read themselves (jit_user_ops). */
+int user_cpu_sysreg_plain(uint32_t enc, unsigned el, bool write);
+bool user_cpu_sysreg_const(struct arm64_cpu *c, uint32_t enc, uint64_t *val);
 
 /* AT_HWCAP and AT_HWCAP2 of a model. */
 uint64_t user_hwcap(const struct arm64_model *m);

@@ -1,24 +1,38 @@
 /*
- * Who executes guest code. The rest of user mode knows only this: state is whole whenever run() returns.
+ * Who executes guest code: the JIT (jit/user.h), one for all threads that share the address space. The rest of user
+ * mode knows only this: state is whole whenever run() returns, and while a system call is served.
  */
 #ifndef PIPIT_USER_EXECUTOR_H
 #define PIPIT_USER_EXECUTOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "vmm/base/err.h"
+
+struct arm64_cpu;
 struct user_thread;
 
-/* Once, before the first thread is created. */
-void user_executor_init(void);
+/* Once, before the first thread gets a CPU. `interp`: no translation, the interpreter alone. 0 or -errno. */
+int user_executor_init(bool interp, struct err *e);
 /* Makes t->cpu, and frees it. 0 or -ENOMEM. */
 int user_executor_thread_create(struct user_thread *t);
 void user_executor_thread_destroy(struct user_thread *t);
-/* In the child of a fork, whose only thread is t. */
-void user_executor_forked(struct user_thread *t);
 
-/* Runs guest code until t->event is set or the CPU's exit_request is. */
+/* Around fork, in the thread that forks; `child`: -errno where it cannot go on. */
+void user_executor_fork_begin(struct user_thread *t);
+int user_executor_fork_end(struct user_thread *t, bool child);
+
+/* Runs guest code and serves its system calls until a fault (t->event) or exit_request. */
 void user_executor_run(struct user_thread *t);
 /* Code in [start, start+len) changed or went away. From any thread. */
 void user_executor_invalidate(uint64_t start, uint64_t len);
+
+/* In a signal handler: the fault was a guest access; registers are changed so that the handler can return. */
+bool user_executor_fault(struct user_thread *t, int sig, int code, uint64_t addr, uint64_t *greg);
+
+/* c->fpsr is about to be read; FPSR or FPCR were written. */
+void user_executor_fp_sync(struct arm64_cpu *c);
+void user_executor_fp_changed(struct arm64_cpu *c);
 
 #endif

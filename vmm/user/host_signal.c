@@ -10,6 +10,7 @@
 #include <asm/ucontext.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/executor.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/gate.h"
@@ -28,6 +29,10 @@ __asm__(".pushsection .text\n"
         ".size user_host_sigreturn, . - user_host_sigreturn\n"
         ".popsection\n");
 void user_host_sigreturn(void) __attribute__((visibility("hidden")));
+
+/* The JIT takes the host's registers in this order, which is also that of a libc's greg[]. */
+_Static_assert(offsetof(struct sigcontext, rip) == 16 * 8 && offsetof(struct sigcontext, trapno) == 20 * 8,
+               "sigcontext");
 
 /* May the kernel have raised it for what this thread just did? A queued signal may carry any code, but finds the thread
  * behind the gate. */
@@ -56,9 +61,11 @@ static void on_signal(int sig, struct abi_siginfo *info, struct ucontext *uc)
 
     if (is_synchronous(sig, info, pc)) {
         landing = user_access_landing(pc);
-        if (!landing)
-            own_fault(sig, info, pc);
-        t->access = (struct user_fault){.sig = sig, .code = info->code, .addr = info->addr};
+        if (!landing) {
+            if (!user_executor_fault(t, sig, info->code, info->addr, (uint64_t *)&uc->uc_mcontext))
+                own_fault(sig, info, pc);
+            return;
+        }
         uc->uc_mcontext.r11 = 1;
         uc->uc_mcontext.rip = landing;
         return;

@@ -10,6 +10,7 @@
 
 struct user_options {
     const struct arm64_model *model;
+    bool interp; /* the interpreter alone */
     bool seeded; /* AT_RANDOM is made from `seed` */
     uint64_t seed;
     const char *release;     /* uname's; NULL: the host's */

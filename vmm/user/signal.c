@@ -271,6 +271,14 @@ void user_signal_caught(struct user_thread *t, const struct abi_siginfo *info)
     atomic_fetch_or_explicit(&t->cpu->exit_request, ARM64_EXIT_KICK, memory_order_relaxed);
 }
 
+/* Addresses without the byte that EL0's accesses ignore. */
+#define TAG_MASK (BIT64(56) - 1)
+
+static bool has_fault_address(const struct abi_siginfo *i)
+{
+    return i->code > 0 && i->code != ABI_SI_KERNEL && (i->signo == ABI_SIGSEGV || i->signo == ABI_SIGBUS);
+}
+
 /* The kernel's own default action, for this very signal: it ends or stops the process, or nothing happens. */
 static void default_action(struct user_thread *t, const struct abi_siginfo *info, bool forced)
 {
@@ -295,9 +303,10 @@ static void default_action(struct user_thread *t, const struct abi_siginfo *info
     user_signal_apply_mask(t);
 }
 
-/* Runs the guest's handler of `info`, or does what stands in its place. */
-static void deliver(struct user_thread *t, const struct abi_siginfo *info)
+/* Runs the guest's handler of `signal`, or does what stands in its place. */
+static void deliver(struct user_thread *t, const struct abi_siginfo *signal)
 {
+    struct abi_siginfo copy = *signal, *info = &copy;
     struct user_sighand *s = t->sighand;
     struct abi_sigaction sa;
     uint64_t blocked;
@@ -315,6 +324,8 @@ static void deliver(struct user_thread *t, const struct abi_siginfo *info)
         default_action(t, info, false);
         return;
     }
+    if (!(sa.flags & ABI_SA_EXPOSE_TAGBITS) && has_fault_address(info))
+        info->addr &= TAG_MASK;
     if (user_signal_frame_push(t, info, &sa)) {
         /* No room for the frame: SIGSEGV, which is fatal where it was SIGSEGV that found no room. */
         struct user_fault f = {.sig = ABI_SIGSEGV, .code = ABI_SI_KERNEL};
@@ -339,7 +350,7 @@ void user_signal_force(struct user_thread *t, const struct user_fault *f)
 
     if (user_strace_on)
         user_strace_signal(&info);
-    t->fault_address = f->esr ? f->addr : 0;
+    t->fault_address = f->esr ? f->addr & TAG_MASK : 0;
     t->fault_code = f->esr;
     sys_lock(&s->lock);
     fatal = s->action[f->sig].handler <= ABI_SIG_IGN || (t->mask & ABI_SIGBIT(f->sig));

@@ -37,6 +37,11 @@ void user_signal_unblock(const uint64_t *old);
 /* The alternate stack of the calling thread for host handlers. */
 void user_signal_stack_set(struct user_thread *t);
 
+/* Is there anything for user_signal_poll to do? */
+static inline bool user_signal_waits(const struct user_thread *t)
+{
+    return t->pending || (t->held & ~t->mask) || t->restore_mask;
+}
 /* Delivers what is pending, and puts a temporary mask back. Between guest instructions. */
 void user_signal_poll(struct user_thread *t);
 /* The signal of a synchronous exception at the present PC. */

@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "jit/ops.h"
 #include "vmm/user/access.h"
 #include "vmm/user/cpu.h"
+#include "vmm/user/executor.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/syscall.h"
 
@@ -117,6 +119,7 @@ int user_signal_frame_push(struct user_thread *t, const struct abi_siginfo *info
         sp = t->altstack.sp + t->altstack.size;
     record_at = align_down(sp - sizeof(record), 16);
     frame_at = record_at - sizeof(frame);
+    user_executor_fp_sync(c);
     fill_frame(t, info, &frame);
     if (user_copy_out(frame_at, &frame, sizeof(frame)) || user_copy_out(record_at, &record, sizeof(record)))
         return -EFAULT;
@@ -133,7 +136,7 @@ int user_signal_frame_push(struct user_thread *t, const struct abi_siginfo *info
     c->x[31] = frame_at;
     c->pc = sa->handler;
     c->pstate_misc &= ~PSTATE_BTYPE;
-    t->monitor.size = 0;
+    c->ops->clear_excl(c);
     return 0;
 }
 
@@ -162,6 +165,7 @@ static int load_records(struct arm64_cpu *c, const uint8_t *p, size_t left)
             memcpy(c->v, fp.v, sizeof(fp.v));
             c->fpsr = fp.fpsr & USER_FPSR_MASK;
             c->fpcr = fp.fpcr & USER_FPCR_MASK;
+            user_executor_fp_changed(c);
             seen = true;
             break;
         case ABI_ESR_MAGIC: break;
@@ -184,7 +188,8 @@ int user_signal_frame_pop(struct user_thread *t)
     c->pc = m->pc;
     arm64_set_nzcv(c, (uint32_t)m->pstate);
     c->pstate_misc = (c->pstate_misc & ~PSTATE_USER) | ((uint32_t)m->pstate & PSTATE_USER);
-    t->monitor.size = 0;
+    c->ops->clear_excl(c);
+    t->whole = true;
     if (m->pstate & PSTATE_FORBIDDEN)
         return -EFAULT;
     if (load_records(c, m->reserved, sizeof(m->reserved)))

@@ -16,7 +16,6 @@
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/lock.h"
 #include "vmm/user/sys/sys.h"
-#include "vmm/user/syscall.h"
 
 /* ---- regions ---- */
 
@@ -81,21 +80,20 @@ static struct user_thread *region_take(void)
     return t;
 }
 
-struct user_thread *user_thread_create(const struct user_thread *from, const struct arm64_model *model)
+struct user_thread *user_thread_create(const struct user_thread *from)
 {
     struct user_thread *t = region_take();
 
     if (!t)
         return NULL;
     memset(t, 0, offsetof(struct user_thread, busy));
+    if (!from)
+        return t;
     if (user_executor_thread_create(t)) {
         atomic_store(&t->busy, 0);
         return NULL;
     }
-    if (from)
-        user_cpu_copy(t->cpu, from->cpu);
-    else
-        user_cpu_init(t->cpu, model);
+    user_cpu_copy(t->cpu, from->cpu);
     return t;
 }
 
@@ -137,16 +135,21 @@ void user_thread_lock_all(struct user_thread *t)
     sys_lock(&lock);
     user_sighand_lock(t->sighand);
     user_space_lock();
+    user_executor_fork_begin(t);
     sys_memory_lock();
 }
 
-void user_thread_unlock_all(struct user_thread *t)
+int user_thread_unlock_all(struct user_thread *t, bool child)
 {
+    int r;
+
     sys_memory_unlock();
+    r = user_executor_fork_end(t, child);
     user_space_unlock();
     user_sighand_unlock(t->sighand);
     sys_unlock(&lock);
     user_strace_unlock();
+    return r;
 }
 
 void user_thread_forked(struct user_thread *t)
@@ -155,13 +158,14 @@ void user_thread_forked(struct user_thread *t)
 
     for (struct user_thread *o = threads; o; o = next) {
         next = o->next;
-        if (o != t)
-            user_thread_destroy(o);
+        if (o == t)
+            continue;
+        o->cpu = NULL; /* the JIT has forgotten it */
+        user_thread_destroy(o);
     }
     threads = t;
     t->prev = t->next = NULL;
     t->vfork = false;
-    user_executor_forked(t);
 }
 
 /* ---- running ---- */
@@ -174,14 +178,10 @@ void user_thread_run(struct user_thread *t)
         /* Cleared before the look: a signal that comes in between sets it again. */
         atomic_store_explicit(&c->exit_request, 0, memory_order_relaxed);
         atomic_signal_fence(memory_order_seq_cst);
-        if (t->pending || t->held || t->restore_mask)
+        if (user_signal_waits(t))
             user_signal_poll(t);
         t->event = USER_EVENT_NONE;
         user_executor_run(t);
-        if (t->event == USER_EVENT_SYSCALL) {
-            t->event = USER_EVENT_NONE;
-            user_syscall(t);
-        }
         if (t->event == USER_EVENT_FAULT) {
             struct user_fault f = t->fault;
             user_signal_force(t, &f);

@@ -26,19 +26,12 @@ struct user_fault {
     uint32_t esr;
 };
 
-/* Why guest code was left. */
-enum user_event { USER_EVENT_NONE, USER_EVENT_SYSCALL, USER_EVENT_FAULT };
+/* Why guest code was left, beside a signal. */
+enum user_event { USER_EVENT_NONE, USER_EVENT_FAULT };
 
 /* Signals that the host raises for accesses of ours: they are never blocked there, whatever the guest blocks. */
 #define USER_SYNC_SIGNALS (ABI_SIGBIT(ABI_SIGSEGV) | ABI_SIGBIT(ABI_SIGBUS) | ABI_SIGBIT(ABI_SIGFPE))
 #define USER_SYNC_COUNT 3
-
-/* The exclusive monitor: what a load-exclusive of `size` bytes (0: none) at va found. */
-struct user_monitor {
-    uint64_t va;
-    unsigned size;
-    uint64_t value[2];
-};
 
 /* What a signal does; shared by threads made with CLONE_SIGHAND. */
 struct user_sighand;
@@ -46,14 +39,12 @@ struct user_sighand;
 struct user_thread {
     struct arm64_cpu *cpu;
     enum user_event event;
-    struct user_fault fault;  /* with USER_EVENT_FAULT: what the guest did */
-    struct user_fault access; /* the last access from C that faulted (access.h) */
+    struct user_fault fault; /* with USER_EVENT_FAULT: what the guest did */
+    bool whole;              /* the system call wrote more of the CPU than X0 */
 
     /* thread.fault_address and fault_code of the kernel: what signal frames show. */
     uint64_t fault_address;
     uint32_t fault_code;
-
-    struct user_monitor monitor;
 
     struct user_sighand *sighand;
     uint64_t mask;       /* as the guest set it */
@@ -68,10 +59,6 @@ struct user_thread {
     unsigned strace_word, strace_arg, strace_column; /* how far the line of the present call is printed */
     struct user_thread *prev, *next;                 /* all that share this memory */
     bool vfork; /* whoever made it waits for its end, and then gives its region back */
-
-    /* [exec_lo, exec_hi) was executable when exec_epoch was current (space.h). */
-    uint64_t exec_lo, exec_hi;
-    uint32_t exec_epoch;
 
     _Atomic uint32_t busy; /* the region is in use; cleared by the very last instruction of the thread */
 };
@@ -98,9 +85,9 @@ static inline struct abi_stack user_thread_signal_stack(struct user_thread *t)
 
 /* ---- thread.c ---- */
 
-/* A region with a thread whose CPU is a copy of `from`'s (NULL: fresh, of the model given); not in the list yet. NULL:
- * out of memory. */
-struct user_thread *user_thread_create(const struct user_thread *from, const struct arm64_model *model);
+/* A region with a thread whose CPU is a copy of `from`'s (NULL: it has none yet); not in the list yet. NULL: out of
+ * memory. */
+struct user_thread *user_thread_create(const struct user_thread *from);
 /* Into the list of threads, and out of it. */
 void user_thread_link(struct user_thread *t);
 void user_thread_unlink(struct user_thread *t);
@@ -109,7 +96,8 @@ void user_thread_destroy(struct user_thread *t);
 /* The child of a fork has only the calling thread. */
 void user_thread_forked(struct user_thread *t);
 void user_thread_lock_all(struct user_thread *t);
-void user_thread_unlock_all(struct user_thread *t);
+/* In parent and child; -errno: the child cannot run guest code. */
+int user_thread_unlock_all(struct user_thread *t, bool child);
 
 /* Runs the guest; on the thread's own stack. */
 __attribute__((noreturn)) void user_thread_run(struct user_thread *t);

@@ -1,0 +1,85 @@
+/* The JIT as user mode's executor, see executor.h. */
+#include "vmm/user/executor.h"
+
+#include "jit/user.h"
+#include "vmm/user/cpu.h"
+#include "vmm/user/space.h"
+#include "vmm/user/thread.h"
+
+static struct jit *jit;
+
+static bool executable(void *opaque, uint64_t va)
+{
+    uint64_t lo, hi;
+
+    (void)opaque;
+    return user_space_exec_find(va, &lo, &hi);
+}
+
+static void fault(struct arm64_cpu *c, const struct jit_fault *f)
+{
+    user_cpu_access_fault(c, f);
+}
+
+static const struct jit_user_ops ops = {
+    .executable = executable,
+    .fault = fault,
+    .sysreg_plain = user_cpu_sysreg_plain,
+    .sysreg_const = user_cpu_sysreg_const,
+};
+
+int user_executor_init(bool interp, struct err *e)
+{
+    const struct jit_user_config config = {.tier = interp ? JIT_INTERP : JIT_TIER1, .ops = &ops};
+
+    user_cpu_ops_init();
+    return jit_user_create(&jit, &config, e);
+}
+
+int user_executor_thread_create(struct user_thread *t)
+{
+    return jit_user_vcpu_create(jit, &t->cpu);
+}
+
+void user_executor_thread_destroy(struct user_thread *t)
+{
+    jit_vcpu_destroy(t->cpu);
+    t->cpu = NULL;
+}
+
+void user_executor_fork_begin(struct user_thread *t)
+{
+    jit_user_fork_begin(t->cpu);
+}
+
+int user_executor_fork_end(struct user_thread *t, bool child)
+{
+    return jit_user_fork_end(t->cpu, child);
+}
+
+void user_executor_run(struct user_thread *t)
+{
+    jit_user_run(t->cpu);
+}
+
+void user_executor_invalidate(uint64_t start, uint64_t len)
+{
+    if (jit)
+        jit_user_invalidate(jit, start, len);
+}
+
+bool user_executor_fault(struct user_thread *t, int sig, int code, uint64_t addr, uint64_t *greg)
+{
+    return t->cpu && jit_user_fault(t->cpu, sig, code, addr, greg);
+}
+
+void user_executor_fp_sync(struct arm64_cpu *c)
+{
+    jit_fpsr_sync(c);
+}
+
+void user_executor_fp_changed(struct arm64_cpu *c)
+{
+    jit_fpsr_changed(c);
+    jit_fpcr_changed(c);
+}
