@@ -7,6 +7,7 @@
 #include "tests/guest86/guest.h"
 
 #define RAM_LOW_MAX 0xc0000000ul
+#define CR4_MCE 0x40ul
 #define EBDA 0x9fc00ul
 
 static void check_entry(void)
@@ -14,7 +15,8 @@ static void check_entry(void)
     if (entry.how == ENTRY_PVH) {
         check("entry-mode", (entry.cr0 & 0x80000001) == 1 && !entry.efer, "PVH: cr0 0x%lx, efer 0x%lx", entry.cr0,
               entry.efer);
-        check("entry-cr4", entry.cr4 == 0, "0x%lx", entry.cr4);
+        /* The host's machine checks stay on in a guest (KVM on SVM), and an emulated SVM may let the guest see that. */
+        check("entry-cr4", (entry.cr4 & ~CR4_MCE) == 0, "0x%lx", entry.cr4);
     } else {
         check("entry-mode", (entry.cr0 & 0x80000001) == 0x80000001 && (entry.efer & 0x500) == 0x500,
               "64-bit: cr0 0x%lx, efer 0x%lx", entry.cr0, entry.efer);

@@ -10,7 +10,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
-pipit=$(realpath "${PIPIT:-$root/build/release/pipit}")
+pipit=$(realpath -m "${PIPIT:-$root/build/release/pipit}")
 build=$root/build/guest86
 . "$root/tests/kvm/nested.sh"
 how=pipit
@@ -19,7 +19,7 @@ case ${1:-} in
 esac
 words=("$@")
 failed=0 small=
-asan=$(realpath "${PIPIT_ASAN:-$root/build/asan/pipit}")
+asan=$(realpath -m "${PIPIT_ASAN:-$root/build/asan/pipit}")
 mkdir -p "$build"
 
 result() {

@@ -161,7 +161,9 @@ static void pvh_entry(void)
     CHECK_EQ(atomic_load(&m.exit), 9);
     CHECK_EQ(vm86_reg(&m, 0, X86_REG_RBP), 0x7000);
     CHECK_EQ(vm86_reg(&m, 0, X86_REG_RSI) & 0x80000001, 1);
-    CHECK_EQ(vm86_reg(&m, 0, X86_REG_RDI), 0);
+    /* CR4. KVM on SVM keeps the host's machine checks on (bit 6), and QEMU 10's emulated SVM shows that to the guest.
+     */
+    CHECK_EQ(vm86_reg(&m, 0, X86_REG_RDI) & ~UINT64_C(0x40), 0);
     CHECK_EQ(vm86_reg(&m, 0, X86_REG_RDX) & 0x20300, 0); /* VM, IF, TF */
 }
 
