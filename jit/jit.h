@@ -90,6 +90,9 @@ void jit_fpsr_sync(struct arm64_cpu *c);
 void jit_fpsr_changed(struct arm64_cpu *c); /* FPSR was written as a whole */
 void jit_fpcr_changed(struct arm64_cpu *c);
 
+/* How often a vCPU has stopped all others, for an exclusive or to empty the code cache; when none runs. */
+uint64_t jit_stops(const struct jit *j);
+
 /* Guest RAM at [host, host+len) was or will be changed by somebody else; from any thread. */
 void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len);
 

@@ -2,11 +2,12 @@
  * The parts of struct a64_ops that the runtime provides to a machine's interpreter: atomics, exclusives, barriers.
  *
  * Exclusives are exact. The translator makes a compare-and-swap of a pair with nothing but arithmetic between its
- * halves: there the value alone decides, so it may come back unseen (ABA). All other pairs come here. With one vCPU
- * the local monitor is enough. With more, a load-exclusive asks for a region: every other vCPU is stopped and this one
- * is interpreted up to its store-exclusive, so no store by another vCPU can go unnoticed. A store-exclusive that
- * belongs to a translated load-exclusive on another path finds no monitor and fails; when that repeats, excl_slow
- * sends the load-exclusives to regions until one has succeeded.
+ * halves: there the value alone decides, so it may come back unseen (ABA). A load-exclusive that is only there to be
+ * told of a change, before WFE, is a plain load. All others come here. With one vCPU the local monitor is enough. With
+ * more, a load-exclusive asks for a region: every other vCPU is stopped and this one is interpreted up to its
+ * store-exclusive, so no store by another vCPU can go unnoticed. A store-exclusive that belongs to a translated
+ * load-exclusive on another path finds no monitor and fails; when that repeats, excl_slow sends the load-exclusives to
+ * regions until one has succeeded.
  */
 #include "jit/rt/rt.h"
 

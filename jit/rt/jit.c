@@ -36,6 +36,11 @@ void jit_destroy(struct jit *j)
     jit_host_unmap(j, sizeof(*j));
 }
 
+uint64_t jit_stops(const struct jit *j)
+{
+    return j->regions;
+}
+
 struct jit_vcpu *jit_vcpu_new(struct jit *j)
 {
     struct jit_vcpu *v = jit_host_map(sizeof(*v));

@@ -13,6 +13,7 @@ void jit_region_begin(struct jit_vcpu *v)
     struct jit *j = v->jit;
 
     jit_lock(&j->region_lock);
+    j->regions++;
     atomic_store(&j->region, 1);
     for (struct jit_vcpu *o = j->vcpus; o; o = o->next) {
         if (o == v)

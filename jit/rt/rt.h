@@ -215,8 +215,9 @@ struct jit_vcpu {
     uint32_t mxcsr;   /* of generated code */
     uint32_t host_mxcsr;
     uint32_t link_exit;
-    uint32_t excl_slow;  /* load-exclusives go to the interpreter: translated pairs made no progress */
-    uint64_t excl_value; /* what a translated load-exclusive read */
+    uint32_t excl_slow;     /* load-exclusives go to the interpreter: translated pairs made no progress */
+    bool excl_valid;        /* local monitor, of the interpreter's exclusives */
+    uint64_t excl_value[2]; /* what a translated load-exclusive read */
     const uint8_t *link_entry;
     uint8_t slow[32] __attribute__((aligned(16))); /* values to and from slow paths */
     void *helper[JIT_HELPERS];
@@ -248,7 +249,6 @@ struct jit_vcpu {
     bool resync;                         /* ISB: go on with what memory has now */
     uint32_t kills;                      /* struct jit's, at the last ISB */
     bool in_region;                      /* an exclusive region: other vCPUs are stopped */
-    bool excl_valid;                     /* local monitor, of the interpreter's exclusives */
     unsigned excl_fails;                 /* store-exclusives in a row that found it clear */
     uint8_t excl_size;
     uint64_t excl_addr;
@@ -312,8 +312,8 @@ struct jit {
     /* Exclusive regions: one vCPU runs, all others are outside. */
     struct jit_lock region_lock; /* held by who has the region */
     _Atomic uint32_t region;     /* somebody has it, or waits for the others to leave */
-    uint64_t flushes;
-    _Atomic uint32_t kills; /* blocks that died */
+    uint64_t flushes, regions;   /* so far */
+    _Atomic uint32_t kills;      /* blocks that died */
 
     /* User mode. */
     const struct jit_user_ops *user;

@@ -275,18 +275,17 @@ static int jit_user_store_excl(struct arm64_cpu *c, uint64_t va, unsigned size, 
                                unsigned flags)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
+    bool held = v->excl_valid && v->excl_addr == va && v->excl_size == size;
     uint8_t seen[16];
 
-    *status = 1;
     (void)flags;
     if (va & (size - 1))
         return jit_user_align_fault(v, va, true);
     memcpy(seen, v->excl_data, size);
-    if (v->excl_valid && v->excl_addr == va && v->excl_size == size) {
-        if (jit_access_cas(jit_user_untag(va), seen, src, size))
-            return jit_user_abort(v, va, size, true);
-        *status = memcmp(seen, v->excl_data, size) != 0;
-    }
+    /* Faults come whatever the monitor says; without it, what is there is at the most replaced by itself. */
+    if (jit_access_cas(jit_user_untag(va), seen, held ? src : seen, size))
+        return jit_user_abort(v, va, size, true);
+    *status = !held || memcmp(seen, v->excl_data, size);
     if (!*status) {
         v->excl_fails = 0;
         v->excl_slow = 0;

@@ -143,15 +143,16 @@ static struct t1_stub *t1_probe(struct t1 *t, int base, int64_t lo, int64_t hi, 
 struct x64_mem t1_access_rax(struct t1 *t, unsigned bytes, bool write, uint32_t info, enum t1_stub_kind kind,
                              struct t1_stub **s)
 {
+    bool aligned = info & JIT_MEM_ALIGNED && bytes > 1;
     uint8_t *misaligned = NULL;
 
-    if (info & JIT_MEM_ALIGNED && bytes > 1) {
+    if (aligned) {
         x64_test_ri(t->e, false, RAX, (int32_t)bytes - 1);
         misaligned = x64_jcc_fwd(t->e, CC_NE);
         t->host_flags = false;
     }
     if (t1_user(t)) {
-        *s = misaligned ? t1_stub(t, T1_STUB_INTERP, misaligned) : &t->unused;
+        *s = aligned ? t1_stub(t, T1_STUB_INTERP, misaligned) : &t->unused;
         return t1_direct(t, x64_m(RAX, 0));
     }
     *s = t1_probe(t, RAX, 0, bytes, write, info, kind, RCX);
@@ -661,17 +662,18 @@ static bool t1_excl_harmless(unsigned row)
 /* The store-exclusive that pairs with the load-exclusive at t->i, on the way straight ahead; 0: none. */
 static unsigned t1_excl_pair(const struct t1 *t, uint32_t load)
 {
+    bool two = t->row[t->i] == A64_ldxp;
     unsigned n = a64_rn(load);
 
-    if ((load & 31) == n)
+    if ((load & 31) == n || (two && (a64_ra(load) == n || a64_ra(load) == (load & 31))))
         return 0;
     for (unsigned k = t->i + 1; k < t->n && k <= t->i + T1_EXCL_REACH; k++) {
         uint32_t insn = t->insn[k];
 
-        if (t->row[k] == A64_stxr) {
+        if (t->row[k] == (two ? A64_stxp : A64_stxr)) {
             unsigned s = a64_rm(insn);
             bool same = T1_SIZE(insn) == T1_SIZE(load) && a64_rn(insn) == n;
-            return same && s != (insn & 31) && s != n ? k : 0;
+            return same && s != (insn & 31) && s != n && !(two && s == a64_ra(insn)) ? k : 0;
         }
         /* A branch has no destination register: what looks like one costs a chance, no more. */
         if (!t1_excl_harmless(t->row[k]) || (insn & 31) == n)
@@ -680,20 +682,46 @@ static unsigned t1_excl_pair(const struct t1 *t, uint32_t load)
     return 0;
 }
 
-/* With only arithmetic up to its store-exclusive, the pair is a compare-and-swap (see rt/helper.c). */
+/* Is the load-exclusive at t->i there to be told of a change, by the event that WFE waits for? */
+static bool t1_excl_waits(const struct t1 *t)
+{
+    unsigned k = t->i + 1;
+
+    while (k < t->n && k <= t->i + T1_EXCL_REACH && t1_excl_harmless(t->row[k]))
+        k++;
+    return k < t->n && t->row[k] == A64_wfe;
+}
+
+/* The common part of load-exclusives that pair with a store: 2^shift bytes at RAX, unless the interpreter is to do it.
+ */
+static struct x64_mem t1_excl_access(struct t1 *t, unsigned n, unsigned bytes, uint32_t info, struct t1_stub **slow,
+                                     struct t1_stub **s)
+{
+    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(excl_slow)), 0);
+    *slow = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
+    t1_address(t, n, 0);
+    return t1_access_rax(t, bytes, false, info | JIT_MEM_ALIGNED, T1_STUB_LOAD, s);
+}
+
+/*
+ * With only arithmetic up to its store-exclusive, the pair is a compare-and-swap (see rt/helper.c). One that waits is a
+ * plain load: WFE may end for no reason at all, and the monitor is as if it had been lost at once.
+ */
 static bool t1_ldxr(struct t1 *t, uint32_t insn)
 {
     unsigned end = t1_excl_pair(t, insn), sh = T1_SIZE(insn), d = t1_zr(insn & 31);
     struct t1_stub *sp, *s, *slow;
     struct x64_mem m;
 
+    if (!end && t1_excl_waits(t) && !t1_lse2(t)) {
+        x64_rm_(t->e, false, 0xc6, 0, x64_m(RBP, JIT_OFF(excl_valid)), true);
+        x64_u8(t->e, 0);
+        return t1_ordered(t, insn, true);
+    }
     if (!end || t1_lse2(t))
         return false;
     sp = t1_sp_check(t, a64_rn(insn));
-    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(excl_slow)), 0);
-    slow = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
-    t1_address(t, a64_rn(insn), 0);
-    m = t1_access_rax(t, 1u << sh, false, sh | JIT_MEM_ALIGNED, T1_STUB_LOAD, &s);
+    m = t1_excl_access(t, a64_rn(insn), 1u << sh, sh, &slow, &s);
     x64_rm(t->e, sh == 3, sh == 0 ? X64_MOVZX8 : sh == 1 ? X64_MOVZX16 : 0x8b, RAX, m);
     s->r1 = RAX;
     s->r2 = -1;
@@ -707,9 +735,64 @@ static bool t1_ldxr(struct t1 *t, uint32_t insn)
     return true;
 }
 
-static bool t1_stxr(struct t1 *t, uint32_t insn)
+/* The two halves need not be read at once: what is torn does not compare equal. */
+static bool t1_ldxp(struct t1 *t, uint32_t insn)
 {
-    unsigned sh = T1_SIZE(insn), n = a64_rn(insn), s = t1_zr(a64_rm(insn));
+    unsigned end = t1_excl_pair(t, insn), sh = T1_SIZE(insn);
+    struct t1_stub *sp, *s, *slow;
+    struct x64_mem m;
+
+    /* In user mode the store may fault, and then no guest register may be in use: CMPXCHG16B takes X0's. */
+    if (!end || t1_lse2(t) || (t1_user(t) && sh == 3))
+        return false;
+    sp = t1_sp_check(t, a64_rn(insn));
+    m = t1_excl_access(t, a64_rn(insn), 2u << sh, sh | JIT_MEM_PAIR, &slow, &s);
+    x64_load(t->e, sh == 3, RDX, t1_plus(m, 1 << sh));
+    x64_load(t->e, sh == 3, RAX, m);
+    s->r1 = RAX;
+    s->r2 = RDX;
+    s->back = t->e->p;
+    x64_store(t->e, sh == 3, RAX, x64_m(RBP, JIT_OFF(excl_value)));
+    x64_store(t->e, sh == 3, RDX, x64_m(RBP, JIT_OFF(excl_value) + (1 << sh)));
+    t1_put(t, t1_zr(insn & 31), RAX);
+    t1_put(t, t1_zr(a64_ra(insn)), RDX);
+    slow->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    t->excl_end = end;
+    return true;
+}
+
+/* Compares 2^shift bytes at host address RAX with what was read and stores RDX: ZF is set where it did. */
+static void t1_excl_swap(struct t1 *t, unsigned shift)
+{
+    x64_mov_rr(t->e, true, RCX, RAX);
+    x64_load(t->e, true, RAX, x64_m(RBP, JIT_OFF(excl_value)));
+    t1_lock_op(t, shift, X64_OP(0, 0x0f, 0xb0), X64_OP(0, 0x0f, 0xb1), RDX, RCX);
+}
+
+/* The same for 16 bytes, and general registers lo and hi. CMPXCHG16B wants the new value in RBX and RCX. */
+static void t1_excl_swap16(struct t1 *t, unsigned lo, unsigned hi)
+{
+    struct x64_mem saved = x64_m(RBP, JIT_OFF(slow));
+
+    t->share.valid = false;
+    x64_mov_rr(t->e, true, R14, RAX);
+    x64_store(t->e, true, RBX, saved);
+    t1_copy(t, true, hi, RCX);
+    t1_copy(t, true, lo, RBX);
+    x64_load(t->e, true, RAX, x64_m(RBP, JIT_OFF(excl_value)));
+    x64_load(t->e, true, RDX, x64_m(RBP, JIT_OFF(excl_value) + 8));
+    x64_u8(t->e, 0xf0);
+    x64_rm(t->e, true, X64_OP(0, 0x0f, 0xc7), 1, x64_m(R14, 0));
+    x64_load(t->e, true, RBX, saved);
+}
+
+/* STXR and STXP that pair with a translated load; in between nothing but arithmetic has been. */
+static bool t1_stx(struct t1 *t, uint32_t insn, bool two)
+{
+    unsigned sh = T1_SIZE(insn) + two, n = a64_rn(insn), s = t1_zr(a64_rm(insn));
+    unsigned lo = t1_zr(insn & 31), hi = t1_zr(a64_ra(insn));
     struct t1_stub *sp, *st;
 
     if (!t->excl_end || t->excl_end != t->i)
@@ -717,10 +800,19 @@ static bool t1_stxr(struct t1 *t, uint32_t insn)
     t->excl_end = 0;
     sp = t1_sp_check(t, n);
     st = t1_atomic_probe(t, n, sh);
-    x64_mov_rr(t->e, true, RCX, RAX);
-    x64_load(t->e, true, RAX, x64_m(RBP, JIT_OFF(excl_value)));
-    t1_copy(t, true, t1_zr(insn & 31), RDX);
-    t1_lock_op(t, sh, X64_OP(0, 0x0f, 0xb0), X64_OP(0, 0x0f, 0xb1), RDX, RCX);
+    if (sh == 4) {
+        t1_excl_swap16(t, lo, hi);
+    } else {
+        if (two) {
+            t1_copy(t, true, hi, RCX);
+            x64_shift_ri(t->e, true, SH_SHL, RCX, 32);
+            t1_copy(t, false, lo, RDX);
+            x64_alu_rr(t->e, true, ALU_OR, RDX, RCX);
+        } else {
+            t1_copy(t, true, lo, RDX);
+        }
+        t1_excl_swap(t, sh);
+    }
     x64_setcc(t->e, CC_NE, RAX);
     x64_rr8(t->e, false, X64_MOVZX8, RAX, RAX);
     t1_put(t, s, RAX);
@@ -728,6 +820,16 @@ static bool t1_stxr(struct t1 *t, uint32_t insn)
     if (sp)
         sp->back = t->e->p;
     return true;
+}
+
+static bool t1_stxr(struct t1 *t, uint32_t insn)
+{
+    return t1_stx(t, insn, false);
+}
+
+static bool t1_stxp(struct t1 *t, uint32_t insn)
+{
+    return t1_stx(t, insn, true);
 }
 
 void t1_init_mem(void)
@@ -758,5 +860,7 @@ void t1_init_mem(void)
     t1_table[A64_ldclr] = t1_table[A64_ldeor] = t1_table[A64_ldset] = t1_lse_logic;
     t1_table[A64_cas] = t1_lse_cas;
     t1_table[A64_ldxr] = t1_ldxr;
+    t1_table[A64_ldxp] = t1_ldxp;
     t1_table[A64_stxr] = t1_stxr;
+    t1_table[A64_stxp] = t1_stxp;
 }

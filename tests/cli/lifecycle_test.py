@@ -184,7 +184,7 @@ def check_stats():
         status, _, err = run(run_command(g.name, "--stats"))
         want = (rb"^pipit: stats: [0-9.]+ ms from exec to the first vCPU's start, [0-9.]+ s from there to the end\n"
                 rb"pipit: stats: [0-9.]+ s of CPU time, the guest's included\n"
-                rb"pipit: jit: device reads 0, device writes 1, calls 1, waits 0, interrupts 0, kicks 0\n$")
+                rb"pipit: jit: device reads 0, device writes 1, calls 1, waits 0, interrupts 0, kicks 0, stops of all vCPUs 0\n$")
         item("stats", status == 0 and re.match(want, err), f"status {status}, {err!r}")
 
 

@@ -110,6 +110,14 @@ static uint32_t tame(unsigned row, uint32_t insn)
     return insn;
 }
 
+/* A store-exclusive for the load-exclusive, with other registers and the same base and size. */
+static uint32_t partner(uint32_t load)
+{
+    const uint32_t registers = 0x1f7c1fu; /* Rs, Rt2, Rt */
+
+    return (load & ~(BIT32(22) | registers)) | ((uint32_t)blocks_rnd() & registers);
+}
+
 unsigned blocks_make(uint32_t *code, unsigned row)
 {
     unsigned n = 1 + (unsigned)(blocks_rnd() % BLOCKS_MAX), at = (unsigned)(blocks_rnd() % n);
@@ -129,6 +137,11 @@ unsigned blocks_make(uint32_t *code, unsigned row)
             if (a64_decode(other) == r)
                 code[i] = other;
         }
+    }
+    /* Most load-exclusives have a store-exclusive behind them, some with an instruction in between. */
+    if ((row == A64_ldxr || row == A64_ldxp) && at + 2 < n && blocks_rnd() % 4) {
+        code[at + 1] = blocks_encode(A64_eor_sreg);
+        code[at + 1 + blocks_rnd() % 2] = partner(code[at]);
     }
     return n;
 }

@@ -35,10 +35,15 @@
 #define STRW(t, n) (0xb9000000u | (n) << 5 | (t))
 #define LDXR(t, n) (0xc85f7c00u | (n) << 5 | (t))
 #define STXR(s, t, n) (0xc8007c00u | (s) << 16 | (n) << 5 | (t))
+#define LDXP(t, u, n) (0xc87f0000u | (u) << 10 | (n) << 5 | (t))
+#define STXP(s, t, u, n) (0xc8200000u | (s) << 16 | (u) << 10 | (n) << 5 | (t))
+#define LDXP32(t, u, n) (LDXP(t, u, n) & ~0x40000000u)
+#define STXP32(s, t, u, n) (STXP(s, t, u, n) & ~0x40000000u)
 #define LDADD(s, t, n) (0xf8200000u | (s) << 16 | (n) << 5 | (t))
 #define DSB 0xd5033f9fu
 #define ISB 0xd5033fdfu
 #define WFI 0xd503207fu
+#define WFE 0xd503205fu
 #define FDIV 0x1e611800u /* d0 = d0 / d1 */
 
 static struct jit_env env;
@@ -334,6 +339,50 @@ static void test_counters(void)
     end();
 }
 
+/* Pairs of words and of doublewords: the halves go up together, and what one vCPU read, another may not have changed.
+ */
+static void test_pair_counters(void)
+{
+    static const uint32_t loads[2] = {LDXP32(2, 3, 1), LDXP(2, 3, 1)};
+    static const uint32_t stores[2] = {STXP32(4, 2, 3, 1), STXP(4, 2, 3, 1)};
+
+    for (unsigned wide = 0; wide < 2; wide++) {
+        uint64_t v[2] = {0};
+
+        CHECK(begin(MAX_CPUS, 0));
+        for (unsigned i = 0; i < ncpus; i++) {
+            cpu[i]->x[1] = VA + 0x8000;
+            cpu[i]->x[7] = COUNT;
+        }
+        PUT(0, 0, loads[wide], ADD(2, 2, 1), ADD(3, 3, 2), stores[wide], CBNZ(4, -4), SUB(7, 7, 1), CBNZ(7, -6),
+            SVC(0));
+        CHECK(run_all());
+        memcpy(v, env.ram + 0x8000, 16);
+        CHECK_EQ(v[0], wide ? COUNT * MAX_CPUS : (uint64_t)COUNT * MAX_CPUS * 2 << 32 | COUNT * MAX_CPUS);
+        CHECK_EQ(v[1], wide ? COUNT * MAX_CPUS * 2 : 0);
+        /* Translated: the interpreter would have stopped the others each time. */
+        CHECK(jit->regions < COUNT);
+        end();
+    }
+}
+
+/* Three wait with a load-exclusive and WFE for what the fourth writes, and stop nobody by it. */
+static void test_wait_for_change(void)
+{
+    CHECK(begin(MAX_CPUS, 0));
+    PUT(0, 0, LDXR(2, 1), CBNZ(2, 3), WFE, B(-3), SVC(0));
+    PUT(1, 0, MOVZ(8, 60000), SUB(8, 8, 1), CBNZ(8, -1), STR(5, 1), SVC(0));
+    for (unsigned i = 0; i < ncpus; i++)
+        cpu[i]->x[1] = VA + 0x8000;
+    cpu[3]->pc = VA + 0x1000;
+    cpu[3]->x[5] = 7;
+    CHECK(run_all());
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(cpu[i]->x[2], 7);
+    CHECK_EQ(jit->regions, 0);
+    end();
+}
+
 /* vCPU 0 rewrites a function and publishes which; the others call it and never see an older one than published. */
 static _Atomic uint32_t published;
 static atomic_uint stale;
@@ -524,6 +573,8 @@ int main(void)
     RUN(test_isb);
     RUN(test_reset);
     RUN(test_counters);
+    RUN(test_pair_counters);
+    RUN(test_wait_for_change);
     RUN(test_smc_by_others);
     RUN(test_tlbi_and_regions);
     RUN(test_small_cache);

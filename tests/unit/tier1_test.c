@@ -20,12 +20,12 @@
 static struct jit_env env;
 static uint8_t ram_image[RAM_SIZE];
 
-/* Code is not writable: what self-modifying blocks do before IC IVAU is not defined, and may be a loop. */
+/* Code is not writable and data not executable: what self-modifying blocks do before IC IVAU is not defined, and may be
+ * a loop; and stores to pages with translations go another way, on which store-exclusives may fail. */
 static bool map(const struct jit_env *e, uint64_t va, struct jit_xlat *x)
 {
     x->pa = va - (va - ALIAS_BASE < RAM_SIZE ? ALIAS_BASE : RAM_BASE);
-    if (x->pa >= CODE_OFF)
-        x->perm &= (uint8_t) ~(ARM64_PERM_W0 | ARM64_PERM_W1);
+    x->perm &= (uint8_t)(x->pa >= CODE_OFF ? ~(ARM64_PERM_W0 | ARM64_PERM_W1) : ~(ARM64_PERM_X0 | ARM64_PERM_X1));
     return x->pa < e->ram_size;
 }
 

@@ -325,9 +325,9 @@ static void accel_jit_report(struct accel *accel)
             sum[r] += a->vcpu[i]->count[r];
     log_info("jit",
              "device reads %" PRIu64 ", device writes %" PRIu64 ", calls %" PRIu64 ", waits %" PRIu64
-             ", interrupts %" PRIu64 ", kicks %" PRIu64,
+             ", interrupts %" PRIu64 ", kicks %" PRIu64 ", stops of all vCPUs %" PRIu64,
              sum[ACCEL_JIT_MMIO_READ], sum[ACCEL_JIT_MMIO_WRITE], sum[ACCEL_JIT_CALL], sum[ACCEL_JIT_WAIT],
-             sum[ACCEL_JIT_INTERRUPT], sum[ACCEL_JIT_KICK]);
+             sum[ACCEL_JIT_INTERRUPT], sum[ACCEL_JIT_KICK], jit_stops(a->jit));
 }
 
 static void accel_jit_destroy(struct accel *accel)
