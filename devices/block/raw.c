@@ -324,10 +324,19 @@ static void raw_start(struct block *b, struct block_req *r)
     }
 }
 
+static void raw_unlock(int fd)
+{
+    struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_IN_USE, .l_len = 2 * LOCK_DENIED};
+
+    fcntl(fd, F_OFD_SETLK, &fl);
+}
+
 static void raw_close(struct block *b)
 {
     struct raw *w = raw_of(b);
 
+    /* The ring holds the file a little longer (a second, in Linux 6.1): without this the locks would be held as long. */
+    raw_unlock(b->fd);
     b->engine->ops->remove_file(b->engine, b->slot);
     close(b->fd);
     free(w->path);
@@ -361,13 +370,6 @@ static int raw_try_lock(int fd, bool read_only)
     for (unsigned i = 0; i < ARRAY_SIZE(denied) && !rc; i++)
         rc = lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_IN_USE + denied[i]);
     return rc;
-}
-
-static void raw_unlock(int fd)
-{
-    struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_IN_USE, .l_len = 2 * LOCK_DENIED};
-
-    fcntl(fd, F_OFD_SETLK, &fl);
 }
 
 /* A process that was killed keeps its locks for a moment: the kernel takes its ring, which holds the file, apart in the

@@ -227,7 +227,10 @@ static int net_calls(void)
 
 static int main_calls(void)
 {
+    struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
     NEED(unlink("/nonexistent/file") < 0);
+    NEED(fcntl(-1, F_OFD_SETLK, &fl) < 0 && errno == EBADF);
     return loop_calls();
 }
 

@@ -152,6 +152,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(fcntl, R_LOOP | R_NET, IF(IS(1, F_SETFD))),
     ROW(fcntl, R_LOOP | R_NET, IF(IS(1, F_GETFL))),
     ROW(fcntl, R_LOOP | R_NET, IF(IS(1, F_SETFL))),
+    ROW(fcntl, R_MAIN, IF(IS(1, F_OFD_SETLK))), /* closing a disk, at the end */
 
     /* Disks. */
     ROW(pread64, R_LOOP | R_WORKER),
