@@ -1,18 +1,24 @@
 /* State under the host's KVM: CPUID as the guest sees it, the dirty log, save and load, pauses, counters. */
 #include <cpuid.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "arch/x86/msr.h"
 #include "arch/x86/regs.h"
 #include "tests/check.h"
 #include "tests/kvm/x86_guest.h"
 #include "tests/lib/vm86.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
+#include "vmm/kvm/x86.h"
+
+#define MSR_MTRR_CAP 0xfe
 
 static struct vm86 m;
 
@@ -108,6 +114,54 @@ static void max_runs_too(void)
     close(fd);
     vm86_destroy(&m);
     CHECK(vm86_create(&m, 1, NULL));
+}
+
+/* ---- MSRs ---- */
+
+/* What KVM sets in a vCPU that nobody has touched; 0 where it does not say. */
+static uint64_t untouched(uint32_t msr)
+{
+    union {
+        struct kvm_msrs head;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } b = {.head.nmsrs = 1};
+    int dev = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm = ioctl(dev, KVM_CREATE_VM, 0);
+    int vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+
+    b.head.entries[0].index = msr;
+    if (ioctl(vcpu, KVM_GET_MSRS, &b) != 1)
+        b.head.entries[0].data = 0;
+    close(vcpu);
+    close(vm);
+    close(dev);
+    return b.head.entries[0].data;
+}
+
+static void firmware_adds_to_misc_enable(void)
+{
+    uint64_t val = 0, kvms = untouched(X86_MSR_MISC_ENABLE);
+
+    CHECK_EQ(x86_msr_get(kvm_vcpu_of(m.vcpu[0]), X86_MSR_MISC_ENABLE, &val), 0);
+    printf("  0x%llx, and 0x%llx untouched\n", (unsigned long long)val, (unsigned long long)kvms);
+    CHECK_EQ(val, kvms | X86_MISC_ENABLE_FAST_STRINGS);
+}
+
+/* How many MTRRs there are can be read alone. Setting all MSRs passes over what is so already, and goes on behind. */
+static void constant_msrs_are_no_obstacle(void)
+{
+    struct kvm_vcpu *v = kvm_vcpu_of(m.vcpu[0]);
+    struct kvm_msr_entry msr[] = {{.index = MSR_MTRR_CAP}, {.index = X86_MSR_KERNEL_GS_BASE, .data = 0x1234567000}};
+    uint64_t val = 0;
+
+    if (x86_msr_get(v, MSR_MTRR_CAP, (uint64_t *)&msr[0].data) < 0 || x86_msr_set(v, MSR_MTRR_CAP, msr[0].data) == 0) {
+        printf("  skip constant: this KVM has no MSR 0x%x, or lets it be set\n", MSR_MTRR_CAP);
+        return;
+    }
+    CHECK_EQ(x86_msrs_set(v, msr, ARRAY_SIZE(msr)), 0);
+    CHECK_EQ(x86_msr_get(v, X86_MSR_KERNEL_GS_BASE, &val), 0);
+    CHECK_EQ(val, 0x1234567000);
+    msr[0].data++;
+    CHECK_EQ(x86_msrs_set(v, msr, ARRAY_SIZE(msr)), -EINVAL);
 }
 
 /* ---- dirty log ---- */
@@ -492,6 +546,8 @@ int main(void)
     }
     RUN(guest_sees_the_policy);
     RUN(max_runs_too);
+    RUN(firmware_adds_to_misc_enable);
+    RUN(constant_msrs_are_no_obstacle);
     RUN(dirty_log_is_what_was_written);
     RUN(save_and_load_go_on);
     RUN(pending_interrupts_are_saved);

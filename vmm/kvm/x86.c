@@ -206,17 +206,22 @@ static int x86_set_firmware_state(struct kvm_vcpu *v, struct err *e)
 {
     static const struct {
         uint32_t msr;
+        bool keep; /* the bits that KVM has set: features that the processor lacks */
         uint64_t val;
     } msrs[] = {
-        {X86_MSR_MISC_ENABLE, X86_MISC_ENABLE_FAST_STRINGS},
-        {X86_MSR_MTRR_DEF_TYPE, X86_MTRR_DEF_TYPE_ENABLE | X86_MTRR_WRITE_BACK},
-        {X86_MSR_PAT, X86_PAT_RESET},
+        {X86_MSR_MISC_ENABLE, true, X86_MISC_ENABLE_FAST_STRINGS},
+        {X86_MSR_MTRR_DEF_TYPE, false, X86_MTRR_DEF_TYPE_ENABLE | X86_MTRR_WRITE_BACK},
+        {X86_MSR_PAT, false, X86_PAT_RESET},
     };
     struct kvm_lapic_state lapic;
     int r;
 
     for (size_t i = 0; i < ARRAY_SIZE(msrs); i++) {
-        r = x86_msr_set(v, msrs[i].msr, msrs[i].val);
+        uint64_t kept = 0;
+
+        r = msrs[i].keep ? x86_msr_get(v, msrs[i].msr, &kept) : 0;
+        if (r == 0)
+            r = x86_msr_set(v, msrs[i].msr, kept | msrs[i].val);
         if (r < 0)
             return err_set(e, -r, "KVM does not set MSR 0x%x of vCPU %u: %s", msrs[i].msr, v->vcpu.index, strerror(-r));
     }

@@ -104,6 +104,14 @@ int x86_msrs_get(struct kvm_vcpu *v, struct kvm_msr_entry *msr, unsigned *count)
     return 0;
 }
 
+/* KVM refuses some of those that it lists even the value that they have. */
+static bool x86_msr_has(struct kvm_vcpu *v, const struct kvm_msr_entry *msr)
+{
+    uint64_t val;
+
+    return x86_msr_get(v, msr->index, &val) == 0 && val == msr->data;
+}
+
 int x86_msrs_set(struct kvm_vcpu *v, const struct kvm_msr_entry *msr, unsigned count)
 {
     struct kvm_msr_entry batch[X86_MSR_BATCH];
@@ -117,11 +125,14 @@ int x86_msrs_set(struct kvm_vcpu *v, const struct kvm_msr_entry *msr, unsigned c
         if (r < 0)
             return r;
         done += (unsigned)r;
-        if ((unsigned)r < n) {
+        if ((unsigned)r == n)
+            continue;
+        if (!x86_msr_has(v, &msr[done])) {
             log_error("kvm", "vCPU %u: MSR 0x%x does not take the value 0x%llx", v->vcpu.index, msr[done].index,
                       (unsigned long long)msr[done].data);
             return -EINVAL;
         }
+        done++;
     }
     return 0;
 }
