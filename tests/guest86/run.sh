@@ -186,6 +186,8 @@ cases() {
     add reset exit.elf 13 'do=reset boots=3' --net none
     need=acpi text='boot 3'
     add triple-fault exit.elf 13 'do=triple boots=3' --net none
+    peer=no need=acpi text='boot 3'
+    add reset-cpu-max exit.elf 13 'do=reset boots=3' --cpu max --net none
     peer=0 need=acpi word='3 others halt'
     add halt-sigterm exit.elf 143 'do=halt cpus=4' --cpus 4 --net none
     peer=0 need=acpi word='spinning'

@@ -246,13 +246,17 @@ int kvm_arch_vcpu_create(struct kvm_vcpu *v, struct err *e)
     if (x86_state_alloc(&v->arch->power_on, v->kvm) < 0)
         return err_set(e, ENOMEM, "out of memory for vCPU %u", v->vcpu.index);
     r = x86_state_get(v, &v->arch->power_on);
+    if (r == 0)
+        r = x86_nested_get(v, &v->arch->no_nested);
     return r < 0 ? err_set(e, -r, "the state of vCPU %u cannot be read: %s", v->vcpu.index, strerror(-r)) : 0;
 }
 
 void kvm_arch_vcpu_destroy(struct kvm_vcpu *v)
 {
-    if (v->arch)
+    if (v->arch) {
         x86_state_free(&v->arch->power_on);
+        free(v->arch->no_nested);
+    }
     free(v->arch);
 }
 

@@ -41,6 +41,7 @@ struct kvm_arch {
 
 struct kvm_arch_vcpu {
     struct x86_state power_on;
+    struct kvm_nested_state *no_nested; /* as it was at power-on; NULL where the guest cannot run guests of its own */
 };
 
 /* ---- x86_state.c ---- */
@@ -61,6 +62,9 @@ void x86_state_free(struct x86_state *s);
 /* Both log what failed; -errno. The vCPU does not run. */
 int x86_state_get(struct kvm_vcpu *v, struct x86_state *s);
 int x86_state_set(struct kvm_vcpu *v, const struct x86_state *s);
+
+/* The state of guests that the guest runs, malloc'ed; NULL where it cannot. -errno. */
+int x86_nested_get(struct kvm_vcpu *v, struct kvm_nested_state **out);
 
 int x86_chips_get(struct kvm *k, struct kvm_irqchip chip[X86_NCHIPS]);
 int x86_chips_set(struct kvm *k, const struct kvm_irqchip chip[X86_NCHIPS]);

@@ -57,26 +57,19 @@ static bool x86_take_msrs(struct state_reader *r, const struct kvm_arch *a, stru
 /* A guest that is about to run guests of its own, or does, has state that is not saved here. Only cpu max lets it. */
 static int x86_check_nested(struct kvm_vcpu *v)
 {
-    int size = v->kvm->cfg.cpu == KVM_CPU_MAX ? kvm_check(v->kvm, KVM_CAP_NESTED_STATE) : 0;
     struct kvm_nested_state *s;
     bool used = false;
-    int r = 0;
+    int r = x86_nested_get(v, &s);
 
-    if ((size_t)size < sizeof(*s))
-        return 0;
-    s = calloc(1, (size_t)size);
-    if (!s)
-        return -ENOMEM;
-    s->size = (uint32_t)size;
-    if (ioctl(v->fd, KVM_GET_NESTED_STATE, s) < 0)
-        r = -errno;
-    else if (s->format == KVM_STATE_NESTED_FORMAT_VMX)
+    if (r < 0 || !s)
+        return r;
+    if (s->format == KVM_STATE_NESTED_FORMAT_VMX)
         used = s->hdr.vmx.vmxon_pa != UINT64_MAX;
     else
         used = (s->flags & KVM_STATE_NESTED_GUEST_MODE) || !(s->flags & KVM_STATE_NESTED_GIF_SET);
     free(s);
     if (!used)
-        return r;
+        return 0;
     log_error("kvm", "vCPU %u cannot be saved: its guest runs guests of its own", v->vcpu.index);
     return -ENOTSUP;
 }

@@ -5,7 +5,8 @@
  * The parts are rows of a table. They are set in its order and read in the opposite one: KVM_GET_VCPU_EVENTS and
  * KVM_GET_MP_STATE may move what is pending into registers, so they come first, and setting registers clears what is
  * pending, so events are set behind them. System registers go in first, as they say what mode the LAPIC is in; MSRs
- * last, as the TSC deadline wants the LAPIC's timer mode.
+ * last, as the TSC deadline wants the LAPIC's timer mode. Before all that the vCPU leaves whatever guest of its own it
+ * ran: with VMX on, KVM takes no CR4 that would switch it off.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -79,10 +80,34 @@ int x86_state_get(struct kvm_vcpu *v, struct x86_state *s)
     return 0;
 }
 
+int x86_nested_get(struct kvm_vcpu *v, struct kvm_nested_state **out)
+{
+    int size = v->kvm->cfg.cpu == KVM_CPU_MAX ? kvm_check(v->kvm, KVM_CAP_NESTED_STATE) : 0;
+    struct kvm_nested_state *s;
+    int r;
+
+    *out = NULL;
+    if ((size_t)size < sizeof(*s))
+        return 0;
+    s = calloc(1, (size_t)size);
+    if (!s)
+        return -ENOMEM;
+    s->size = (uint32_t)size;
+    if (ioctl(v->fd, KVM_GET_NESTED_STATE, s) < 0) {
+        r = -errno;
+        free(s);
+        return r;
+    }
+    *out = s;
+    return 0;
+}
+
 int x86_state_set(struct kvm_vcpu *v, const struct x86_state *s)
 {
     int r;
 
+    if (v->arch->no_nested && ioctl(v->fd, KVM_SET_NESTED_STATE, v->arch->no_nested) < 0)
+        return x86_failed(v, "set", "nested", -errno);
     for (size_t i = 0; i < X86_NPARTS; i++)
         if (x86_has_part(v, &x86_parts[i]) && ioctl(v->fd, x86_parts[i].set, (const char *)s + x86_parts[i].off) < 0)
             return x86_failed(v, "set", x86_parts[i].name, -errno);

@@ -237,6 +237,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_LAPIC))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_XSAVE))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_MSRS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_NESTED_STATE))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_IRQCHIP))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_GET_CLOCK))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_CLOCK))),
