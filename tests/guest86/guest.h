@@ -25,6 +25,7 @@ typedef unsigned long u64;
 #define NOINIT __attribute__((section(".noinit,\"aw\",@nobits#")))
 
 #define PORT_UART 0x3f8
+#define PORT_MARK 0x610
 #define PORT_EXIT 0x614
 
 /* ---- instructions ---- */

@@ -176,6 +176,8 @@ cases() {
         add exit-$n exit.elf $n "do=status status=$n" --net none
     done
     add exit-low-byte exit.elf 44 'do=status status=300' --net none
+    peer=no says='debug 0xc0ffee: '
+    add mark exit.elf 0 'do=mark status=0xc0ffee' --net none
     peer=0 need='acpi sleep-type'
     add poweroff exit.elf 0 do=poweroff --net none
     peer=0 need=acpi text='boot 1'

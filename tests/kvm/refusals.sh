@@ -2,7 +2,7 @@
 # limit: 120
 # What the x86-64 machine cannot be started with: each ends in one sentence on standard error and an exit status of its own.
 # /dev/kvm is taken away, closed, or replaced in mount namespaces of the test's own. Nothing here runs a guest: the last
-# checks, of the kernels, need a KVM that may be opened, whatever it can run.
+# checks, of machines and kernels, need a KVM that may be opened, whatever it can run.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
@@ -112,16 +112,17 @@ else
     echo 'skip no-kvm: this user makes no mount namespaces'
 fi
 
-# ---- the machine ----
+# ---- another accelerator ----
 says no-jit 13 'the JIT cannot run this guest' "${run[@]}" --kernel vmlinux --accel jit
-says memory-machine 15 'of memory' "${run[@]}" --kernel vmlinux --memory 1048576G
-says memory-host 15 'this host has' "${run[@]}" --kernel vmlinux --memory 512G
-says cpus-machine 14 'CPUs' "${run[@]}" --kernel vmlinux --cpus 100000
 
-# ---- kernels ----
+# ---- machines and kernels ----
 kvm=$("$root/tests/host.sh" kvm)
 case $kvm in
 hardware* | software*)
+    says memory-machine 15 'of memory' "${run[@]}" --kernel vmlinux --memory 1048576G
+    says memory-host 15 'this host has' "${run[@]}" --kernel vmlinux \
+        --memory "$(awk '/^(MemTotal|SwapTotal)/ { n += $2 } END { print int(n / 1048576) + 8 }' /proc/meminfo)G"
+    says cpus-machine 14 'CPUs' "${run[@]}" --kernel vmlinux --cpus 100000
     says bzimage-32 16 '32-bit' "${run[@]}" --kernel bzimage-32
     says bzimage-old 1 'too old' "${run[@]}" --kernel bzimage-old
     says vmlinux-32 16 '32-bit' "${run[@]}" --kernel vmlinux-32
@@ -143,6 +144,6 @@ hardware* | software*)
         echo "skip truncated-debian: run tools/guest.sh amd64"
     fi
     ;;
-*) echo "skip kernels: kvm: $kvm" ;;
+*) echo "skip machines-and-kernels: kvm: $kvm" ;;
 esac
 exit $bad
