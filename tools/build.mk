@@ -143,7 +143,9 @@ USER_OBJ := $(USER_SRC:%.c=$(B)/user/%.o)
 USER_PROG := $(if $(USER_SRC),$(B)/pipit-aarch64)
 USER_CFLAGS := -std=gnu11 $(WARN) $(if $(filter debug,$(MODE)),-O1 -g3,-O2 -g) -fPIE -ffreestanding -fno-builtin \
                -fno-stack-protector -fvisibility=hidden -fcf-protection=none -U_FORTIFY_SOURCE -msse4.2 -mcx16 $(CFLAGS)
-USER_LDFLAGS := -nostdlib -static-pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--build-id $(LDFLAGS)
+# A fixed place, high and away from where the kernel and programs put things: nothing is left to relocate, and the
+# instruction of the guest's system calls has the same address in every process (vmm/user/sys/gate.h).
+USER_LDFLAGS := -nostdlib -static -no-pie -Wl,-Ttext-segment=0x700000000000 -Wl,-z,noexecstack -Wl,--no-relax -Wl,--build-id $(LDFLAGS)
 every_src := $(SRC) $(PROG_SRC) $(TEST_LIB_SRC) $(TEST_SRC) $(FUZZ_SRC)
 
 Q := $(if $(V),,@)

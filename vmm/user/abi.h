@@ -60,6 +60,8 @@ struct abi_sigaction {
 #define ABI_SEGV_ACCERR 2
 #define ABI_BUS_ADRALN 1
 #define ABI_TRAP_BRKPT 1
+#define ABI_SYS_SECCOMP 1
+#define ABI_AUDIT_ARCH 0xc00000b7u /* AUDIT_ARCH_AARCH64 */
 
 struct abi_siginfo {
     int32_t signo, error, code, pad;
@@ -69,6 +71,10 @@ struct abi_siginfo {
             int32_t pid;
             uint32_t uid;
         };
+        struct { /* SIGSYS */
+            uint64_t addr;
+            uint32_t nr, arch;
+        } call;
         uint64_t rest[14];
     };
 };

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/seccomp.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
@@ -123,6 +124,7 @@ static int64_t spawn(struct user_thread *t, struct request *q)
         return -ENOMEM;
     n->mask = t->mask;
     n->vfork = q->flags & ABI_CLONE_VFORK;
+    n->filters = user_seccomp_get(t->filters);
     if (n->vfork) /* the alternate stack stays where the stack does (fork(2) of the kernel) */
         n->altstack = t->altstack;
     n->sighand = q->flags & ABI_CLONE_SIGHAND ? user_sighand_get(t->sighand) : user_sighand_copy(t->sighand);
@@ -147,7 +149,7 @@ static int64_t clone_checked(struct user_thread *t, struct request *q)
     int64_t r;
 
     user_signal_block(&old);
-    if (t->pending) {
+    if (t->gate.pending) {
         r = -SYS_RESTART;
     } else if (q->flags & ABI_CLONE_VM) {
         r = spawn(t, q);

@@ -7,6 +7,7 @@
 #include "vmm/user/access.h"
 #include "vmm/user/clock.h"
 #include "vmm/user/options.h"
+#include "vmm/user/seccomp.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/syscall.h"
 
@@ -42,10 +43,8 @@ int64_t user_call_process_prctl(struct user_thread *t, const uint64_t a[6])
     case 59: /* PR_SET_SYSCALL_USER_DISPATCH is x86's in 6.12 */
     /* As a kernel has it whose abi.tagged_addr_disabled is 1. */
     case PR_SET_TAGGED_ADDR_CTRL:
-    case PR_GET_TAGGED_ADDR_CTRL:
-    /* As a kernel without CONFIG_SECCOMP: a filter for arm64 numbers would judge the host's. */
-    case PR_SET_SECCOMP:
-    case PR_GET_SECCOMP: return -EINVAL;
+    case PR_GET_TAGGED_ADDR_CTRL: return -EINVAL;
+    case PR_SET_SECCOMP: return user_seccomp_prctl(t, a[1], a[2]);
     default: return user_host_call(t, __NR_prctl, a[0], a[1], a[2], a[3], a[4], a[5]);
     }
 }

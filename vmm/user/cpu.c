@@ -226,7 +226,8 @@ static void exception(struct arm64_cpu *c, uint32_t ec, uint32_t iss, uint64_t f
     (void)iss;
     (void)far;
     if (ec == EC_SP_ALIGN)
-        user_cpu_fault(c, &(struct user_fault){ABI_SIGBUS, ABI_BUS_ADRALN, c->x[31], USER_ESR_SP_ALIGN});
+        user_cpu_fault(c, &(struct user_fault){
+                              .sig = ABI_SIGBUS, .code = ABI_BUS_ADRALN, .addr = c->x[31], .esr = USER_ESR_SP_ALIGN});
     else
         undef(c);
 }

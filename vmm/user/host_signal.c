@@ -11,6 +11,7 @@
 
 #include "vmm/user/access.h"
 #include "vmm/user/executor.h"
+#include "vmm/user/seccomp.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/gate.h"
@@ -70,8 +71,14 @@ static void on_signal(int sig, struct abi_siginfo *info, struct ucontext *uc)
         uc->uc_mcontext.rip = landing;
         return;
     }
+    /* The kernel's copy of a filter refused the call: the guest's handler gives it a result. */
+    if (sig == ABI_SIGSYS && info->code == ABI_SYS_SECCOMP && sys_gate_returns(pc)) {
+        user_seccomp_convert(t, info);
+        uc->uc_mcontext.rax = (uint64_t)-USER_NO_RESULT;
+        ax = uc->uc_mcontext.rax;
+    }
     user_signal_caught(t, info);
-    if (t->pending) {
+    if (t->gate.pending) {
         uc->uc_sigmask = ~USER_SYNC_SIGNALS;
         sys_gate_leave(&pc, &ax);
         uc->uc_mcontext.rip = pc;

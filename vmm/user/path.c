@@ -73,7 +73,7 @@ static int64_t with_path(struct user_thread *t, const uint64_t a[6], unsigned wh
 
     memcpy(b, a, sizeof(b));
     b[which] = user_path_argument(a[which], buf);
-    return sys_gate(user_calls[(uint32_t)t->cpu->x[8]].host, b, &t->pending);
+    return sys_gate(user_calls[(uint32_t)t->cpu->x[8]].host, b, &t->gate);
 }
 
 int64_t user_call_path0(struct user_thread *t, const uint64_t a[6])

@@ -125,7 +125,7 @@ int64_t user_call_rt_sigaction(struct user_thread *t, const uint64_t a[6])
     if (sig < 1 || sig > ABI_NSIG || (a[1] && (UNBLOCKABLE & ABI_SIGBIT(sig))))
         return -EINVAL;
     /* A signal that came before must meet the disposition that was. */
-    if (a[1] && t->pending)
+    if (a[1] && t->gate.pending)
         return -SYS_RESTART;
     sys_lock(&s->lock);
     old = s->action[sig];
@@ -260,14 +260,14 @@ void user_signal_caught(struct user_thread *t, const struct abi_siginfo *info)
 {
     uint64_t bit = ABI_SIGBIT(info->signo);
 
-    if (is_sync(info->signo) && (t->pending || (t->mask & bit))) {
+    if (is_sync(info->signo) && (t->gate.pending || (t->mask & bit))) {
         if (!(t->held & bit))
             t->held_info[held_slot(info->signo)] = *info;
         t->held |= bit;
         return;
     }
     t->info = *info;
-    atomic_store_explicit(&t->pending, 1, memory_order_relaxed);
+    atomic_store_explicit(&t->gate.pending, 1, memory_order_relaxed);
     atomic_fetch_or_explicit(&t->cpu->exit_request, ARM64_EXIT_KICK, memory_order_relaxed);
 }
 
@@ -342,12 +342,23 @@ static void deliver(struct user_thread *t, const struct abi_siginfo *signal)
     t->restore_mask = false;
 }
 
+void user_signal_kill(struct user_thread *t, int sig)
+{
+    struct abi_siginfo info = {.signo = sig, .code = ABI_SI_KERNEL};
+
+    default_action(t, &info, true);
+}
+
 void user_signal_force(struct user_thread *t, const struct user_fault *f)
 {
-    struct abi_siginfo info = {.signo = f->sig, .code = f->code, .addr = f->addr};
+    struct abi_siginfo info = {.signo = f->sig, .error = (int32_t)f->value, .code = f->code, .addr = f->addr};
     struct user_sighand *s = t->sighand;
     bool fatal;
 
+    if (f->sig == ABI_SIGSYS) {
+        info.call.nr = f->nr;
+        info.call.arch = ABI_AUDIT_ARCH;
+    }
     if (user_strace_on)
         user_strace_signal(&info);
     t->fault_address = f->esr ? f->addr & TAG_MASK : 0;
@@ -371,11 +382,11 @@ void user_signal_poll(struct user_thread *t)
     struct abi_siginfo info;
     bool changed = t->restore_mask;
 
-    while (t->pending || (t->held & ~t->mask)) {
+    while (t->gate.pending || (t->held & ~t->mask)) {
         changed = true;
-        if (t->pending) {
+        if (t->gate.pending) {
             info = t->info;
-            atomic_store_explicit(&t->pending, 0, memory_order_relaxed);
+            atomic_store_explicit(&t->gate.pending, 0, memory_order_relaxed);
         } else {
             int sig = __builtin_ctzll(t->held & ~t->mask) + 1;
             info = t->held_info[held_slot(sig)];

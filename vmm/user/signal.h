@@ -40,10 +40,12 @@ void user_signal_stack_set(struct user_thread *t);
 /* Is there anything for user_signal_poll to do? */
 static inline bool user_signal_waits(const struct user_thread *t)
 {
-    return t->pending || (t->held & ~t->mask) || t->restore_mask;
+    return t->gate.pending || (t->held & ~t->mask) || t->restore_mask;
 }
 /* Delivers what is pending, and puts a temporary mask back. Between guest instructions. */
 void user_signal_poll(struct user_thread *t);
+/* Ends the process by the signal, whatever the guest made of it. */
+void user_signal_kill(struct user_thread *t, int sig);
 /* The signal of a synchronous exception at the present PC. */
 void user_signal_force(struct user_thread *t, const struct user_fault *f);
 /* For a system call that waits with another mask: the mask is `mask` until a signal was delivered or the call ends. */

@@ -3,9 +3,14 @@
 
 #include <errno.h>
 
+#include "vmm/user/seccomp.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/space.h"
 #include "vmm/user/strace.h"
+#include "vmm/user/sys/sys.h"
+#include "vmm/user/vdso.h"
+
+#define CALL_RT_SIGRETURN 139
 
 #define CALL(nr, host_nr, call_name, kind, handler, text)                                                              \
     [nr] = {.name = #call_name, .fn = handler, .args = text, .host = host_nr, .class = USER_CALL_##kind},
@@ -14,12 +19,21 @@ const struct user_call user_calls[USER_CALL_COUNT] = {
 };
 #undef CALL
 
-static int64_t dispatch(struct user_thread *t, const struct user_call *call, const uint64_t a[6])
+static int64_t dispatch(struct user_thread *t, const struct user_call *call, uint64_t nr, const uint64_t a[6])
 {
+    int64_t ret;
+
+    t->gate.judged = 0;
+    /* The vDSO's functions enter no kernel on hardware, but for the return from signals. */
+    if (unlikely(t->filters) && !(t->cpu->pc - user_vdso_base < SYS_PAGE && nr != CALL_RT_SIGRETURN)) {
+        if (!user_seccomp_allows(t, nr, a, &ret))
+            return ret;
+        t->gate.judged = 1;
+    }
     if (call->fn)
         return call->fn(t, a);
     if (call->class == USER_CALL_PASS)
-        return sys_gate(call->host, a, &t->pending);
+        return sys_gate(call->host, a, &t->gate);
     return -ENOSYS;
 }
 
@@ -34,10 +48,10 @@ void user_syscall(struct user_thread *t)
     memcpy(a, c->x, sizeof(a));
     if (unlikely(user_strace_on)) {
         user_strace_enter(t, call, nr, a);
-        ret = dispatch(t, call, a);
+        ret = dispatch(t, call, nr, a);
         user_strace_leave(t, call, nr, a, ret);
     } else {
-        ret = dispatch(t, call, a);
+        ret = dispatch(t, call, nr, a);
     }
     if (ret == -SYS_RESTART)
         c->pc -= 4;

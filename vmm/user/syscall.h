@@ -37,7 +37,7 @@ void user_syscall(struct user_thread *t);
 
 /* A system call of the host on behalf of the guest: what may block, and what a signal must not follow. */
 #define user_host_call(t, nr, ...)                                                                                     \
-    sys_gate(nr, (const uint64_t[6]){USER_HOST_ARGS(__VA_ARGS__, 0, 0, 0, 0, 0, 0)}, &(t)->pending)
+    sys_gate(nr, (const uint64_t[6]){USER_HOST_ARGS(__VA_ARGS__, 0, 0, 0, 0, 0, 0)}, &(t)->gate)
 #define USER_HOST_ARG(x) ((uint64_t)(x))
 #define USER_HOST_ARGS(a, b, c, d, e, f, ...)                                                                          \
     USER_HOST_ARG(a), USER_HOST_ARG(b), USER_HOST_ARG(c), USER_HOST_ARG(d), USER_HOST_ARG(e), USER_HOST_ARG(f)

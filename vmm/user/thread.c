@@ -10,6 +10,7 @@
 
 #include "vmm/user/cpu.h"
 #include "vmm/user/executor.h"
+#include "vmm/user/seccomp.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/space.h"
 #include "vmm/user/strace.h"
@@ -120,9 +121,27 @@ void user_thread_unlink(struct user_thread *t)
     sys_unlock(&lock);
 }
 
+bool user_thread_alone(const struct user_thread *t)
+{
+    return !t->prev && !t->next;
+}
+
+void user_thread_share_filters(struct user_thread *t)
+{
+    sys_lock(&lock);
+    for (struct user_thread *o = threads; o; o = o->next) {
+        if (o == t)
+            continue;
+        /* What it had is not freed: it may be running it. */
+        o->filters = user_seccomp_get(t->filters);
+    }
+    sys_unlock(&lock);
+}
+
 void user_thread_destroy(struct user_thread *t)
 {
     user_sighand_put(t->sighand);
+    user_seccomp_put(t->filters);
     user_executor_thread_destroy(t);
     atomic_store_explicit(&t->busy, 0, memory_order_release);
 }
@@ -211,6 +230,7 @@ void user_thread_end(struct user_thread *t, long nr, int status)
     if (!t->vfork) {
         user_thread_unlink(t);
         user_sighand_put(t->sighand);
+        user_seccomp_put(t->filters);
         user_executor_thread_destroy(t);
     }
     __asm__ volatile("movl $0, (%[busy])\n"

@@ -15,6 +15,7 @@
 
 #include "arch/arm64/cpu.h"
 #include "vmm/user/abi.h"
+#include "vmm/user/sys/gate.h"
 
 #define USER_REGION KIB(256)
 #define USER_SIGNAL_STACK KIB(64)
@@ -24,6 +25,7 @@ struct user_fault {
     int sig, code;
     uint64_t addr;
     uint32_t esr;
+    uint32_t value, nr; /* SIGSYS: si_errno and the system call */
 };
 
 /* Why guest code was left, beside a signal. */
@@ -50,7 +52,9 @@ struct user_thread {
     uint64_t mask;       /* as the guest set it */
     uint64_t saved_mask; /* what a signal frame saves while restore_mask is set (sigsuspend, ppoll ...) */
     bool restore_mask;
-    _Atomic uint32_t pending; /* `info` is a signal to deliver; all others are blocked on the host till then */
+    struct sys_gate_state
+        gate; /* pending: `info` is to be delivered, and all others are blocked on the host till then */
+    struct user_filter *filters; /* seccomp, the newest */
     struct abi_siginfo info;
     uint64_t held; /* USER_SYNC_SIGNALS that came from other processes while the guest blocks them */
     struct abi_siginfo held_info[USER_SYNC_COUNT];
@@ -91,6 +95,10 @@ struct user_thread *user_thread_create(const struct user_thread *from);
 /* Into the list of threads, and out of it. */
 void user_thread_link(struct user_thread *t);
 void user_thread_unlink(struct user_thread *t);
+/* Is it the only one that shares this memory? */
+bool user_thread_alone(const struct user_thread *t);
+/* All threads get t's seccomp filters. */
+void user_thread_share_filters(struct user_thread *t);
 /* A thread that never ran, or whose process has gone: gives everything back. */
 void user_thread_destroy(struct user_thread *t);
 /* The child of a fork has only the calling thread. */

@@ -124,6 +124,8 @@ static const struct vdso image = {
     .clock_getres = {MOV_X8(114), SVC, RET},
 };
 
+uint64_t user_vdso_base;
+
 int user_vdso_map(uint64_t *at, struct err *e)
 {
     long p = sys_call(__NR_mmap, 0, SYS_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -135,6 +137,6 @@ int user_vdso_map(uint64_t *at, struct err *e)
     sys_call(__NR_mprotect, p, SYS_PAGE, PROT_READ | PROT_EXEC);
     user_space_exec_add((uint64_t)p, SYS_PAGE);
     user_signal_trampoline = (uint64_t)p + AT(rt_sigreturn);
-    *at = (uint64_t)p;
+    *at = user_vdso_base = (uint64_t)p;
     return 0;
 }

@@ -9,6 +9,9 @@
 
 #include "vmm/base/err.h"
 
+/* Where it is; one page. */
+extern uint64_t user_vdso_base;
+
 /* Maps it; *at is its ELF header. Sets user_signal_trampoline. 0 or -errno with a sentence. */
 int user_vdso_map(uint64_t *at, struct err *e);
 

@@ -3,6 +3,7 @@
 
 #include <asm/unistd.h>
 #include <errno.h>
+#include <stddef.h>
 
 #define TEXT(x) #x
 #define VALUE(x) TEXT(x)
@@ -10,6 +11,8 @@
 __asm__(".pushsection .text\n"
         ".globl sys_gate, sys_gate_window, sys_gate_insn, sys_gate_end, sys_gate_restart\n"
         ".hidden sys_gate, sys_gate_window, sys_gate_insn, sys_gate_end, sys_gate_restart\n"
+        ".globl sys_gate_insn_judged, sys_gate_end_judged\n"
+        ".hidden sys_gate_insn_judged, sys_gate_end_judged\n"
         ".type sys_gate, @function\n"
         ".balign 64\n"
         "sys_gate:\n"
@@ -25,9 +28,15 @@ __asm__(".pushsection .text\n"
         "sys_gate_window:\n"
         "    cmpl $0, (%rcx)\n"
         "    jne sys_gate_restart\n"
+        "    cmpl $0, 4(%rcx)\n"
+        "    jne sys_gate_insn_judged\n"
         "sys_gate_insn:\n"
         "    syscall\n"
         "sys_gate_end:\n"
+        "    ret\n"
+        "sys_gate_insn_judged:\n"
+        "    syscall\n"
+        "sys_gate_end_judged:\n"
         "    ret\n"
         "sys_gate_restart:\n"
         "    mov $-" VALUE(SYS_RESTART) ", %rax\n"
@@ -38,22 +47,38 @@ __asm__(".pushsection .text\n"
 extern const char sys_gate_window[] __attribute__((visibility("hidden")));
 extern const char sys_gate_insn[] __attribute__((visibility("hidden")));
 extern const char sys_gate_end[] __attribute__((visibility("hidden")));
+extern const char sys_gate_insn_judged[] __attribute__((visibility("hidden")));
+extern const char sys_gate_end_judged[] __attribute__((visibility("hidden")));
 extern const char sys_gate_restart[] __attribute__((visibility("hidden")));
 
-void sys_gate_leave(uint64_t *pc, uint64_t *ax)
+static uint64_t address(const char *label)
 {
-    if (*pc < (uint64_t)(uintptr_t)sys_gate_window || *pc >= (uint64_t)(uintptr_t)sys_gate_end)
-        return;
-    /* A call that a stop had interrupted goes on as restart_syscall; with a handler it ends as interrupted. */
-    if (*pc == (uint64_t)(uintptr_t)sys_gate_insn && *ax == __NR_restart_syscall) {
-        *pc = (uint64_t)(uintptr_t)sys_gate_end;
-        *ax = (uint64_t)-EINTR;
-        return;
-    }
-    *pc = (uint64_t)(uintptr_t)sys_gate_restart;
+    return (uint64_t)(uintptr_t)label;
+}
+
+_Static_assert(offsetof(struct sys_gate_state, pending) == 0 && offsetof(struct sys_gate_state, judged) == 4, "gate");
+
+uint64_t sys_gate_address(void)
+{
+    return address(sys_gate_end);
 }
 
 bool sys_gate_returns(uint64_t pc)
 {
-    return pc == (uint64_t)(uintptr_t)sys_gate_end;
+    return pc == address(sys_gate_end) || pc == address(sys_gate_end_judged);
+}
+
+void sys_gate_leave(uint64_t *pc, uint64_t *ax)
+{
+    bool at_insn = *pc == address(sys_gate_insn) || *pc == address(sys_gate_insn_judged);
+
+    if (!at_insn && (*pc < address(sys_gate_window) || *pc >= address(sys_gate_insn)))
+        return;
+    /* A call that a stop had interrupted goes on as restart_syscall; with a handler it ends as interrupted. */
+    if (at_insn && *ax == __NR_restart_syscall) {
+        *pc = address(sys_gate_end);
+        *ax = (uint64_t)-EINTR;
+        return;
+    }
+    *pc = address(sys_gate_restart);
 }

@@ -1,6 +1,6 @@
 /*
- * Where the process begins. The image is a static PIE without a dynamic linker: it relocates itself (only relative
- * relocations occur), seals what the linker marked read-only after that, and goes on in C.
+ * Where the process begins. The image is linked to a fixed place, so that nothing is to be relocated; what the linker
+ * marked as read-only from the start on is made so.
  */
 #include <elf.h>
 #include <linux/mman.h>
@@ -16,52 +16,30 @@ __asm__(".pushsection .text\n"
         "_start:\n"
         "    xor %ebp, %ebp\n"
         "    mov %rsp, %rdi\n"
-        "    lea __ehdr_start(%rip), %rsi\n"
-        "    lea _DYNAMIC(%rip), %rdx\n"
         "    and $-16, %rsp\n"
         "    call sys_start\n"
         "    ud2\n"
         ".size _start, . - _start\n"
-        ".hidden _DYNAMIC, __ehdr_start\n"
         ".popsection\n");
 
-__attribute__((noreturn, used, visibility("hidden"))) void sys_start(uint64_t *stack, uint8_t *image,
-                                                                     const Elf64_Dyn *dynamic);
+__attribute__((noreturn, used, visibility("hidden"))) void sys_start(uint64_t *stack);
 
-static void relocate(uint8_t *image, const Elf64_Dyn *dynamic)
+extern const Elf64_Ehdr __ehdr_start __attribute__((visibility("hidden")));
+
+static void seal(void)
 {
-    const Elf64_Rela *rela = NULL;
-    uint64_t size = 0;
+    const Elf64_Phdr *ph = (const Elf64_Phdr *)((const char *)&__ehdr_start + __ehdr_start.e_phoff);
 
-    for (const Elf64_Dyn *d = dynamic; d->d_tag != DT_NULL; d++) {
-        if (d->d_tag == DT_RELA)
-            rela = (const Elf64_Rela *)(image + d->d_un.d_ptr);
-        else if (d->d_tag == DT_RELASZ)
-            size = d->d_un.d_val;
-    }
-    for (uint64_t i = 0; rela && i < size / sizeof(*rela); i++) {
-        if (ELF64_R_TYPE(rela[i].r_info) != R_X86_64_RELATIVE)
-            __builtin_trap(); /* the linker was given something that this program cannot have */
-        *(uint64_t *)(image + rela[i].r_offset) = (uint64_t)(uintptr_t)image + (uint64_t)rela[i].r_addend;
-    }
-}
-
-static void seal(uint8_t *image)
-{
-    const Elf64_Ehdr *eh = (const Elf64_Ehdr *)image;
-    const Elf64_Phdr *ph = (const Elf64_Phdr *)(image + eh->e_phoff);
-
-    for (unsigned i = 0; i < eh->e_phnum; i++) {
+    for (unsigned i = 0; i < __ehdr_start.e_phnum; i++) {
+        uint64_t start = align_down(ph[i].p_vaddr, SYS_PAGE);
         if (ph[i].p_type == PT_GNU_RELRO)
-            sys_call(__NR_mprotect, align_down((uint64_t)(uintptr_t)image + ph[i].p_vaddr, SYS_PAGE),
-                     align_up(ph[i].p_memsz, SYS_PAGE), PROT_READ);
+            sys_call(__NR_mprotect, start, align_down(ph[i].p_vaddr + ph[i].p_memsz, SYS_PAGE) - start, PROT_READ);
     }
 }
 
-void sys_start(uint64_t *stack, uint8_t *image, const Elf64_Dyn *dynamic)
+void sys_start(uint64_t *stack)
 {
-    relocate(image, dynamic);
-    seal(image);
+    seal();
     sys_memory_init();
     user_start(stack);
 }

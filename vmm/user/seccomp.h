@@ -1,0 +1,34 @@
+/*
+ * Seccomp filters of the guest.
+ *
+ * They are written for arm64's numbers and for the guest's own calls, so they are run here, on each call as the guest
+ * made it, before anything is converted. What they allow goes through a second gate (sys/gate.h). The same filters,
+ * translated, are given to the host's kernel, too: these let everything pass that does not come through the first
+ * gate, and so concern neither calls that were judged already nor the emulator's own; but after execve, when the new
+ * program's emulator knows of no filter, its calls go through the first gate, and the kernel judges them.
+ */
+#ifndef PIPIT_USER_SECCOMP_H
+#define PIPIT_USER_SECCOMP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/user/syscall.h"
+
+struct user_filter;
+
+/* What a call's filters decide: true: make it. False: *ret is its result, or t->event was set. */
+bool user_seccomp_allows(struct user_thread *t, uint64_t nr, const uint64_t a[6], int64_t *ret);
+
+/* For clone: the child has the same filters. */
+struct user_filter *user_seccomp_get(struct user_filter *f);
+void user_seccomp_put(struct user_filter *f);
+
+USER_CALL_DECLARE(seccomp);
+/* prctl(PR_SET_SECCOMP, mode, program) */
+int64_t user_seccomp_prctl(struct user_thread *t, uint64_t mode, uint64_t program);
+
+/* In the host's handler: a SIGSYS of the translated filter becomes the guest's. */
+void user_seccomp_convert(const struct user_thread *t, struct abi_siginfo *info);
+
+#endif
