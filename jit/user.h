@@ -66,11 +66,6 @@ void jit_user_inside(struct arm64_cpu *c);
  */
 bool jit_user_fault(struct arm64_cpu *c, int signo, int code, uint64_t addr, uint64_t *greg);
 
-/* Copies between the program's own memory and the guest's, which may not be there: 0, or -EFAULT with *f filled (f may
- * be NULL). Bytes before the fault may have been copied. */
-int jit_user_read(struct arm64_cpu *c, void *dst, uint64_t src, size_t len, struct jit_fault *f);
-int jit_user_write(struct arm64_cpu *c, uint64_t dst, const void *src, size_t len, struct jit_fault *f);
-
 /*
  * What the guest may execute at [addr, addr+len) changed: munmap, mprotect, mremap, MADV_DONTNEED, IC IVAU, a write by
  * the kernel. After the change, and before another thread can map the same addresses again. From any thread.

@@ -137,11 +137,12 @@ FUZZERS := $(FUZZ_SRC:%.c=$(B)/%)
 
 # pipit-aarch64 is freestanding: no libc, so none of the library's objects. What it shares with pipit is compiled again
 # into $(B)/user/. Sanitizers need a libc, so the other modes than debug make it as release does.
+user_not := jit/a64/disasm% $(addprefix jit/rt/,host.c run.c tlb.c atomic.c)
 USER_SRC := $(sort $(if $(HAVE_JIT),$(shell find vmm/user -name '*.c' 2>/dev/null) tools/pipit-aarch64.c vmm/base/err.c \
-              arch/arm64/model.c $(filter-out jit/a64/disasm% jit/rt/host.c,$(shell find jit -name '*.c'))))
+              arch/arm64/model.c $(filter-out $(user_not),$(shell find jit -name '*.c'))))
 USER_OBJ := $(USER_SRC:%.c=$(B)/user/%.o)
 USER_PROG := $(if $(USER_SRC),$(B)/pipit-aarch64)
-USER_CFLAGS := -std=gnu11 $(WARN) $(if $(filter debug,$(MODE)),-O1 -g3,-O2 -g) -fPIE -ffreestanding -fno-builtin \
+USER_CFLAGS := -std=gnu11 $(WARN) $(if $(filter debug,$(MODE)),-O1 -g3,-O2 -g) -fPIE -ffreestanding -fbuiltin \
                -fno-stack-protector -fvisibility=hidden -fcf-protection=none -U_FORTIFY_SOURCE -msse4.2 -mcx16 $(CFLAGS)
 # A fixed place, high and away from where the kernel and programs put things: nothing is left to relocate, and the
 # instruction of the guest's system calls has the same address in every process (vmm/user/sys/gate.h).
@@ -182,6 +183,8 @@ $(PROGS): $(B)/%: $(B)/tools/%.o $(B)/libpipit.a
 $(B)/user/%.o: %.c $(B)/.flags
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CPPFLAGS) $(USER_CFLAGS) -MMD -MP -c $< -o $@
+# A loop of these must not become a call of the function that it is.
+$(B)/user/vmm/user/sys/libc.o: USER_CFLAGS += -fno-builtin
 $(B)/pipit-aarch64: $(USER_OBJ) $(B)/.user-sources
 	$(call say,LD,$@)
 	$(Q)$(CC) $(USER_LDFLAGS) -o $@ $(USER_OBJ) -lgcc

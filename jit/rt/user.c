@@ -225,28 +225,6 @@ static int jit_user_cas(struct arm64_cpu *c, uint64_t va, unsigned size, void *e
     return jit_access_cas(jit_user_untag(va), expected, desired, size) ? jit_user_abort(v, va, size, true) : 0;
 }
 
-int jit_user_read(struct arm64_cpu *c, void *dst, uint64_t src, size_t len, struct jit_fault *f)
-{
-    struct jit_vcpu *v = jit_vcpu_of(c);
-
-    if (!jit_access_copy(dst, (const void *)(uintptr_t)jit_user_untag(src), len))
-        return 0;
-    if (f)
-        *f = jit_user_describe(v, src, len, false);
-    return -EFAULT;
-}
-
-int jit_user_write(struct arm64_cpu *c, uint64_t dst, const void *src, size_t len, struct jit_fault *f)
-{
-    struct jit_vcpu *v = jit_vcpu_of(c);
-
-    if (!jit_access_copy((void *)(uintptr_t)jit_user_untag(dst), src, len))
-        return 0;
-    if (f)
-        *f = jit_user_describe(v, dst, len, true);
-    return -EFAULT;
-}
-
 /* ---- exclusives and barriers ---- */
 
 #define JIT_EXCL_PATIENCE 16

@@ -632,43 +632,6 @@ static void test_calls(void)
     end();
 }
 
-/* The program's own copies, from within an operation. */
-static bool copy_svc(struct arm64_cpu *c, uint32_t imm)
-{
-    uint64_t hole = addr(data + 3 * PAGE);
-    struct jit_fault f;
-    char text[16] = "abcdefghijklmno";
-
-    if (imm == 0)
-        return false;
-    c->x[0] = (uint64_t)jit_user_write(c, hole - 16, text, 16, &f);
-    memset(text, 0, 16);
-    c->x[1] = (uint64_t)jit_user_read(c, text, (hole - 16) | UINT64_C(0x1200000000000000), 16, NULL);
-    c->x[2] = (uint64_t)memcmp(text, "abcdefghijklmno", 16);
-    c->x[3] = (uint64_t)jit_user_read(c, text, hole - 5, 16, &f);
-    c->x[4] = f.addr;
-    c->x[5] = (uint64_t)(f.signo == SIGSEGV && !f.write);
-    c->x[6] = (uint64_t)jit_user_write(c, hole - 3, text, 8, &f);
-    c->x[7] = f.addr;
-    c->x[8] = (uint64_t)(f.signo == SIGSEGV && f.write);
-    return true;
-}
-
-static void test_copies(void)
-{
-    uint64_t *x;
-
-    begin(0);
-    x = thread->cpu->x;
-    user_env.svc = copy_svc;
-    PUT(code, SVC(1), SVC(0));
-    CHECK(run(thread, code));
-    CHECK(x[0] == 0 && x[1] == 0 && x[2] == 0);
-    CHECK(x[3] == (uint64_t)-EFAULT && x[4] == addr(data + 3 * PAGE) && x[5]);
-    CHECK(x[6] == (uint64_t)-EFAULT && x[7] == addr(data + 3 * PAGE) && x[8]);
-    end();
-}
-
 static void on_timer(int signo)
 {
     (void)signo;
@@ -987,7 +950,6 @@ int main(void)
     RUN(test_own_block);
     RUN(test_small_cache);
     RUN(test_calls);
-    RUN(test_copies);
     RUN(test_kick);
     RUN(test_exclusive_counters);
     RUN(test_exclusive_stack);

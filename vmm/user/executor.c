@@ -1,6 +1,8 @@
 /* The JIT as user mode's executor, see executor.h. */
 #include "vmm/user/executor.h"
 
+#include <errno.h>
+
 #include "jit/user.h"
 #include "vmm/user/cpu.h"
 #include "vmm/user/space.h"
@@ -28,12 +30,19 @@ static const struct jit_user_ops ops = {
     .sysreg_const = user_cpu_sysreg_const,
 };
 
+/* Address space for code; it is used as code is made. Where it is scarce (RLIMIT_AS), less will do. */
+#define CODE_MOST MIB(64)
+#define CODE_LEAST MIB(1)
+
 int user_executor_init(bool interp, struct err *e)
 {
-    const struct jit_user_config config = {.tier = interp ? JIT_INTERP : JIT_TIER1, .ops = &ops};
+    struct jit_user_config config = {.tier = interp ? JIT_INTERP : JIT_TIER1, .code_size = CODE_MOST, .ops = &ops};
+    int r;
 
     user_cpu_ops_init();
-    return jit_user_create(&jit, &config, e);
+    while ((r = jit_user_create(&jit, &config, e)) == -ENOMEM && config.code_size / 4 >= CODE_LEAST)
+        config.code_size /= 4;
+    return r;
 }
 
 int user_executor_thread_create(struct user_thread *t)

@@ -44,6 +44,13 @@ static void note(uint64_t addr, uint64_t len, uint64_t prot)
         user_space_exec_remove(addr, pages(len));
 }
 
+/* The same where something else may have been mapped before. */
+static void note_mapped(uint64_t addr, uint64_t len, uint64_t prot)
+{
+    user_space_exec_changed(addr, pages(len));
+    note(addr, len, prot);
+}
+
 int64_t user_space_mmap(struct user_thread *t, const uint64_t a[6])
 {
     uint64_t flags = a[3] & ~(uint64_t)MAP_32BIT_HOST, prot = a[2];
@@ -54,7 +61,7 @@ int64_t user_space_mmap(struct user_thread *t, const uint64_t a[6])
         return flags & MAP_FIXED_NOREPLACE ? -EEXIST : -ENOMEM;
     r = user_host_call(t, __NR_mmap, a[0], a[1], prot, flags, a[4], a[5]);
     if (!sys_is_err(r) && r != -SYS_RESTART)
-        note((uint64_t)r, a[1], prot);
+        note_mapped((uint64_t)r, a[1], prot);
     return r;
 }
 
@@ -110,7 +117,7 @@ int64_t user_space_mremap(struct user_thread *t, const uint64_t a[6])
         return r;
     if (!(a[3] & MREMAP_DONTUNMAP))
         user_space_exec_remove(old, old_len);
-    note((uint64_t)r, new_len, exec ? PROT_EXEC : 0);
+    note_mapped((uint64_t)r, new_len, exec ? PROT_EXEC : 0);
     return r;
 }
 
@@ -139,7 +146,7 @@ int64_t user_space_shmat(struct user_thread *t, const uint64_t a[6])
         return -EINVAL;
     r = user_host_call(t, __NR_shmat, a[0], a[1], a[2]);
     if (!sys_is_err(r) && r != -SYS_RESTART && ds.shm_segsz)
-        note((uint64_t)r, ds.shm_segsz, a[2] & SHM_EXEC ? PROT_EXEC : PROT_READ);
+        note_mapped((uint64_t)r, ds.shm_segsz, a[2] & SHM_EXEC ? PROT_EXEC : PROT_READ);
     return r;
 }
 

@@ -99,6 +99,14 @@ char *strcpy(char *restrict dst, const char *restrict src)
     return memcpy(dst, src, strlen(src) + 1);
 }
 
+/* Compilers make one call of this out of strcpy and strlen of the same string. */
+char *stpcpy(char *restrict dst, const char *restrict src)
+{
+    size_t len = strlen(src);
+
+    return (char *)memcpy(dst, src, len + 1) + len;
+}
+
 char *strchr(const char *s, int c)
 {
     for (;; s++) {
