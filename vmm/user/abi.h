@@ -14,6 +14,7 @@
 
 #define ABI_NSIG 64
 #define ABI_SIGBIT(sig) BIT64((sig)-1)
+#define ABI_SIGQUIT 3
 #define ABI_SIGILL 4
 #define ABI_SIGTRAP 5
 #define ABI_SIGABRT 6
@@ -28,6 +29,8 @@
 #define ABI_SIGTTIN 21
 #define ABI_SIGTTOU 22
 #define ABI_SIGURG 23
+#define ABI_SIGXCPU 24
+#define ABI_SIGXFSZ 25
 #define ABI_SIGWINCH 28
 #define ABI_SIGSYS 31
 

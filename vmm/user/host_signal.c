@@ -90,7 +90,9 @@ void user_host_signal_install(int sig, const struct abi_sigaction *guest)
 {
     struct abi_sigaction host = {.flags = guest->flags & (ABI_SA_NOCLDSTOP | ABI_SA_NOCLDWAIT | ABI_SA_RESTART)};
 
-    if (guest->handler > ABI_SIG_IGN || (USER_SYNC_SIGNALS & ABI_SIGBIT(sig))) {
+    bool core = guest->handler == ABI_SIG_DFL && (USER_CORE_SIGNALS & ABI_SIGBIT(sig));
+
+    if (guest->handler > ABI_SIG_IGN || (USER_SYNC_SIGNALS & ABI_SIGBIT(sig)) || core) {
         host.handler = (uint64_t)(uintptr_t)on_signal;
         host.flags |= SA_SIGINFO | SA_ONSTACK;
     } else {

@@ -134,6 +134,8 @@ const char *user_proc_exe(const char *path)
 
 struct output {
     int fd;
+    void (*mapping)(void *opaque, const struct user_proc_mapping *m); /* instead of lines */
+    void *opaque;
     size_t len;
     bool hidden; /* smaps: the mapping that the lines are about is not shown */
     char buf[4096];
@@ -209,6 +211,34 @@ static bool ends_with(const char *text, size_t n, const char *word)
     return n >= w && !memcmp(text + n - w, word, w);
 }
 
+/* `rest` is what follows the addresses: " rwxp offset device inode   name". */
+static void call_mapping(struct output *o, uint64_t lo, uint64_t hi, const char *rest, size_t n)
+{
+    struct user_proc_mapping m = {.start = lo, .end = hi, .name = ""};
+    const char *p = rest + 6, *end = rest + n;
+    char name[USER_PATH_MAX];
+
+    m.read = rest[1] == 'r';
+    m.write = rest[2] == 'w';
+    m.exec = rest[3] == 'x';
+    m.offset = take_hex(&p, end);
+    for (p++; p < end && *p != ' '; p++) /* device */
+        ;
+    p++;
+    m.inode = take_number(&p);
+    while (p < end && *p == ' ')
+        p++;
+    size_t len = MIN((size_t)(end - p), sizeof(name));
+    if (len && p[len - 1] == '\n') {
+        memcpy(name, p, len - 1);
+        name[len - 1] = '\0';
+        m.name = name;
+    }
+    if (lo == vdso && hi - lo == SYS_PAGE)
+        m.name = "[vdso]";
+    o->mapping(o->opaque, &m);
+}
+
 /* A mapping is the guest's but for our pages; what is partly ours is shown without that part. */
 static void put_mapping(struct output *o, const char *text, size_t n)
 {
@@ -232,7 +262,9 @@ static void put_mapping(struct output *o, const char *text, size_t n)
             stop = MAX(start, lo);
             next = end;
         }
-        if (stop > lo) {
+        if (stop > lo && o->mapping) {
+            call_mapping(o, lo, stop, rest, n);
+        } else if (stop > lo) {
             int len = snprintf(range, sizeof(range), "%08lx-%08lx", (unsigned long)lo, (unsigned long)stop);
             put(o, range, (size_t)len);
             if (lo == vdso && stop - lo == SYS_PAGE)
@@ -319,4 +351,11 @@ int user_proc_open(const char *path, uint64_t host_flags)
         return r;
     }
     return o.fd;
+}
+
+int user_proc_for_each_mapping(void (*fn)(void *opaque, const struct user_proc_mapping *m), void *opaque)
+{
+    struct output o = {.fd = -1, .mapping = fn, .opaque = opaque};
+
+    return for_each_line("/proc/self/maps", maps_line, &o);
 }

@@ -36,4 +36,13 @@ const char *user_proc_exe(const char *path);
 #define USER_PROC_OTHER (-4096)
 int user_proc_open(const char *path, uint64_t host_flags);
 
+/* A mapping of the guest's; `name` may be "". */
+struct user_proc_mapping {
+    uint64_t start, end, offset, inode;
+    bool read, write, exec;
+    const char *name;
+};
+/* All of them, lowest first, without ours. 0 or -errno. */
+int user_proc_for_each_mapping(void (*fn)(void *opaque, const struct user_proc_mapping *m), void *opaque);
+
 #endif

@@ -5,6 +5,7 @@
 #include <linux/resource.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/core.h"
 #include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/gate.h"
@@ -42,7 +43,7 @@ struct user_sighand *user_sighand_create(void)
         /* Across execve only "ignored" stays. */
         if (!sys_call(__NR_rt_sigaction, sig, NULL, &host, sizeof(uint64_t)) && host.handler == ABI_SIG_IGN)
             s->action[sig].handler = ABI_SIG_IGN;
-        if (is_sync(sig))
+        if (USER_CORE_SIGNALS & ABI_SIGBIT(sig))
             user_host_signal_install(sig, &s->action[sig]);
     }
     return s;
@@ -78,7 +79,7 @@ void user_sighand_clear(struct user_sighand *s)
     for (int sig = 1; sig <= ABI_NSIG; sig++) {
         if (s->action[sig].handler != ABI_SIG_IGN)
             s->action[sig] = (struct abi_sigaction){0};
-        if (is_sync(sig)) /* the kernel has reset these, too */
+        if (USER_CORE_SIGNALS & ABI_SIGBIT(sig)) /* the kernel has reset these, too */
             user_host_signal_install(sig, &s->action[sig]);
     }
 }
@@ -286,8 +287,9 @@ static void default_action(struct user_thread *t, const struct abi_siginfo *info
     int sig = info->signo;
     uint64_t mask = t->mask & ~USER_SYNC_SIGNALS & ~ABI_SIGBIT(sig);
 
-    if (forced || is_sync(sig)) {
-        /* A core file would be the emulator's. */
+    user_core_dump(t, info);
+    if (forced || (USER_CORE_SIGNALS & ABI_SIGBIT(sig))) {
+        /* The kernel's core file would be the emulator's. */
         struct rlimit none = {0, 0}, limit;
         if (!sys_call(__NR_prlimit64, 0, RLIMIT_CORE, NULL, &limit)) {
             none.rlim_max = limit.rlim_max;

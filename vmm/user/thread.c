@@ -121,6 +121,20 @@ void user_thread_unlink(struct user_thread *t)
     sys_unlock(&lock);
 }
 
+unsigned user_thread_count(void)
+{
+    unsigned n = 0;
+
+    for (struct user_thread *t = threads; t; t = t->next)
+        n++;
+    return n;
+}
+
+struct user_thread *user_thread_next(struct user_thread *t)
+{
+    return t ? t->next : threads;
+}
+
 bool user_thread_alone(const struct user_thread *t)
 {
     return !t->prev && !t->next;
@@ -184,6 +198,7 @@ void user_thread_forked(struct user_thread *t)
     }
     threads = t;
     t->prev = t->next = NULL;
+    t->tid = (int32_t)sys_call(__NR_gettid);
     t->vfork = false;
 }
 
@@ -193,6 +208,7 @@ void user_thread_run(struct user_thread *t)
 {
     struct arm64_cpu *c = t->cpu;
 
+    t->tid = (int32_t)sys_call(__NR_gettid);
     for (;;) {
         /* Cleared before the look: a signal that comes in between sets it again. */
         atomic_store_explicit(&c->exit_request, 0, memory_order_relaxed);

@@ -34,6 +34,11 @@ enum user_event { USER_EVENT_NONE, USER_EVENT_FAULT };
 /* Signals that the host raises for accesses of ours: they are never blocked there, whatever the guest blocks. */
 #define USER_SYNC_SIGNALS (ABI_SIGBIT(ABI_SIGSEGV) | ABI_SIGBIT(ABI_SIGBUS) | ABI_SIGBIT(ABI_SIGFPE))
 #define USER_SYNC_COUNT 3
+/* Signals whose default is to dump core: they have our handler, too, unless they are ignored, because the host's core
+ * file would be the emulator's. */
+#define USER_CORE_SIGNALS                                                                                              \
+    (USER_SYNC_SIGNALS | ABI_SIGBIT(ABI_SIGQUIT) | ABI_SIGBIT(ABI_SIGILL) | ABI_SIGBIT(ABI_SIGTRAP) |                  \
+     ABI_SIGBIT(ABI_SIGABRT) | ABI_SIGBIT(ABI_SIGXCPU) | ABI_SIGBIT(ABI_SIGXFSZ) | ABI_SIGBIT(ABI_SIGSYS))
 
 /* What a signal does; shared by threads made with CLONE_SIGHAND. */
 struct user_sighand;
@@ -61,8 +66,9 @@ struct user_thread {
     struct abi_stack altstack;
 
     unsigned strace_word, strace_arg, strace_column; /* how far the line of the present call is printed */
-    struct user_thread *prev, *next;                 /* all that share this memory */
-    bool vfork; /* whoever made it waits for its end, and then gives its region back */
+    int32_t tid;
+    struct user_thread *prev, *next; /* all that share this memory */
+    bool vfork;                      /* whoever made it waits for its end, and then gives its region back */
 
     _Atomic uint32_t busy; /* the region is in use; cleared by the very last instruction of the thread */
 };
@@ -95,6 +101,9 @@ struct user_thread *user_thread_create(const struct user_thread *from);
 /* Into the list of threads, and out of it. */
 void user_thread_link(struct user_thread *t);
 void user_thread_unlink(struct user_thread *t);
+/* For the last words of a process: how many there are, and each of them (NULL: the first), without a lock. */
+unsigned user_thread_count(void);
+struct user_thread *user_thread_next(struct user_thread *t);
 /* Is it the only one that shares this memory? */
 bool user_thread_alone(const struct user_thread *t);
 /* All threads get t's seccomp filters. */
