@@ -335,7 +335,7 @@ static void raw_close(struct block *b)
 {
     struct raw *w = raw_of(b);
 
-    /* The ring holds the file a little longer (a second, in Linux 6.1): without this the locks would be held as long. */
+    /* The ring holds the file a little longer (a second, in Linux 6.1), and would hold the locks as long. */
     raw_unlock(b->fd);
     b->engine->ops->remove_file(b->engine, b->slot);
     close(b->fd);
