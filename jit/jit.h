@@ -93,6 +93,13 @@ void jit_fpcr_changed(struct arm64_cpu *c);
 /* How often a vCPU has stopped all others, for an exclusive or to empty the code cache; when none runs. */
 uint64_t jit_stops(const struct jit *j);
 
+/* The vCPU's state was loaded, and what its addresses mean: forgets what was made of the former ones. While it does not
+ * run. */
+void jit_loaded(struct arm64_cpu *c);
+
+/* Takes fast write access to RAM from all vCPUs, so that the next write to a page marks it dirty. While none runs. */
+void jit_write_protect(struct jit *j);
+
 /* Guest RAM at [host, host+len) was or will be changed by somebody else; from any thread. */
 void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len);
 

@@ -168,5 +168,8 @@ bool psci_cpu_is_on(struct psci *p, unsigned index);
  * reset it. Until then AFFINITY_INFO still says ON. */
 void psci_cpu_parked(struct psci *p, unsigned index);
 void psci_reset(struct psci *p); /* CPU 0 on, others off */
+/* Which vCPUs are on: a section of its own. While no vCPU runs. */
+void psci_save(struct psci *p, struct state_writer *w);
+int psci_load(struct psci *p, struct state_reader *r);
 
 #endif

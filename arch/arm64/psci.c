@@ -187,7 +187,11 @@ void psci_call(struct psci *p, struct arm64_cpu *c)
     case FN_SYSTEM_RESET: p->ops.system_reset(p->ops.opaque, c->index); goto leave;
     case FN_PSCI_FEATURES: ret = features((uint32_t)a1); break;
     case FN_SYSTEM_RESET2:
-    case FN_SYSTEM_RESET2 | FN_64: ret = system_reset2(p, c, (uint32_t)a1); break;
+    case FN_SYSTEM_RESET2 | FN_64:
+        ret = system_reset2(p, c, (uint32_t)a1);
+        if (ret == SUCCESS)
+            goto leave;
+        break;
     default: break;
     }
     c->x[0] = (uint64_t)ret;
@@ -220,6 +224,37 @@ void psci_reset(struct psci *p)
     for (unsigned i = 0; i < p->ncpus; i++)
         p->state[i] = i == 0 ? ON : OFF;
     pthread_mutex_unlock(&p->lock);
+}
+
+#define SECTION "psci"
+#define SECTION_VERSION 1
+
+void psci_save(struct psci *p, struct state_writer *w)
+{
+    pthread_mutex_lock(&p->lock);
+    state_begin(w, SECTION, SECTION_VERSION);
+    state_put_u32(w, p->ncpus);
+    /* One that has called CPU_OFF has no more to say. */
+    for (unsigned i = 0; i < p->ncpus; i++)
+        state_put_u8(w, p->state[i] == ON);
+    state_end(w);
+    pthread_mutex_unlock(&p->lock);
+}
+
+int psci_load(struct psci *p, struct state_reader *r)
+{
+    uint32_t version;
+    int ret = state_enter(r, SECTION, &version);
+
+    if (ret)
+        return ret;
+    if (version != SECTION_VERSION || state_get_u32(r) != p->ncpus)
+        return -EINVAL;
+    pthread_mutex_lock(&p->lock);
+    for (unsigned i = 0; i < p->ncpus; i++)
+        p->state[i] = state_get_u8(r) ? ON : OFF;
+    pthread_mutex_unlock(&p->lock);
+    return state_leave(r);
 }
 
 int psci_create(struct psci **out, struct arm64_cpu **cpus, unsigned ncpus, const struct psci_ops *ops)

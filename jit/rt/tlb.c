@@ -314,6 +314,21 @@ static void jit_tlb_protect(struct jit *j, const uint8_t *host_page)
     }
 }
 
+void jit_write_protect(struct jit *j)
+{
+    for (struct jit_vcpu *v = j->vcpus; v; v = v->next)
+        for (unsigned k = 0; k < JIT_VIEWS * JIT_TLB_SIZE; k++)
+            atomic_store_explicit(&(&v->tlb[0][0] + k)->w, JIT_TLB_NONE, memory_order_relaxed);
+}
+
+void jit_loaded(struct arm64_cpu *c)
+{
+    const struct jit_tlbi_request all = {.kind = JIT_FLUSH_ALL};
+
+    jit_reset(c);
+    jit_tlbi(c, &all, false);
+}
+
 /* ---- filling ---- */
 
 static uint64_t jit_untag(const struct jit_vcpu *v, uint64_t va)

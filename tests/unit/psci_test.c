@@ -173,8 +173,10 @@ static void test_system(void)
     call_from(&cpus[2], FN(9), 0, 0, 0);
     CHECK_EQ(resets, 1);
     CHECK_EQ(caller, 2);
+    CHECK(atomic_load(&cpus[2].exit_request) & ARM64_EXIT_KICK);
     call_from(&cpus[3], FN64(0x12), 0, 0, 0);
     CHECK_EQ(resets, 2);
+    CHECK(atomic_load(&cpus[3].exit_request) & ARM64_EXIT_KICK);
     CHECK_EQ(caller, 3);
     CHECK_EQ(call(FN64(0x12), 1, 0, 0), -2);
     CHECK_EQ(call(FN64(0x12), 0x80000000, 0, 0), -1);

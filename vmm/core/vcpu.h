@@ -86,8 +86,9 @@ struct accel_ops {
     void (*pause)(struct accel *a);
     void (*resume)(struct accel *a);
 
-    /* ACCEL_CAP_DIRTY_LOG. dirty_sync moves what was logged since the last one into MEM_PAGE_DIRTY of the pages' flags,
-     * and logs anew what is written from then on. -errno. */
+    /* ACCEL_CAP_DIRTY_LOG, with no vCPU running. dirty_sync moves what was logged since the last one into
+     * MEM_PAGE_DIRTY of the pages' flags. Whoever wants it takes it from there before a vCPU runs again; what is
+     * written from then on is logged anew. -errno. */
     int (*dirty_log)(struct accel *a, bool on);
     int (*dirty_sync)(struct accel *a);
 

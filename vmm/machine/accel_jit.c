@@ -315,6 +315,56 @@ static void accel_jit_resume(struct accel *accel)
         arm64_timer_resync(a->vcpu[i]->timer);
 }
 
+/* ---- state ---- */
+
+static void accel_jit_vcpu_save(struct vcpu *vcpu, struct state_writer *w)
+{
+    struct arm64_cpu *c = accel_jit_vcpu_of(vcpu)->cpu;
+
+    jit_fpsr_sync(c);
+    arm64_cpu_save(c, w);
+}
+
+static int accel_jit_vcpu_load(struct vcpu *vcpu, struct state_reader *r)
+{
+    struct accel_jit_vcpu *v = accel_jit_vcpu_of(vcpu);
+    int ret = arm64_cpu_load(v->cpu, r);
+
+    v->exit = VCPU_EXIT_KICK;
+    jit_loaded(v->cpu);
+    return ret;
+}
+
+static void accel_jit_save(struct accel *accel, struct state_writer *w)
+{
+    struct accel_jit *a = container_of(accel, struct accel_jit, accel);
+
+    gic_save(a->gic, w);
+    psci_save(a->psci, w);
+}
+
+static int accel_jit_load(struct accel *accel, struct state_reader *r)
+{
+    struct accel_jit *a = container_of(accel, struct accel_jit, accel);
+    int ret = gic_load(a->gic, r);
+
+    return ret < 0 ? ret : psci_load(a->psci, r);
+}
+
+/* The JIT marks pages dirty always, when a vCPU is given fast write access to one. */
+static int accel_jit_dirty_log(struct accel *accel, bool on)
+{
+    (void)accel;
+    (void)on;
+    return 0;
+}
+
+static int accel_jit_dirty_sync(struct accel *accel)
+{
+    jit_write_protect(container_of(accel, struct accel_jit, accel)->jit);
+    return 0;
+}
+
 static void accel_jit_report(struct accel *accel)
 {
     struct accel_jit *a = container_of(accel, struct accel_jit, accel);
@@ -341,6 +391,7 @@ static void accel_jit_destroy(struct accel *accel)
 
 static const struct accel_ops accel_jit_accel_ops = {
     .name = "jit",
+    .caps = ACCEL_CAP_DIRTY_LOG | ACCEL_CAP_STATE,
     .destroy = accel_jit_destroy,
     .vcpu_create = accel_jit_vcpu_create,
     .vcpu_destroy = accel_jit_vcpu_destroy,
@@ -352,6 +403,12 @@ static const struct accel_ops accel_jit_accel_ops = {
     .vcpu_kick = accel_jit_kick,
     .irq_line = accel_jit_irq_line,
     .resume = accel_jit_resume,
+    .dirty_log = accel_jit_dirty_log,
+    .dirty_sync = accel_jit_dirty_sync,
+    .vcpu_save = accel_jit_vcpu_save,
+    .vcpu_load = accel_jit_vcpu_load,
+    .save = accel_jit_save,
+    .load = accel_jit_load,
     .get_reg = accel_jit_get_reg,
     .set_reg = accel_jit_set_reg,
     .report = accel_jit_report,
