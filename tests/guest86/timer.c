@@ -64,7 +64,7 @@ static void test_periodic(void)
     lapic_write(LAPIC_TIMER_COUNT, 0);
     lapic_write(LAPIC_TIMER_DIVIDE, LAPIC_DIVIDE_1);
     check("timer-periodic", ticks >= 10 && us >= 45000 && us < 2000000, "10 of 5 ms took %lu us", us);
-    wait_for(&ticks, ~0ul, 2); /* one may have been on its way */
+    wait_for(&ticks, ~0ul, 100); /* some may be on their way, on a busy host for long */
     ticks = 0;
     wait_for(&ticks, 1, 20);
     check("timer-masked", !ticks, "%lu interrupts", ticks);

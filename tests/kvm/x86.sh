@@ -1,5 +1,5 @@
 #!/bin/bash
-# limit: 600
+# limit: 1000
 # The x86-64 machine by a KVM that runs kernels, whatever this host has: pipit in a Debian guest with /dev/kvm under QEMU's
 # emulated SVM (nested.sh). There
 #
