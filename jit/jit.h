@@ -45,6 +45,10 @@ struct jit_mem_ops {
     bool (*take_interrupt)(struct arm64_cpu *c);
     /* Parks the vCPU in WFI until an interrupt line or exit_request is set. */
     void (*wait)(struct arm64_cpu *c);
+    /* A pause in WFE: until one of these or c->event is set, but never for long. */
+    void (*wait_event)(struct arm64_cpu *c);
+    /* c->event of this vCPU was set by another one. */
+    void (*wake)(struct arm64_cpu *c);
     int (*sysreg_plain)(uint32_t enc, unsigned el, bool write);
     void *opaque;
 };

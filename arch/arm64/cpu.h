@@ -4,7 +4,7 @@
  * The JIT addresses this structure from generated code: x[] comes first, and fields used on hot paths follow soon.
  * State here is whole at every poll and every exit of every tier: nothing else needs to be asked.
  *
- * Threads: the vCPU's own thread owns all fields; others may only touch those marked atomic.
+ * Threads: the vCPU's own thread owns all fields; others may only touch those that are atomic.
  */
 #ifndef PIPIT_ARM64_CPU_H
 #define PIPIT_ARM64_CPU_H
@@ -164,7 +164,7 @@ struct arm64_cpu {
     void *machine; /* the accelerator's vCPU (struct vcpu) */
     void *mem;     /* struct mem: what AT instructions walk; NULL: none */
 
-    bool event; /* the event register (WFE, SEV) */
+    atomic_bool event; /* the event register (WFE, SEV); other vCPUs set it */
 };
 
 /* NZCV in PSTATE position (bits 31..28). */

@@ -130,7 +130,7 @@ void arm64_eret(struct arm64_cpu *c)
     arm64_set_nzcv(c, spsr);
     c->daif = spsr & PSTATE_DAIF;
     c->pc = branch_addr(c, c->sys.elr_el1);
-    c->event = true; /* SendEventLocal */
+    atomic_store_explicit(&c->event, true, memory_order_relaxed); /* SendEventLocal */
     if (c->ops && c->ops->clear_excl)
         c->ops->clear_excl(c);
     if (arm64_context_bits(c) != before)

@@ -21,6 +21,18 @@ uint32_t jit_helper_interp(struct jit_vcpu *v, uint32_t insn)
     return next != A64_NEXT || v->cpu.pc != pc + 4 || v->ctx != ctx || resync || jit_must_leave(v);
 }
 
+/* SEV. In user mode threads come and go, and WFE does not sleep: there it is for this thread alone. */
+static void jit_send_event(struct jit_vcpu *v)
+{
+    atomic_store(&v->cpu.event, true);
+    if (v->jit->space->user)
+        return;
+    for (struct jit_vcpu *o = v->jit->vcpus; o; o = o->next) {
+        if (o != v && !atomic_exchange(&o->cpu.event, true))
+            v->jit->mem->wake(&o->cpu);
+    }
+}
+
 int jit_hint(struct arm64_cpu *c, enum a64_hint h)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
@@ -28,14 +40,11 @@ int jit_hint(struct arm64_cpu *c, enum a64_hint h)
     switch (h) {
     case A64_HINT_WFI: v->attention |= JIT_ATTN_WAIT; break;
     case A64_HINT_WFE:
-        /* The event register may always be set by an implementation's own events: a short pause keeps spinning
-         * vCPUs from starving the holder of a lock when there are more vCPUs than host cores. */
-        if (!c->event)
-            v->attention |= JIT_ATTN_YIELD;
-        c->event = false;
+        if (!atomic_exchange(&c->event, false))
+            v->attention |= JIT_ATTN_EVENT;
         break;
-    case A64_HINT_SEVL:
-    case A64_HINT_SEV: c->event = true; break;
+    case A64_HINT_SEVL: atomic_store(&c->event, true); break;
+    case A64_HINT_SEV: jit_send_event(v); break;
     case A64_HINT_YIELD: v->attention |= JIT_ATTN_YIELD; break;
     }
     return 0;

@@ -267,11 +267,12 @@ struct jit_vcpu {
     _Atomic uint32_t tlbi_pending;
 };
 
-#define JIT_ATTN_WAIT 0x1   /* WFI, WFE */
+#define JIT_ATTN_WAIT 0x1   /* WFI */
 #define JIT_ATTN_DSB 0x2    /* broadcast TLB maintenance must complete */
 #define JIT_ATTN_REGION 0x4 /* a load-exclusive wants the other vCPUs stopped */
 #define JIT_ATTN_FLUSH 0x8  /* the code cache is full */
-#define JIT_ATTN_YIELD 0x10 /* WFE, YIELD: let others run */
+#define JIT_ATTN_YIELD 0x10 /* YIELD: let others run */
+#define JIT_ATTN_EVENT 0x20 /* WFE without an event */
 
 #define JIT_RBP_BIAS 128 /* offsetof(struct jit_vcpu, cpu.x[16]) */
 

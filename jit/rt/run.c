@@ -132,6 +132,8 @@ static void jit_attend(struct jit_vcpu *v)
         jit_run_region(v);
     if (attn & JIT_ATTN_YIELD)
         jit_host_yield();
+    if (attn & JIT_ATTN_EVENT)
+        v->jit->mem->wait_event(&v->cpu);
     if (attn & JIT_ATTN_WAIT)
         v->jit->mem->wait(&v->cpu);
 }

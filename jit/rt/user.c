@@ -526,7 +526,7 @@ static void jit_user_attend(struct jit_vcpu *v)
     }
     if (attn & JIT_ATTN_REGION)
         jit_user_run_region(v);
-    if (attn & (JIT_ATTN_YIELD | JIT_ATTN_WAIT))
+    if (attn & (JIT_ATTN_YIELD | JIT_ATTN_EVENT | JIT_ATTN_WAIT))
         jit_host_yield();
 }
 

@@ -218,6 +218,26 @@ def check_pinning():
     item("pinning", ready and want.items() <= got.items(), f"{got}")
 
 
+def check_idle():
+    """A guest that does nothing but wait, in WFI or in a loop of WFE, costs the host little."""
+    for name, wait in ("wfi", SLEEP), ("wfe", [0xD503205F, 0x17FFFFFF]):
+        with kernel(put(".") + wait) as g:
+            p, timer, ready = start_until_output(run_command(g.name))
+            before, start = cpu_seconds(p.pid), time.monotonic()
+            time.sleep(1.5)
+            share = (cpu_seconds(p.pid) - before) / (time.monotonic() - start)
+            p.terminate()
+            p.wait()
+            timer.cancel()
+        item(f"idle-{name}", ready and share < 0.5, f"{share:.2f} of a CPU")
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def check_huge_pages():
     """With pages set aside for the time of the test."""
     knob = "/proc/sys/vm/nr_hugepages"
@@ -306,6 +326,7 @@ def main():
     check_messages()
     check_stats()
     check_pinning()
+    check_idle()
     check_huge_pages()
     check_signals()
     check_stalled_output()

@@ -1,6 +1,7 @@
 /* The JIT's surroundings in tests: see jit_env.h. */
 #include "tests/lib/jit_env.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -95,6 +96,12 @@ static void op_wait(struct arm64_cpu *c)
     (void)c;
 }
 
+static void op_wait_event(struct arm64_cpu *c)
+{
+    (void)c;
+    sched_yield();
+}
+
 static int op_plain(uint32_t enc, unsigned el, bool write)
 {
     (void)enc;
@@ -171,6 +178,8 @@ static const struct jit_mem_ops mem_ops = {
     .pc_align_fault = op_pc_align,
     .take_interrupt = op_interrupt,
     .wait = op_wait,
+    .wait_event = op_wait_event,
+    .wake = op_wait,
     .sysreg_plain = op_plain,
 };
 

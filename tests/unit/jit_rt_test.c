@@ -44,6 +44,7 @@
 #define ISB 0xd5033fdfu
 #define WFI 0xd503207fu
 #define WFE 0xd503205fu
+#define SEV 0xd503209fu
 #define FDIV 0x1e611800u /* d0 = d0 / d1 */
 
 static struct jit_env env;
@@ -383,6 +384,31 @@ static void test_wait_for_change(void)
     end();
 }
 
+static unsigned wakes;
+
+static void op_wake(struct arm64_cpu *c)
+{
+    (void)c;
+    wakes++;
+}
+
+/* SEV reaches all vCPUs, and wakes those whose event register it sets. */
+static void test_event(void)
+{
+    CHECK(begin(MAX_CPUS, 0));
+    PUT(0, 0, SEV, SVC(0));
+    PUT(1, 0, WFE, MOVZ(0, 1), SVC(0));
+    wakes = 0;
+    run_at(0, VA);
+    CHECK_EQ(wakes, MAX_CPUS - 1);
+    run_at(1, VA + 0x1000);
+    CHECK(!atomic_load(&cpu[1]->event) && atomic_load(&cpu[2]->event));
+    run_at(0, VA);
+    CHECK_EQ(wakes, MAX_CPUS);
+    CHECK_EQ(cpu[1]->x[0], 1);
+    end();
+}
+
 /* vCPU 0 rewrites a function and publishes which; the others call it and never see an older one than published. */
 static _Atomic uint32_t published;
 static atomic_uint stale;
@@ -564,6 +590,7 @@ int main(void)
     if (!jit_env_init(&env, RAM_SIZE, map_page))
         return 1;
     env.mem.wait = op_wait;
+    env.mem.wake = op_wake;
     env.ops.hint = op_hint;
     env.ops.call = op_call;
     RUN(test_odd_targets);
@@ -575,6 +602,7 @@ int main(void)
     RUN(test_counters);
     RUN(test_pair_counters);
     RUN(test_wait_for_change);
+    RUN(test_event);
     RUN(test_smc_by_others);
     RUN(test_tlbi_and_regions);
     RUN(test_small_cache);

@@ -2,15 +2,18 @@
  * The JIT as an accelerator: vCPUs, waiting, power states and what they are made of. What a running vCPU asks for is in
  * accel_jit_cpu.c.
  *
- * A vCPU that waits, in WFI or for CPU_ON, sleeps on its own condition. Whoever gives it a reason (irq_lines,
- * exit_request, PSCI's state) sets that first and then signals under the vCPU's lock, so no wake-up is lost.
+ * A vCPU that waits, in WFI, WFE or for CPU_ON, sleeps on its own condition. Whoever gives it a reason (irq_lines,
+ * exit_request, the event register, PSCI's state) sets that first and then signals under the vCPU's lock, so no
+ * wake-up is lost.
  */
 #include "vmm/machine/accel_jit.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "arch/arm64/regs.h"
 #include "vmm/base/log.h"
@@ -34,6 +37,52 @@ static void accel_jit_wake(struct accel_jit_vcpu *v)
     pthread_mutex_lock(&v->lock);
     pthread_cond_signal(&v->wake);
     pthread_mutex_unlock(&v->lock);
+}
+
+/*
+ * WFE may end at any time, so how long it pauses is a matter of cost. What it waits for is mostly a store by the holder
+ * of a lock, which sends no event here and is soon done: the vCPU gives way, so that the holder can run. Where it comes
+ * back to WFE again and again for longer than that takes, it sleeps, for as long as the event stream that kernels set
+ * up would let it.
+ */
+#define NS_PER_S UINT64_C(1000000000)
+#define ACCEL_JIT_WFE_GAP 20000       /* ns that may lie between two WFEs of a row */
+#define ACCEL_JIT_WFE_PATIENCE 100000 /* ns of a row before it sleeps */
+#define ACCEL_JIT_WFE_SLEEP 100000
+
+static uint64_t accel_jit_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+void accel_jit_wait_event(struct arm64_cpu *c)
+{
+    struct accel_jit_vcpu *v = accel_jit_vcpu_of(c->machine);
+    uint64_t now = accel_jit_now(), until = now + ACCEL_JIT_WFE_SLEEP;
+    const struct timespec t = {.tv_sec = (time_t)(until / NS_PER_S), .tv_nsec = (long)(until % NS_PER_S)};
+    int r = 0;
+
+    accel_jit_count(c, ACCEL_JIT_WAIT);
+    if (now - v->wfe_end > ACCEL_JIT_WFE_GAP)
+        v->wfe_begin = now;
+    if (now - v->wfe_begin < ACCEL_JIT_WFE_PATIENCE || atomic_load(&c->irq_lines)) {
+        sched_yield(); /* also for who masks an interrupt while it waits */
+    } else {
+        pthread_mutex_lock(&v->lock);
+        while (r == 0 && !atomic_load(&c->event) && !atomic_load(&c->irq_lines) && !atomic_load(&c->exit_request))
+            r = pthread_cond_clockwait(&v->wake, &v->lock, CLOCK_MONOTONIC, &t);
+        pthread_mutex_unlock(&v->lock);
+    }
+    atomic_store(&c->event, false);
+    v->wfe_end = accel_jit_now();
+}
+
+void accel_jit_send_event(struct arm64_cpu *c)
+{
+    accel_jit_wake(accel_jit_vcpu_of(c->machine));
 }
 
 static void accel_jit_kick(struct vcpu *vcpu)

@@ -186,7 +186,7 @@ static int accel_jit_hint(struct arm64_cpu *c, enum a64_hint h)
 {
     uint64_t allow = h == A64_HINT_WFI ? BIT64(16) : h == A64_HINT_WFE ? BIT64(18) : 0;
 
-    if (allow && c->el == 0 && !(c->sys.sctlr_el1 & allow) && !(h == A64_HINT_WFE && c->event)) {
+    if (allow && c->el == 0 && !(c->sys.sctlr_el1 & allow) && !(h == A64_HINT_WFE && atomic_load(&c->event))) {
         arm64_exception(c, ARM64_EC_WFX, 0x1e00000u | (h == A64_HINT_WFE), 0);
         return A64_TRAPPED;
     }
@@ -231,6 +231,8 @@ void accel_jit_bind(struct accel_jit *a)
         .pc_align_fault = accel_jit_pc_align,
         .take_interrupt = accel_jit_interrupt,
         .wait = accel_jit_wait,
+        .wait_event = accel_jit_wait_event,
+        .wake = accel_jit_send_event,
         .sysreg_plain = arm64_sysreg_plain,
         .opaque = a,
     };

@@ -27,6 +27,7 @@ struct accel_jit_vcpu {
     pthread_mutex_t lock; /* PSCI's may be taken inside; nothing else is */
     pthread_cond_t wake;
     uint64_t count[ACCEL_JIT_REASONS];
+    uint64_t wfe_begin, wfe_end; /* CLOCK_MONOTONIC: a row of WFEs with little between them */
 };
 
 struct accel_jit {
@@ -59,7 +60,9 @@ static inline void accel_jit_count(struct arm64_cpu *c, enum accel_jit_reason r)
 void accel_jit_bind(struct accel_jit *a);
 /* For struct arm64_cpu.ops of every vCPU. */
 const struct a64_ops *accel_jit_ops(void);
-/* Parks the vCPU in WFI; accel_jit.c. */
+/* Parks the vCPU in WFI, pauses it in WFE, ends such a pause; accel_jit.c. */
 void accel_jit_wait(struct arm64_cpu *c);
+void accel_jit_wait_event(struct arm64_cpu *c);
+void accel_jit_send_event(struct arm64_cpu *c);
 
 #endif
