@@ -446,6 +446,81 @@ static void clocks_stand_still_in_a_pause(void)
     CHECK(clock[1] > clock[0] && clock[1] - clock[0] < 500000000);
 }
 
+/* The LAPIC's timer, a second ahead: by its count, and by a deadline (in R12). Says so by a write at 0. */
+GUEST(countdown, "stack\n"
+                 "gate 0x41, 2f\n"
+                 "idt\n"
+                 "lapic\n"
+                 "movl $0xb, 0x3e0(%rbx)\n"
+                 "movl $0x41, 0x320(%rbx)\n"
+                 "movl $1000000000, 0x380(%rbx)\n"
+                 "mov $0xd0000000, %edi\n"
+                 "movl $1, (%rdi)\n"
+                 "sti\n"
+                 "1: hlt\n"
+                 "jmp 1b\n"
+                 "2: leave_with 5\n")
+GUEST(deadline, "stack\n"
+                "gate 0x41, 2f\n"
+                "idt\n"
+                "lapic\n"
+                "movl $0x40041, 0x320(%rbx)\n"
+                "rdtsc\n"
+                "shl $32, %rdx\n"
+                "or %rdx, %rax\n"
+                "add %rsi, %rax\n"
+                "mov %rax, %r12\n"
+                "mov %rax, %rdx\n"
+                "shr $32, %rdx\n"
+                "mov $0x6e0, %ecx\n"
+                "wrmsr\n"
+                "mov $0xd0000000, %edi\n"
+                "movl $1, (%rdi)\n"
+                "sti\n"
+                "1: hlt\n"
+                "jmp 1b\n"
+                "2: rdtsc\n"
+                "shl $32, %rdx\n"
+                "or %rdx, %rax\n"
+                "mov %rax, %r13\n"
+                "leave_with 5\n")
+
+/* Pauses for longer than the timer takes; how many ns the guest then waits, or 0. */
+static uint64_t wait_after_pause(void)
+{
+    uint64_t begin;
+
+    m.on_access = end_run;
+    if (vm86_run(&m, 0) != VCPU_EXIT_KICK || atomic_load(&m.exit) != 1)
+        return 0;
+    atomic_store(&m.exit, -1);
+    m.accel->ops->pause(m.accel);
+    usleep(1500000);
+    m.accel->ops->resume(m.accel);
+    begin = vm86_now();
+    if (vm86_run(&m, 0) != VCPU_EXIT_KICK || atomic_load(&m.exit) != 5)
+        return 0;
+    begin = vm86_now() - begin;
+    printf("  the timer fired %llu us after the pause\n", (unsigned long long)begin / 1000);
+    return begin;
+}
+
+static void timers_stand_still_in_a_pause(void)
+{
+    const struct vcpu_entry entry = {.pc = VM86_CODE, .arg = 2 * tsc_half_second(), .mode = VCPU_MODE_X86_LONG};
+    struct err e = {0};
+    uint64_t waited;
+
+    START(countdown);
+    CHECK(wait_after_pause() > 500000000);
+    START(deadline);
+    CHECK_EQ(m.accel->ops->vcpu_set_entry(m.vcpu[0], &entry, &e), 0);
+    waited = wait_after_pause();
+    CHECK(waited);
+    CHECK(vm86_reg(&m, 0, X86_REG_R13) >= vm86_reg(&m, 0, X86_REG_R12));
+    CHECK(waited > 500000000 || tsc_is_host(vm86_reg(&m, 0, X86_REG_R13), entry.arg / 2));
+}
+
 /* ---- counters ---- */
 
 GUEST(thousand, "mov $0xd0000000, %edi\n"
@@ -553,6 +628,7 @@ int main(void)
     RUN(pending_interrupts_are_saved);
     RUN(other_streams_are_refused);
     RUN(clocks_stand_still_in_a_pause);
+    RUN(timers_stand_still_in_a_pause);
     RUN(exits_are_counted_and_timed);
     RUN(too_many_vcpus);
     vm86_destroy(&m);

@@ -42,6 +42,9 @@ struct kvm_arch {
 struct kvm_arch_vcpu {
     struct x86_state power_on;
     struct kvm_nested_state *no_nested; /* as it was at power-on; NULL where the guest cannot run guests of its own */
+    /* The LAPIC timer at pause: what was left of its count, or its deadline; 0 where it did not run. */
+    uint32_t paused_count;
+    uint64_t paused_deadline;
 };
 
 /* ---- x86_state.c ---- */
@@ -90,6 +93,8 @@ struct x86_tsc {
 /* With kvm_arch.tsc_offset only; -errno. Loading starts with vCPU 0; the others keep their distance to it. */
 int x86_tsc_get(struct kvm_vcpu *v, struct x86_tsc *t);
 int x86_tsc_load(struct kvm_vcpu *v, const struct x86_tsc *saved);
+/* Keeps what resume gives back: the timer, and of vCPU 0 the TSC. -errno. */
+int x86_note_time(struct kvm_vcpu *v);
 int x86_clock_get(struct kvm *k, uint64_t *ns);
 int x86_clock_set(struct kvm *k, uint64_t ns);
 

@@ -72,12 +72,48 @@ int x86_clock_set(struct kvm *k, uint64_t ns)
     return ioctl(k->vm_fd, KVM_SET_CLOCK, &c) < 0 ? -errno : 0;
 }
 
+/* ---- pauses ---- */
+
+#define LAPIC_TIMER_CURRENT 0x390
+
+int x86_note_time(struct kvm_vcpu *v)
+{
+    struct kvm_lapic_state lapic;
+    int r = v->vcpu.index == 0 ? x86_msr_get(v, X86_MSR_TSC, &v->kvm->arch->paused_tsc) : 0;
+
+    if (r < 0)
+        return r;
+    if (ioctl(v->fd, KVM_GET_LAPIC, &lapic) < 0)
+        return -errno;
+    v->arch->paused_count = le32_get(&lapic.regs[LAPIC_TIMER_CURRENT]);
+    return x86_msr_get(v, X86_MSR_TSC_DEADLINE, &v->arch->paused_deadline);
+}
+
+/* KVM starts a timer with the current count that it is given; a deadline is armed by being written. What is on its way
+ * to the LAPIC must be there before: it is read and written as a whole. */
+static int x86_restart_timer(struct kvm_vcpu *v)
+{
+    struct kvm_lapic_state lapic;
+
+    if (v->arch->paused_deadline)
+        return x86_msr_set(v, X86_MSR_TSC_DEADLINE, v->arch->paused_deadline);
+    if (!v->arch->paused_count)
+        return 0;
+    if (ioctl(v->fd, KVM_GET_LAPIC, &lapic) < 0)
+        return -errno;
+    le32_put(&lapic.regs[LAPIC_TIMER_CURRENT], v->arch->paused_count);
+    return ioctl(v->fd, KVM_SET_LAPIC, &lapic) < 0 ? -errno : 0;
+}
+
 void kvm_arch_pause(struct accel *a)
 {
     struct kvm *k = kvm_of(a);
 
-    if (x86_clock_get(k, &k->arch->paused_clock) < 0 || x86_msr_get(k->vcpu[0], X86_MSR_TSC, &k->arch->paused_tsc) < 0)
-        log_error("kvm", "the guest's clocks cannot be stopped");
+    if (x86_clock_get(k, &k->arch->paused_clock) < 0)
+        log_error("kvm", "the guest's clock cannot be stopped");
+    for (unsigned i = 0; i < k->cfg.ncpus; i++)
+        if (x86_note_time(k->vcpu[i]) < 0)
+            log_error("kvm", "the TSC and timer of vCPU %u cannot be stopped", i);
 }
 
 static void x86_rewind_tsc(struct kvm *k)
@@ -98,7 +134,11 @@ void kvm_arch_resume(struct accel *a)
     if (x86_clock_set(k, k->arch->paused_clock) < 0)
         log_error("kvm", "the guest's clock goes on as if there had been no pause");
     x86_rewind_tsc(k);
-    /* Tells the guest's watchdogs that it was not its fault. Refused where the guest does not use kvmclock. */
-    for (unsigned i = 0; i < k->cfg.ncpus; i++)
+    kvm_irq_flush(k);
+    for (unsigned i = 0; i < k->cfg.ncpus; i++) {
+        if (x86_restart_timer(k->vcpu[i]) < 0)
+            log_error("kvm", "the timer of vCPU %u goes on as if there had been no pause", i);
+        /* Tells the guest's watchdogs that it was not its fault. Refused where the guest does not use kvmclock. */
         ioctl(k->vcpu[i]->fd, KVM_KVMCLOCK_CTRL, 0);
+    }
 }

@@ -133,6 +133,9 @@ int kvm_arch_vcpu_load(struct vcpu *vcpu, struct state_reader *r)
         ret = x86_state_set(v, &s);
     if (ret == 0 && v->kvm->arch->tsc_offset)
         ret = x86_tsc_load(v, &tsc);
+    /* In a pause, it is the loaded time that stands still. */
+    if (ret == 0)
+        ret = x86_note_time(v);
     x86_state_free(&s);
     return ret;
 }
@@ -200,6 +203,7 @@ int kvm_arch_load(struct accel *accel, struct state_reader *r)
     for (unsigned i = 0; i < X86_NCHIPS; i++)
         if (chip[i].chip_id != i)
             return -EINVAL;
+    k->arch->paused_clock = clock;
     ret = x86_chips_set(k, chip);
     return ret < 0 ? ret : x86_clock_set(k, clock);
 }

@@ -234,6 +234,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_SREGS))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_XCRS))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_DEBUGREGS))),
+    ROW(ioctl, R_LOOP, IF(IS(1, KVM_GET_LAPIC))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_LAPIC))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_XSAVE))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_MSRS))),
