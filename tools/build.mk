@@ -146,7 +146,7 @@ USER_CFLAGS := -std=gnu11 $(WARN) $(if $(filter debug,$(MODE)),-O1 -g3,-O2 -g) -
                -fno-stack-protector -fvisibility=hidden -fcf-protection=none -U_FORTIFY_SOURCE -msse4.2 -mcx16 $(CFLAGS)
 # A fixed place, high and away from where the kernel and programs put things: nothing is left to relocate, and the
 # instruction of the guest's system calls has the same address in every process (vmm/user/sys/gate.h).
-USER_LDFLAGS := -nostdlib -static -no-pie -Wl,-Ttext-segment=0x700000000000 -Wl,-z,noexecstack -Wl,--no-relax -Wl,--build-id $(LDFLAGS)
+USER_LDFLAGS := -nostdlib -static -Wl,-Ttext-segment=0x700000000000 -Wl,-z,noexecstack -Wl,--no-relax -Wl,--build-id $(LDFLAGS)
 every_src := $(SRC) $(PROG_SRC) $(TEST_LIB_SRC) $(TEST_SRC) $(FUZZ_SRC)
 
 Q := $(if $(V),,@)

@@ -91,8 +91,8 @@ static bool deny(unsigned long request, unsigned value)
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
 
     return ctx &&
-           seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(ioctl), 2, SCMP_A1(SCMP_CMP_EQ, request),
-                            SCMP_A2(SCMP_CMP_EQ, value)) == 0 &&
+           seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(ioctl), 2, SCMP_A1(SCMP_CMP_EQ, request, 0),
+                            SCMP_A2(SCMP_CMP_EQ, value, 0)) == 0 &&
            seccomp_load(ctx) == 0;
 }
 

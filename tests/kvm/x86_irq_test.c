@@ -342,7 +342,7 @@ static bool deny_capability(unsigned cap)
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
     bool good = ctx &&
                 seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(ioctl), 2,
-                                 SCMP_A1(SCMP_CMP_EQ, KVM_CHECK_EXTENSION), SCMP_A2(SCMP_CMP_EQ, cap)) == 0 &&
+                                 SCMP_A1(SCMP_CMP_EQ, KVM_CHECK_EXTENSION, 0), SCMP_A2(SCMP_CMP_EQ, cap, 0)) == 0 &&
                 seccomp_load(ctx) == 0;
 
     seccomp_release(ctx);
