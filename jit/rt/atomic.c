@@ -9,6 +9,7 @@
  * load-exclusive on another path finds no monitor and fails; when that repeats, excl_slow sends the load-exclusives to
  * regions until one has succeeded.
  */
+#include "jit/rt/monitor.h"
 #include "jit/rt/rt.h"
 
 /* ---- atomics ---- */
@@ -114,22 +115,15 @@ static int jit_op_cas(struct arm64_cpu *c, uint64_t va, unsigned size, void *exp
 
 /* ---- exclusives ---- */
 
-#define JIT_EXCL_PATIENCE 16
-
 static int jit_op_load_excl(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
 
-    if ((v->jit->ncpus > 1 || v->excl_slow) && !v->in_region) {
-        /* Executed again at the same pc, inside a region. */
-        v->attention |= JIT_ATTN_REGION;
+    if (jit_excl_wants_region(v))
         return A64_TRAPPED;
-    }
     if (jit_load(c, va, size, dst, flags | A64_MEM_ALIGNED))
         return A64_TRAPPED;
-    v->excl_valid = true;
-    v->excl_addr = va;
-    v->excl_size = (uint8_t)size;
+    jit_excl_mark(v, va, size);
     return 0;
 }
 
@@ -144,16 +138,12 @@ static int jit_op_store_excl(struct arm64_cpu *c, uint64_t va, unsigned size, co
     /* Alignment and permission faults come whatever the monitor says. */
     if (jit_atomic_ptr(v, va, size, flags, &p, &pf))
         return A64_TRAPPED;
-    if (v->excl_valid && v->excl_addr == va && v->excl_size == size) {
+    if (jit_excl_holds(v, va, size)) {
         if (jit_store(c, va, size, src, flags | A64_MEM_ALIGNED))
             return A64_TRAPPED;
         *status = 0;
-        v->excl_fails = 0;
-        v->excl_slow = 0;
-    } else if (++v->excl_fails >= JIT_EXCL_PATIENCE) {
-        v->excl_slow = 1;
     }
-    v->excl_valid = false;
+    jit_excl_end(v, *status == 0);
     return 0;
 }
 

@@ -17,6 +17,7 @@
  */
 #include "jit/interp/interp.h"
 #include "jit/rt/access.h"
+#include "jit/rt/monitor.h"
 #include "jit/rt/rt.h"
 
 #include <errno.h>
@@ -227,25 +228,18 @@ static int jit_user_cas(struct arm64_cpu *c, uint64_t va, unsigned size, void *e
 
 /* ---- exclusives and barriers ---- */
 
-#define JIT_EXCL_PATIENCE 16
-
 static int jit_user_load_excl(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
 
     if (va & (size - 1))
         return jit_user_align_fault(v, va, false);
-    if ((v->jit->ncpus > 1 || v->excl_slow) && !v->in_region) {
-        /* Executed again at the same pc, inside a region. */
-        v->attention |= JIT_ATTN_REGION;
+    if (jit_excl_wants_region(v))
         return A64_TRAPPED;
-    }
     if (jit_user_load(c, va, size, dst, flags))
         return A64_TRAPPED;
     memcpy(v->excl_data, dst, size);
-    v->excl_valid = true;
-    v->excl_addr = va;
-    v->excl_size = (uint8_t)size;
+    jit_excl_mark(v, va, size);
     return 0;
 }
 
@@ -253,7 +247,7 @@ static int jit_user_store_excl(struct arm64_cpu *c, uint64_t va, unsigned size, 
                                unsigned flags)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
-    bool held = v->excl_valid && v->excl_addr == va && v->excl_size == size;
+    bool held = jit_excl_holds(v, va, size);
     uint8_t seen[16];
 
     (void)flags;
@@ -264,13 +258,7 @@ static int jit_user_store_excl(struct arm64_cpu *c, uint64_t va, unsigned size, 
     if (jit_access_cas(jit_user_untag(va), seen, held ? src : seen, size))
         return jit_user_abort(v, va, size, true);
     *status = !held || memcmp(seen, v->excl_data, size);
-    if (!*status) {
-        v->excl_fails = 0;
-        v->excl_slow = 0;
-    } else if (++v->excl_fails >= JIT_EXCL_PATIENCE) {
-        v->excl_slow = 1;
-    }
-    v->excl_valid = false;
+    jit_excl_end(v, *status == 0);
     return 0;
 }
 

@@ -77,7 +77,8 @@ int64_t user_call_wait_ppoll(struct user_thread *t, const uint64_t a[6])
     return mask_end(t, &m, user_host_call(t, __NR_ppoll, a[0], a[1], a[2], mask_host(&m), sizeof(m.host)));
 }
 
-int64_t user_call_wait_pselect6(struct user_thread *t, const uint64_t a[6])
+/* A call whose sixth argument points at a signal mask and its size. */
+static int64_t wait_with_pair(struct user_thread *t, const uint64_t a[6], long nr)
 {
     struct wait_mask m;
     int r = mask_take_pair(&m, a[5]);
@@ -87,20 +88,17 @@ int64_t user_call_wait_pselect6(struct user_thread *t, const uint64_t a[6])
     if (mask_interrupts(t, &m))
         return -EINTR;
     uint64_t pair[2] = {mask_host(&m), sizeof(m.host)};
-    return mask_end(t, &m, user_host_call(t, __NR_pselect6, a[0], a[1], a[2], a[3], a[4], pair));
+    return mask_end(t, &m, user_host_call(t, nr, a[0], a[1], a[2], a[3], a[4], pair));
+}
+
+int64_t user_call_wait_pselect6(struct user_thread *t, const uint64_t a[6])
+{
+    return wait_with_pair(t, a, __NR_pselect6);
 }
 
 int64_t user_call_wait_io_pgetevents(struct user_thread *t, const uint64_t a[6])
 {
-    struct wait_mask m;
-    int r = mask_take_pair(&m, a[5]);
-
-    if (r)
-        return r;
-    if (mask_interrupts(t, &m))
-        return -EINTR;
-    uint64_t pair[2] = {mask_host(&m), sizeof(m.host)};
-    return mask_end(t, &m, user_host_call(t, __NR_io_pgetevents, a[0], a[1], a[2], a[3], a[4], pair));
+    return wait_with_pair(t, a, __NR_io_pgetevents);
 }
 
 /* ---- epoll ---- */

@@ -141,30 +141,29 @@ static void put_timeval(struct strace_text *o, uint64_t va)
         strace_put(o, "{tv_sec=%ld, tv_usec=%ld}", (long)t[0], (long)t[1]);
 }
 
-static void put_two_timespecs(struct strace_text *o, uint64_t va)
+/* Two in a row, between the three texts. */
+static void put_timespec_pair(struct strace_text *o, uint64_t va, const char *open, const char *between,
+                              const char *close)
 {
     if (!va) {
         put_pointer(o, va);
         return;
     }
-    strace_put(o, "[");
+    strace_put(o, "%s", open);
     put_timespec(o, va);
-    strace_put(o, ", ");
+    strace_put(o, "%s", between);
     put_timespec(o, va + 16);
-    strace_put(o, "]");
+    strace_put(o, "%s", close);
+}
+
+static void put_two_timespecs(struct strace_text *o, uint64_t va)
+{
+    put_timespec_pair(o, va, "[", ", ", "]");
 }
 
 static void put_itimerspec(struct strace_text *o, uint64_t va)
 {
-    if (!va) {
-        put_pointer(o, va);
-        return;
-    }
-    strace_put(o, "{it_interval=");
-    put_timespec(o, va);
-    strace_put(o, ", it_value=");
-    put_timespec(o, va + 16);
-    strace_put(o, "}");
+    put_timespec_pair(o, va, "{it_interval=", ", it_value=", "}");
 }
 
 static void put_sigset_value(struct strace_text *o, uint64_t set)
