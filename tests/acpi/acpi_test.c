@@ -40,7 +40,7 @@ static struct acpi_config config(unsigned ncpus, unsigned nvirtio)
                                          .interrupts = true,
                                          .gsi = 5 + i,
                                          .dma = true};
-        snprintf(device[n].name, sizeof(device[n].name), "VR%02X", i);
+        snprintf(device[n].name, sizeof(device[n].name), "VR%02X", i & 0xffu);
         n++;
     }
     device[n++] = (struct acpi_device){.name = "DBG0", .hid = "PIPT0001", .io = true, .base = 0x610, .size = 8};
