@@ -30,7 +30,9 @@ triplet := $(notdir $(patsubst %-,%,$(CROSS)))
 cross_arch := $(patsubst aarch64-%,arm64,$(triplet))
 SYSROOT ?= $(or $(PIPIT_CACHE),.cache)/sysroot-$(cross_arch)
 ifneq ($(findstring clang,$(CC)),)
-override CC := $(CC) --target=$(triplet)
+# Newer ones look for gcc's start files and libgcc in the sysroot alone, unless told where that gcc is.
+cross_gcc := $(shell command -v $(CROSS)gcc)
+override CC := $(CC) --target=$(triplet) $(if $(cross_gcc),--gcc-toolchain=$(abspath $(dir $(cross_gcc))..))
 else
 override CC := $(CROSS)$(CC)
 endif
