@@ -118,7 +118,7 @@ $(error MODE=$(MODE) is none of release, debug, asan, tsan and fuzz)
 endif
 sanitize := $(filter -fsanitize=%,$(MODE_$(MODE)))
 
-ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DPIPIT_VERSION='"$(VERSION)"' $(have) \
+ALL_CPPFLAGS := -I. -I$(B) -D_GNU_SOURCE -DPIPIT_VERSION='"$(VERSION)"' $(have) \
                 $(foreach l,$(libs),$(call lib_cflags,$(l))) $(CPPFLAGS)
 ALL_CFLAGS := -std=gnu11 $(WARN) $(MODE_$(MODE)) -fPIE -pthread $(CFLAGS)
 ALL_LDFLAGS := -pie -pthread -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(sanitize) $(LDFLAGS)
@@ -149,6 +149,9 @@ USER_CFLAGS := -std=gnu11 $(WARN) $(if $(filter debug,$(MODE)),-O1 -g3,-O2 -g) -
 # A fixed place, high and away from where the kernel and programs put things: nothing is left to relocate, and the
 # instruction of the guest's system calls has the same address in every process (vmm/user/sys/gate.h).
 USER_LDFLAGS := -nostdlib -static -Wl,-Ttext-segment=0x700000000000 -Wl,-z,noexecstack -Wl,--no-relax -Wl,--build-id $(LDFLAGS)
+# Made while building, by a program for the machine that builds (MAKER_CC).
+MAKER_CC ?= $(if $(filter clang%,$(firstword $(CC))),clang,gcc)
+GENERATED := $(if $(HAVE_JIT),$(B)/gen/a64_index.inc)
 every_src := $(SRC) $(PROG_SRC) $(TEST_LIB_SRC) $(TEST_SRC) $(FUZZ_SRC)
 
 Q := $(if $(V),,@)
@@ -185,6 +188,13 @@ $(PROGS): $(B)/%: $(B)/tools/%.o $(B)/libpipit.a
 $(B)/user/%.o: %.c $(B)/.flags
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CPPFLAGS) $(USER_CFLAGS) -MMD -MP -c $< -o $@
+$(B)/gen/a64_index: tools/gen/a64_index.c jit/a64/rows.c jit/a64/bitmask.c jit/a64/decode.h jit/a64/index.h \
+                    jit/a64/decode_simd.h jit/a64/insn_base.def jit/a64/insn_simd.def
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(MAKER_CC) -I. -D_GNU_SOURCE -std=gnu11 $(WARN) -O1 -o $@ $(filter %.c,$^)
+$(B)/gen/a64_index.inc: $(B)/gen/a64_index
+	$(Q)$< >$@.new && mv $@.new $@
+$(B)/jit/a64/decode.o $(B)/user/jit/a64/decode.o: $(B)/gen/a64_index.inc
 # A loop of these must not become a call of the function that it is.
 $(B)/user/vmm/user/sys/libc.o: USER_CFLAGS += -fno-builtin
 $(B)/pipit-aarch64: $(USER_OBJ) $(B)/.user-sources

@@ -55,7 +55,8 @@ help:
 	@echo 'MODE=release|debug|asan|tsan  CC=gcc|clang  WITHOUT="slirp zlib zstd"  CROSS=aarch64-linux-gnu-  V=1'
 
 # For the scripts: how a file is compiled, and which files are.
-.PHONY: print-cflags print-user-cflags list-sources list-user-sources list-tests
+.PHONY: generated print-cflags print-user-cflags list-sources list-user-sources list-tests
+generated: $(GENERATED)
 print-cflags:
 	@echo $(call quote,$(wordlist 2,9,$(CC)) $(filter-out -Werror,$(ALL_CPPFLAGS) $(ALL_CFLAGS)))
 print-user-cflags:
@@ -63,6 +64,6 @@ print-user-cflags:
 list-user-sources:
 	@echo $(filter vmm/user/% tools/%,$(USER_SRC))
 list-sources:
-	@echo $(every_src)
+	@echo $(every_src) $(if $(HAVE_JIT),tools/gen/a64_index.c)
 list-tests:
 	@echo $(TESTS)

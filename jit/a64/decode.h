@@ -59,8 +59,6 @@ struct a64_row_info {
 
 extern const struct a64_row_info a64_rows[A64_ROW_COUNT];
 
-/* Builds the look-up index; once, before any thread decodes. */
-void a64_decode_init(void);
 /* The row of an instruction word, A64_UNALLOCATED where there is none. Features are not considered. */
 enum a64_row a64_decode(uint32_t insn);
 

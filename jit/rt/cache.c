@@ -32,13 +32,15 @@ int jit_cache_init(struct jit *j, size_t size, bool user, struct err *e)
     j->block = jit_host_map(j->max_blocks * sizeof(*j->block));
     j->reloc = jit_host_map(j->max_relocs * sizeof(*j->reloc));
     j->hash = jit_host_map(sizeof(*j->hash) << JIT_HASH_BITS);
-    j->page = jit_host_map(sizeof(*j->page) << JIT_PAGE_BITS);
+    j->page = jit_host_map(sizeof(*j->page) * JIT_PAGES);
+    j->page_hash = jit_host_map(sizeof(*j->page_hash) << JIT_HASH_BITS);
     j->map = user ? jit_host_map(j->size / JIT_MAP_RATIO) : NULL;
-    if (!j->block || !j->reloc || !j->hash || !j->page || (user && !j->map)) {
+    if (!j->block || !j->reloc || !j->hash || !j->page || !j->page_hash || (user && !j->map)) {
         jit_cache_free(j);
         return err_set(e, ENOMEM, "no room for the tables of a code cache of %zu MiB", j->size >> 20);
     }
-    j->nblocks = 1;
+    j->hash_bits = j->page_hash_bits = JIT_HASH_BITS_FIRST;
+    j->nblocks = j->npages = 1;
     return 0;
 }
 
@@ -48,7 +50,8 @@ void jit_cache_free(struct jit *j)
     jit_host_unmap(j->block, j->max_blocks * sizeof(*j->block));
     jit_host_unmap(j->reloc, j->max_relocs * sizeof(*j->reloc));
     jit_host_unmap(j->hash, sizeof(*j->hash) << JIT_HASH_BITS);
-    jit_host_unmap(j->page, sizeof(*j->page) << JIT_PAGE_BITS);
+    jit_host_unmap(j->page, sizeof(*j->page) * JIT_PAGES);
+    jit_host_unmap(j->page_hash, sizeof(*j->page_hash) << JIT_HASH_BITS);
     jit_host_unmap(j->map, j->size / JIT_MAP_RATIO);
 }
 
@@ -57,7 +60,24 @@ void jit_cache_free(struct jit *j)
 static uint32_t *jit_bucket(struct jit *j, uint64_t pc, const uint8_t *host, uint32_t ctx)
 {
     uint64_t h = (pc >> 2) * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)(uintptr_t)host * UINT64_C(0xc2b2ae3d27d4eb4f);
-    return &j->hash[(h >> 32 ^ ctx * 0x85ebca6bu) & ((1u << JIT_HASH_BITS) - 1)];
+    return &j->hash[(h >> 32 ^ ctx * 0x85ebca6bu) & ((1u << j->hash_bits) - 1)];
+}
+
+/* Makes the table larger where blocks have become many. The size that a long-lived guest needs from the start would
+ * cost a short one a page of memory for each block that it makes. */
+static void jit_hash_grow(struct jit *j)
+{
+    if (j->nblocks >> j->hash_bits == 0 || j->hash_bits == JIT_HASH_BITS)
+        return;
+    memset(j->hash, 0, sizeof(*j->hash) << j->hash_bits);
+    j->hash_bits += 2;
+    for (uint32_t i = 1; i < j->nblocks; i++) {
+        struct jit_block *b = &j->block[i];
+        uint32_t *bucket = jit_bucket(j, b->pc, b->host, b->ctx);
+
+        b->hash_next = *bucket;
+        *bucket = i;
+    }
 }
 
 static struct jit_block *jit_lookup(struct jit *j, uint64_t pc, const uint8_t *host, uint32_t ctx)
@@ -70,22 +90,41 @@ static struct jit_block *jit_lookup(struct jit *j, uint64_t pc, const uint8_t *h
     return NULL;
 }
 
+static uint32_t *jit_page_bucket(struct jit *j, const uint8_t *host_page)
+{
+    uint64_t h = (uint64_t)(uintptr_t)host_page * UINT64_C(0x9e3779b97f4a7c15);
+    return &j->page_hash[h >> 40 & ((1u << j->page_hash_bits) - 1)];
+}
+
+static void jit_page_hash_grow(struct jit *j)
+{
+    if (j->npages >> j->page_hash_bits == 0 || j->page_hash_bits == JIT_HASH_BITS)
+        return;
+    memset(j->page_hash, 0, sizeof(*j->page_hash) << j->page_hash_bits);
+    j->page_hash_bits += 2;
+    for (uint32_t i = 1; i < j->npages; i++) {
+        uint32_t *bucket = jit_page_bucket(j, j->page[i].host);
+
+        j->page[i].hash_next = *bucket;
+        *bucket = i;
+    }
+}
+
 static struct jit_page *jit_page_find(struct jit *j, const uint8_t *host_page, bool make)
 {
-    uint32_t mask = (1u << JIT_PAGE_BITS) - 1;
-    uint32_t i = (uint32_t)((uint64_t)(uintptr_t)host_page * UINT64_C(0x9e3779b97f4a7c15) >> 40) & mask;
+    uint32_t *bucket;
 
-    while (j->page[i].host) {
+    for (uint32_t i = *jit_page_bucket(j, host_page); i; i = j->page[i].hash_next)
         if (j->page[i].host == host_page)
             return &j->page[i];
-        i = (i + 1) & mask;
-    }
-    /* Full at three quarters: the caller empties the cache. */
-    if (!make || j->npages >= (mask + 1) / 4 * 3)
+    /* Where there is no room the caller empties the cache. */
+    if (!make || j->npages == JIT_PAGES)
         return NULL;
-    j->npages++;
-    j->page[i] = (struct jit_page){.host = host_page};
-    return &j->page[i];
+    jit_page_hash_grow(j);
+    bucket = jit_page_bucket(j, host_page);
+    j->page[j->npages] = (struct jit_page){.host = host_page, .hash_next = *bucket};
+    *bucket = j->npages;
+    return &j->page[j->npages++];
 }
 
 static uint8_t *jit_entry_rw(struct jit *j, const struct jit_block *b)
@@ -142,6 +181,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
         (j->map && j->size / JIT_MAP_RATIO - j->nmap < JIT_MAP_MAX))
         return NULL;
     j->space->page_add(j, page);
+    jit_hash_grow(j);
 
     *b = (struct jit_block){.pc = pc, .host = host, .ctx = v->ctx, .reloc = j->nrelocs, .map = j->nmap};
     b->code = (uint32_t)align_up(j->code_next + sizeof(struct jit_block_header), JIT_ENTRY_ALIGN);
@@ -318,14 +358,14 @@ void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
     const uint8_t *first = (const uint8_t *)((uintptr_t)host & ~(uintptr_t)0xfff);
 
     jit_lock(&j->lock);
-    if (len >> 12 < 1u << JIT_PAGE_BITS) {
+    if (len >> 12 < j->npages) {
         for (const uint8_t *p = first; p < end; p += 4096) {
             struct jit_page *page = jit_page_find(j, p, false);
             if (page)
                 jit_page_invalidate(j, page, host, end);
         }
     } else {
-        for (uint32_t i = 0; i < 1u << JIT_PAGE_BITS; i++)
+        for (uint32_t i = 1; i < j->npages; i++)
             if (j->page[i].host >= first && j->page[i].host < end)
                 jit_page_invalidate(j, &j->page[i], host, end);
     }
@@ -334,13 +374,11 @@ void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
 
 void jit_cache_empty(struct jit *j)
 {
-    for (uint32_t i = 0; i < 1u << JIT_PAGE_BITS; i++)
-        if (j->page[i].host)
-            j->space->page_drop(j, &j->page[i]);
-    memset(j->page, 0, sizeof(*j->page) << JIT_PAGE_BITS);
-    memset(j->hash, 0, sizeof(*j->hash) << JIT_HASH_BITS);
-    j->npages = 0;
-    j->nblocks = 1;
+    for (uint32_t i = 1; i < j->npages; i++)
+        j->space->page_drop(j, &j->page[i]);
+    memset(j->page_hash, 0, sizeof(*j->page_hash) << j->page_hash_bits);
+    memset(j->hash, 0, sizeof(*j->hash) << j->hash_bits);
+    j->nblocks = j->npages = 1;
     j->nrelocs = 0;
     j->nmap = 0;
     j->code_next = j->code_start;

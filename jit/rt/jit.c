@@ -15,7 +15,6 @@ int jit_new(struct jit **out, enum jit_tier tier, const struct jit_space *space,
     j->tier = tier;
     j->space = space;
     jit_lock(&tables);
-    a64_decode_init();
     jit_tier1_init();
     jit_unlock(&tables);
     ret = jit_cache_init(j, code_size, space->user, e);

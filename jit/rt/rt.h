@@ -150,8 +150,9 @@ struct jit_block_header {
 
 /* Guest code pages, by host address. */
 struct jit_page {
-    const uint8_t *host; /* NULL: free */
-    uint32_t blocks;     /* first of page_next */
+    const uint8_t *host;
+    uint32_t blocks; /* first of page_next */
+    uint32_t hash_next;
     atomic_uchar *flags; /* the space's own */
 };
 
@@ -286,8 +287,10 @@ struct jit_vcpu {
 #define JIT_MAP_RATIO 16   /* bytes of code cache for one of the maps */
 #define JIT_MAP_MAX KIB(1) /* more than a block's map takes */
 
+/* Hash tables grow by a factor of four from the first size up to the last. */
+#define JIT_HASH_BITS_FIRST 10
 #define JIT_HASH_BITS 18
-#define JIT_PAGE_BITS 16
+#define JIT_PAGES 49152 /* number 0 is unused */
 
 struct jit {
     enum jit_tier tier;
@@ -306,9 +309,11 @@ struct jit {
     uint32_t nblocks, max_blocks; /* block 0 is unused */
     struct jit_reloc *reloc;
     uint32_t nrelocs, max_relocs;
-    uint32_t *hash;
-    struct jit_page *page; /* open addressing */
+    uint32_t *hash; /* the first block of each bucket */
+    unsigned hash_bits, page_hash_bits;
+    struct jit_page *page;
     uint32_t npages;
+    uint32_t *page_hash;
 
     /* Exclusive regions: one vCPU runs, all others are outside. */
     struct jit_lock region_lock; /* held by who has the region */

@@ -14,10 +14,6 @@
 #include "jit/tier1/t1.h"
 #include "jit/x64/sse.h"
 
-#include <cpuid.h>
-
-static bool t1_have_fma;
-
 struct x64_mem t1_v(unsigned r)
 {
     return x64_m(RBP, JIT_OFF(cpu.v) + (int32_t)r * 16);
@@ -368,7 +364,7 @@ static bool t1_fmadd(struct t1 *t, uint32_t insn)
     static const uint8_t op[4] = {0xb9, 0xbd, 0xbf, 0xbb};
     bool dbl = t1_dbl(insn);
 
-    if (!t1_fast(t) || !t1_have_fma)
+    if (!t1_fast(t) || !t1_have.fma)
         return false;
     t1_fload(t, dbl, XMM0, a64_ra(insn));
     t1_fload(t, dbl, XMM1, a64_rn(insn));
@@ -717,7 +713,7 @@ static bool t1_fmla(struct t1 *t, uint32_t insn, bool sub, bool element)
 {
     bool dbl = t1_dbl(insn);
 
-    if (!t1_fast(t) || !t1_have_fma)
+    if (!t1_fast(t) || !t1_have.fma)
         return false;
     if (element)
         t1_velement(t, insn);
@@ -825,9 +821,6 @@ static void t1_init_fp_memory(void)
 
 void t1_init_fp(void)
 {
-    unsigned a, b, c, d;
-
-    t1_have_fma = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_FMA) && (c & bit_OSXSAVE);
     t1_init_fp_memory();
     t1_table[A64_fadd_s] = t1_fadd;
     t1_table[A64_fsub_s] = t1_fsub;

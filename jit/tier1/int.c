@@ -1,8 +1,6 @@
 /* Tier 1: data processing on general registers. */
 #include "jit/tier1/t1.h"
 
-#include <cpuid.h>
-
 static bool t1_sf(uint32_t insn)
 {
     return insn >> 31;

@@ -7,10 +7,6 @@
 #include "jit/tier1/t1.h"
 #include "jit/x64/sse.h"
 
-#include <cpuid.h>
-
-static bool t1_have_aes, t1_have_pclmul;
-
 static bool t1_q(uint32_t insn)
 {
     return insn >> 30 & 1;
@@ -831,7 +827,7 @@ static bool t1_aes(struct t1 *t, uint32_t insn)
 {
     bool dec = insn >> 12 & 1;
 
-    if (!t1_have_aes)
+    if (!t1_have.aes)
         return false;
     t1_vload(t, XMM0, a64_rd(insn));
     sse_rm(t->e, SSE_PXOR, XMM0, t1_v(a64_rn(insn)));
@@ -843,7 +839,7 @@ static bool t1_aes(struct t1 *t, uint32_t insn)
 /* AESMC: a whole round undoes what an inverse last round did, and mixes columns. */
 static bool t1_aesmc(struct t1 *t, uint32_t insn)
 {
-    if (!t1_have_aes)
+    if (!t1_have.aes)
         return false;
     t1_vload(t, XMM0, a64_rn(insn));
     if (insn >> 12 & 1) {
@@ -858,7 +854,7 @@ static bool t1_aesmc(struct t1 *t, uint32_t insn)
 
 static bool t1_pmull_d(struct t1 *t, uint32_t insn)
 {
-    if (!t1_have_pclmul)
+    if (!t1_have.pclmul)
         return false;
     t1_vload(t, XMM0, a64_rn(insn));
     sse_rm(t->e, SSE_66_3A(0x44), XMM0, t1_v(a64_rm(insn)));
@@ -915,12 +911,6 @@ static void t1_init_simd_arith(void)
 
 void t1_init_simd(void)
 {
-    unsigned a, b, c, d;
-
-    if (__get_cpuid(1, &a, &b, &c, &d)) {
-        t1_have_aes = c & bit_AES;
-        t1_have_pclmul = c & bit_PCLMUL;
-    }
     t1_init_simd_arith();
     t1_table[A64_movi_w] = t1_table[A64_movi_h] = t1_table[A64_movi_msl] = t1_movi;
     t1_table[A64_movi_b] = t1_table[A64_movi_d] = t1_movi;

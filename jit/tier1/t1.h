@@ -54,8 +54,6 @@ struct t1 {
     struct jit_vcpu *v;
     struct jit_block *b;
     struct x64_emit *e;
-    uint32_t insn[JIT_BLOCK_MAX_INSNS];
-    uint16_t row[JIT_BLOCK_MAX_INSNS];
     unsigned n;      /* instructions */
     unsigned i;      /* the current one */
     bool host_flags; /* host flags are the guest's */
@@ -72,6 +70,9 @@ struct t1 {
     struct t1_stub unused; /* stands for the slow path of accesses that have none */
     unsigned excl_end;     /* instruction number of the store-exclusive that pairs with a translated load; 0: none */
     unsigned nstubs;
+    /* Not cleared for each block: what is behind the counts is not looked at. */
+    uint32_t insn[JIT_BLOCK_MAX_INSNS];
+    uint16_t row[JIT_BLOCK_MAX_INSNS];
     struct t1_stub stub[T1_MAX_STUBS];
 };
 
@@ -265,6 +266,10 @@ void t1_address(struct t1 *t, unsigned n, int64_t off);
 void t1_writeback(struct t1 *t, unsigned n, int64_t off);
 
 extern t1_fn t1_table[A64_ROW_COUNT];
+/* What the host's processor has beyond SSE4.2: read once, because CPUID leaves a virtual machine. */
+extern struct t1_host_features {
+    bool fma, aes, pclmul;
+} t1_have;
 void t1_init_int(void);
 void t1_init_mem(void);
 void t1_init_flow(void);

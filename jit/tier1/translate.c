@@ -1,10 +1,19 @@
 /* Tier 1: from guest code to a block. */
 #include "jit/tier1/t1.h"
 
+#include <cpuid.h>
+
 t1_fn t1_table[A64_ROW_COUNT];
+struct t1_host_features t1_have;
 
 void jit_tier1_init(void)
 {
+    unsigned a, b, c, d;
+
+    __cpuid(1, a, b, c, d);
+    t1_have.fma = (c & bit_FMA) && (c & bit_OSXSAVE);
+    t1_have.aes = c & bit_AES;
+    t1_have.pclmul = c & bit_PCLMUL;
     t1_init_int();
     t1_init_mem();
     t1_init_flow();
@@ -77,8 +86,13 @@ static void t1_map(struct t1 *t, const uint8_t *from)
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
 {
     static const uint8_t nop5[JIT_ENTRY_NOP] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
-    struct t1 t = {.j = j, .v = v, .b = b, .e = e};
+    struct t1 t;
 
+    memset(&t, 0, offsetof(struct t1, insn));
+    t.j = j;
+    t.v = v;
+    t.b = b;
+    t.e = e;
     for (unsigned i = 0; i < sizeof(nop5); i++)
         x64_u8(e, nop5[i]);
     t1_decode(&t);

@@ -399,7 +399,6 @@ int diff_main(int argc, char **argv, const struct diff_config *cfg)
         else
             return usage(argv[0]);
     }
-    a64_decode_init();
     report_crashes();
     diff_seed(seed);
     d.cfg = cfg;

@@ -246,7 +246,6 @@ static void every_template_expands(void)
 
 int main(void)
 {
-    a64_decode_init();
     RUN(rows_overlap_only_by_declaration);
     RUN(rows_decode_to_themselves);
     RUN(random_words_decode_as_by_scan);

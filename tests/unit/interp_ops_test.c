@@ -496,7 +496,6 @@ static void simd_rows_ask_for_access_first(void)
 
 int main(void)
 {
-    a64_decode_init();
     RUN(calls_reach_the_kernel);
     RUN(el0_may_not_use_what_is_el1s);
     RUN(unallocated_and_missing_features_are_undefined);

@@ -236,7 +236,6 @@ int main(int argc, char **argv)
     if (argc > 1)
         cases_per_row = (unsigned)strtoul(argv[1], NULL, 10);
     blocks_seed(argc > 2 ? strtoull(argv[2], NULL, 10) : 88172645463325252u);
-    a64_decode_init();
     if (!jit_env_init(&env, RAM_SIZE, map))
         return 1;
     RUN(test_tier1_against_interpreter);

@@ -26,6 +26,7 @@ if [ "${1:-}" = one ]; then
 fi
 # Passes that nothing has asked for in a month are forgotten.
 find "$cache" -type f -mtime +30 -delete
+$make generated
 list() {
     make -s "${@:-list-sources}" | tr ' ' '\n' | grep . | LC_ALL=C sort
 }
