@@ -78,6 +78,8 @@ int main(void)
     CALL(ppoll, &pf, 1, &ts, 0l, 8);
     CALL(epoll_create1, EPOLL_CLOEXEC);
     CALL(epoll_ctl, -1, EPOLL_CTL_ADD, 3, &ev);
+    ev.data.u64 = 0x123;
+    CALL(epoll_ctl, -1, EPOLL_CTL_MOD, 3, &ev);
     CALL(kill, -1, 99);
     CALL(wait4, -1, &status, WNOHANG, 0l);
     CALL(madvise, 0x10000l, 4096l, MADV_DONTNEED);
@@ -89,9 +91,11 @@ gcc -O1 -w calls.c -o native && aarch64-linux-gnu-gcc -O1 -w -static calls.c -o 
     echo 'FAIL strace: the program does not compile'
     exit 1
 }
-# Addresses become ADDR, runs of blanks one; wholly decoded structures (strace -v) are not asked for.
+# Addresses become ADDR, runs of blanks one; wholly decoded structures (strace -v) are not asked for. strace before 6.11
+# prints epoll's data twice, in decimal.
 normal() {
     sed -n '/^write(-1, "begin"/,/^write(-1, "end"/p' "$1" |
+        perl -pe 's/data=\{u32=\d+, u64=(\d+)\}/sprintf "data=%#x", $1/e' |
         sed -E 's/0x[0-9a-f]{5,}/ADDR/g; s/ +/ /g; s/\[[0-9]+, [0-9]+\]/[N, N]/'
 }
 strace -o native.log ./native >/dev/null 2>&1

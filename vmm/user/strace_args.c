@@ -383,7 +383,7 @@ static void put_epoll_event(struct strace_text *o, uint64_t va)
         return;
     strace_put(o, "{events=");
     strace_put_flags(o, "epollev", e.events);
-    strace_put(o, ", data={u32=%u, u64=%lu}}", (uint32_t)e.data, (unsigned long)e.data);
+    strace_put(o, e.data ? ", data=0x%lx}" : ", data=%lx}", (unsigned long)e.data);
 }
 
 static void put_wait_status(struct strace_text *o, uint64_t va)
