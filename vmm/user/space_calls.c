@@ -10,6 +10,7 @@
 #include <linux/personality.h>
 #include <linux/shm.h>
 
+#include "vmm/user/access.h"
 #include "vmm/user/space.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
@@ -71,7 +72,7 @@ int64_t user_space_munmap(struct user_thread *t, const uint64_t a[6])
     uint64_t len = pages(a[1]), at = a[0], end = at + len, start, stop;
     int64_t r = 0;
 
-    if (!len || end < at || (at & (SYS_PAGE - 1)))
+    if (!len || end < at || end > USER_TASK_SIZE || (at & (SYS_PAGE - 1)))
         return user_host_call(t, __NR_munmap, a[0], a[1]);
     user_space_exec_remove(at, len);
     while (at < end && !r) {

@@ -114,6 +114,7 @@ static void memory(void)
     printf("mprotect hole %s\n", error(mprotect((void *)0x100000, 4096, PROT_READ)));
     printf("munmap odd %s\n", error(munmap(q + 5, 4096)));
     printf("munmap huge %s\n", error(munmap(q, ~0ul << 12)));
+    printf("munmap more than there is %s\n", error(munmap(NULL, ~0ul >> 1 & ~0xffful)));
     printf("mlock %s\n", error(mlock(q, 4096)));
     printf("msync %s\n", error(msync(q, 4096, MS_SYNC)));
     printf("mmap zero %s\n",
