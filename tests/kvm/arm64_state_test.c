@@ -363,7 +363,7 @@ static void streams_that_are_not_ours(void)
     }
     /* The first section's name, and the GIC's version. */
     for (unsigned i = 0; i < 2; i++) {
-        off_t at = i == 0 ? 8 + 2 : 8 + 2 + 9 + 4 + 8 + 8;
+        off_t at = i == 0 ? 8 + 2 : 8 + 2 + 9 + 4 + 8 + 8 + 8;
 
         CHECK_EQ(pwrite(cut, whole, (size_t)size, 0), size);
         CHECK_EQ(pwrite(cut, "\x07", 1, at), 1);

@@ -15,7 +15,8 @@ struct kvm_arch {
     int gic_fd;                /* -1: not made yet */
     unsigned gic_version;
     bool paused;
-    uint64_t count; /* the virtual counter where the guest's time stands, while paused */
+    /* While paused: the virtual counter where the guest's time stands, and the physical one when it began. */
+    uint64_t count, physical;
 };
 
 struct kvm_arch_vcpu {

@@ -7,8 +7,9 @@
  * the value already: identification registers, the vector lengths and the like belong to the host, and a stream from a
  * different one is refused by name.
  *
- * The virtual counter is one for the VM (the kernel keeps an offset to the physical one), and is not among those: it is
- * written last, so that all vCPUs agree.
+ * The virtual counter is one for the VM (the kernel keeps an offset to the host's), and is not among those: it is
+ * written last, so that all vCPUs agree. So is the physical one, where the kernel keeps an offset for that too
+ * (Linux 6.4); it runs on in a pause, and is only carried along in the stream.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,6 +28,15 @@
 #define KVM_PSTATE_EL1H 0x5
 
 #define KVM_MPIDR_EL1 ARM64_SYS_REG(3, 0, 0, 0, 5)
+
+/* Masks of the performance monitors, each with two names: written to one, ones set bits; to the other, they clear. */
+static const struct kvm_mask {
+    uint64_t set, clear;
+} kvm_masks[] = {
+    {ARM64_SYS_REG(3, 3, 9, 12, 1), ARM64_SYS_REG(3, 3, 9, 12, 2)}, /* PMCNTENSET_EL0, PMCNTENCLR_EL0 */
+    {ARM64_SYS_REG(3, 0, 9, 14, 1), ARM64_SYS_REG(3, 0, 9, 14, 2)}, /* PMINTENSET_EL1, PMINTENCLR_EL1 */
+    {ARM64_SYS_REG(3, 3, 9, 14, 3), ARM64_SYS_REG(3, 3, 9, 12, 3)}, /* PMOVSSET_EL0, PMOVSCLR_EL0 */
+};
 
 /* SVE registers of 2048 bits are the largest. */
 #define KVM_REG_MAX 256
@@ -128,41 +138,6 @@ int kvm_arch_set_reg(struct vcpu *vcpu, unsigned reg, const void *buf, size_t le
 
 /* ---- the guest's time ---- */
 
-int kvm_count_get(const struct kvm *k, uint64_t *count)
-{
-    return kvm_reg_get(k->vcpu[0], KVM_REG_ARM_TIMER_CNT, count);
-}
-
-int kvm_count_set(const struct kvm *k, uint64_t count)
-{
-    return kvm_reg_set(k->vcpu[0], KVM_REG_ARM_TIMER_CNT, &count);
-}
-
-void kvm_arch_pause(struct accel *a)
-{
-    struct kvm *k = kvm_of(a);
-    int r;
-
-    if (k->arch->paused)
-        return;
-    r = kvm_count_get(k, &k->arch->count);
-    if (r < 0)
-        log_warn("kvm", "the guest's clock does not stand still in the pause: %s", strerror(-r));
-    k->arch->paused = r == 0;
-}
-
-void kvm_arch_resume(struct accel *a)
-{
-    struct kvm *k = kvm_of(a);
-    int r = k->arch->paused ? kvm_count_set(k, k->arch->count) : 0;
-
-    if (r < 0)
-        log_warn("kvm", "the guest's clock does not go on where it stood before the pause: %s", strerror(-r));
-    k->arch->paused = false;
-}
-
-/* ---- all of them ---- */
-
 /* malloc'ed; NULL with errno. */
 static struct kvm_reg_list *kvm_reg_list(const struct kvm_vcpu *v)
 {
@@ -181,6 +156,70 @@ static struct kvm_reg_list *kvm_reg_list(const struct kvm_vcpu *v)
     return l;
 }
 
+static bool kvm_has_physical_count(const struct kvm *k)
+{
+    struct kvm_reg_list *l = kvm_reg_list(k->vcpu[0]);
+    bool has = false;
+
+    for (uint64_t i = 0; l && i < l->n; i++)
+        has |= l->reg[i] == KVM_REG_ARM_PTIMER_CNT;
+    free(l);
+    return has;
+}
+
+/* 0 where the kernel has none for the VM. */
+static int kvm_physical_get(const struct kvm *k, uint64_t *count)
+{
+    *count = 0;
+    return kvm_has_physical_count(k) ? kvm_reg_get(k->vcpu[0], KVM_REG_ARM_PTIMER_CNT, count) : 0;
+}
+
+int kvm_count_get(const struct kvm *k, uint64_t *count)
+{
+    return kvm_reg_get(k->vcpu[0], KVM_REG_ARM_TIMER_CNT, count);
+}
+
+int kvm_count_set(const struct kvm *k, uint64_t count)
+{
+    return kvm_reg_set(k->vcpu[0], KVM_REG_ARM_TIMER_CNT, &count);
+}
+
+void kvm_arch_pause(struct accel *a)
+{
+    struct kvm *k = kvm_of(a);
+    int r;
+
+    if (k->arch->paused)
+        return;
+    r = kvm_count_get(k, &k->arch->count);
+    if (r == 0)
+        r = kvm_physical_get(k, &k->arch->physical);
+    if (r < 0)
+        log_warn("kvm", "the guest's clock does not stand still in the pause: %s", strerror(-r));
+    k->arch->paused = r == 0;
+}
+
+void kvm_arch_resume(struct accel *a)
+{
+    struct kvm *k = kvm_of(a);
+    int r = k->arch->paused ? kvm_count_set(k, k->arch->count) : 0;
+
+    if (r < 0)
+        log_warn("kvm", "the guest's clock does not go on where it stood before the pause: %s", strerror(-r));
+    k->arch->paused = false;
+}
+
+/* ---- all of them ---- */
+
+/* What is not the vCPU's own, or has another name that is saved. */
+static bool kvm_reg_saved(uint64_t id)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(kvm_masks); i++)
+        if (id == kvm_masks[i].clear)
+            return false;
+    return id != KVM_REG_ARM_TIMER_CNT && id != KVM_REG_ARM_PTIMER_CNT;
+}
+
 static int kvm_save_regs(const struct kvm_vcpu *v, const struct kvm_reg_list *l, struct state_writer *w)
 {
     uint8_t value[KVM_REG_MAX];
@@ -189,7 +228,7 @@ static int kvm_save_regs(const struct kvm_vcpu *v, const struct kvm_reg_list *l,
         uint64_t id = l->reg[i];
         int r;
 
-        if (id == KVM_REG_ARM_TIMER_CNT)
+        if (!kvm_reg_saved(id))
             continue;
         r = KVM_REG_SIZE(id) <= sizeof(value) ? kvm_reg_get(v, id, value) : -EOVERFLOW;
         if (r < 0)
@@ -228,9 +267,16 @@ void kvm_arch_vcpu_save(struct vcpu *vcpu, struct state_writer *w)
 
 static int kvm_load_reg(const struct kvm_vcpu *v, uint64_t id, const uint8_t *value)
 {
+    static const uint64_t ones = UINT64_MAX;
     uint8_t now[KVM_REG_MAX];
-    int r = kvm_reg_set(v, id, value);
+    int r = 0;
 
+    /* To older kernels both names are the whole mask (before Linux 6.7). */
+    for (unsigned i = 0; i < ARRAY_SIZE(kvm_masks); i++)
+        if (id == kvm_masks[i].set)
+            r = kvm_reg_set(v, kvm_masks[i].clear, &ones);
+    if (r == 0)
+        r = kvm_reg_set(v, id, value);
     if (r == 0 || (kvm_reg_get(v, id, now) == 0 && !memcmp(now, value, KVM_REG_SIZE(id))))
         return 0;
     log_error("kvm", "vCPU %u: register 0x%llx does not take the saved value: %s", v->vcpu.index,
@@ -284,11 +330,14 @@ int kvm_arch_vcpu_load(struct vcpu *vcpu, struct state_reader *r)
 void kvm_arch_save(struct accel *a, struct state_writer *w)
 {
     struct kvm *k = kvm_of(a);
-    uint64_t count = k->arch->count;
+    uint64_t count = k->arch->count, physical = k->arch->physical;
     int r = k->arch->paused ? 0 : kvm_count_get(k, &count);
 
+    if (r == 0 && !k->arch->paused)
+        r = kvm_physical_get(k, &physical);
     state_begin(w, "kvm-arm64", 1);
     state_put_u64(w, count);
+    state_put_u64(w, physical);
     if (r == 0)
         r = kvm_gic_save(k, w);
     if (r < 0)
@@ -300,7 +349,7 @@ int kvm_arch_load(struct accel *a, struct state_reader *r)
 {
     struct kvm *k = kvm_of(a);
     uint32_t version;
-    uint64_t count;
+    uint64_t count, physical;
     int ret;
 
     if ((ret = state_enter(r, "kvm-arm64", &version)) < 0)
@@ -308,8 +357,12 @@ int kvm_arch_load(struct accel *a, struct state_reader *r)
     if (version != 1)
         return -EINVAL;
     count = state_get_u64(r);
+    physical = state_get_u64(r);
     if ((ret = kvm_gic_load(k, r)) < 0 || (ret = state_leave(r)) < 0)
         return ret;
     k->arch->count = count;
+    k->arch->physical = physical;
+    if (physical && kvm_has_physical_count(k) && (ret = kvm_reg_set(k->vcpu[0], KVM_REG_ARM_PTIMER_CNT, &physical)) < 0)
+        return ret;
     return kvm_count_set(k, count);
 }
