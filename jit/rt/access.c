@@ -29,8 +29,14 @@ __asm__(".text\n"
         CAS(1, "%al", "%cl") CAS(2, "%ax", "%cx") CAS(4, "%eax", "%ecx") CAS(8, "%rax", "%rcx")
         FUNCTION(jit_cas16, "mov (%rsi), %rax\nmov (%rdx), %rbx\nmov 8(%rdx), %rcx\nmov 8(%rsi), %rdx\n"
                             "lock cmpxchg16b (%rdi)\nmov %rax, (%rsi)\nmov %rdx, 8(%rsi)\nmov %r8, %rbx\n")
-        /* rdi: to, rsi: from, rdx: bytes */
-        FUNCTION(jit_copy, "mov %rdx, %rcx\nshr $2, %rcx\nrep movsl\nmov %rdx, %rcx\nand $3, %ecx\nrep movsb\n")
+        /* rdi: to, rsi: from, rdx: bytes. What is copied is mostly short: REP would take longer to begin. */
+        FUNCTION(jit_copy, "sub $16, %rdx\njb 2f\n"
+                           "1: mov (%rsi), %rax\nmov 8(%rsi), %rcx\nmov %rax, (%rdi)\nmov %rcx, 8(%rdi)\n"
+                           "add $16, %rsi\nadd $16, %rdi\nsub $16, %rdx\njae 1b\n"
+                           "2: add $12, %rdx\njnc 4f\n"
+                           "3: mov (%rsi), %eax\nmov %eax, (%rdi)\nadd $4, %rsi\nadd $4, %rdi\nsub $4, %rdx\njae 3b\n"
+                           "4: add $4, %rdx\njz 6f\n"
+                           "5: mov (%rsi), %al\nmov %al, (%rdi)\ninc %rsi\ninc %rdi\ndec %rdx\njnz 5b\n6:\n")
         /* clang-format on */
         "jit_access_end:\n"
         ".type jit_access_failed, @function\n"

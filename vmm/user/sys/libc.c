@@ -4,6 +4,7 @@
  *
  * Built with -fno-builtin, or a loop here would become a call of the function that it is.
  */
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +12,28 @@
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
 
+/* What is copied, cleared and compared here is mostly a few words: REP takes longer than that to begin. */
+typedef uint64_t piece __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint64_t word __attribute__((aligned(1), may_alias));
+#define REP_FROM 512
+
 void *memcpy(void *restrict dst, const void *restrict src, size_t n)
 {
-    void *d = dst;
+    unsigned char *d = dst;
+    const unsigned char *s = src;
 
-    __asm__ volatile("rep movsb" : "+D"(d), "+S"(src), "+c"(n) : : "memory");
+    if (n >= REP_FROM) {
+        __asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+        return dst;
+    }
+    for (; n >= 16; n -= 16, d += 16, s += 16)
+        *(piece *)d = *(const piece *)s;
+    if (n >= 8) {
+        *(word *)d = *(const word *)s;
+        n -= 8, d += 8, s += 8;
+    }
+    while (n--)
+        *d++ = *s++;
     return dst;
 }
 
@@ -33,9 +51,21 @@ void *memmove(void *dst, const void *src, size_t n)
 
 void *memset(void *dst, int c, size_t n)
 {
-    void *d = dst;
+    unsigned char *d = dst;
+    uint64_t all = (uint8_t)c * UINT64_C(0x0101010101010101);
 
-    __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+    if (n >= REP_FROM) {
+        __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+        return dst;
+    }
+    for (; n >= 16; n -= 16, d += 16)
+        *(piece *)d = (piece){all, all};
+    if (n >= 8) {
+        *(word *)d = all;
+        n -= 8, d += 8;
+    }
+    while (n--)
+        *d++ = (unsigned char)c;
     return dst;
 }
 
@@ -43,6 +73,8 @@ int memcmp(const void *a, const void *b, size_t n)
 {
     const unsigned char *p = a, *q = b;
 
+    for (; n >= 8 && *(const word *)p == *(const word *)q; n -= 8)
+        p += 8, q += 8;
     for (size_t i = 0; i < n; i++) {
         if (p[i] != q[i])
             return p[i] - q[i];
