@@ -24,6 +24,24 @@ struct jit_fault {
     bool fetch; /* of an instruction, at cpu.pc */
 };
 
+/* ---- saved translations (jit/rt/saved.h) ---- */
+
+#define JIT_SAVED_KEY 64 /* bytes: all that translations depend on beside the guest's code */
+
+/* An image that jit_saved_open found to be one. Reading it may fault, and it may change; `at` NULL: none. */
+struct jit_saved_image {
+    const uint8_t *at;
+    size_t size;
+    uint32_t bits, count; /* log2 of slots; records */
+};
+
+/* The image that has blocks for an address, and which place of the image's file is there. */
+struct jit_saved_place {
+    struct jit_saved_image image;
+    uint32_t where;    /* place in the file in instructions */
+    uint32_t *unsaved; /* counts blocks that had to be made; NULL: none is to be saved */
+};
+
 struct jit_user_ops {
     /* Does the guest have PROT_EXEC for the 4 KiB page at va? */
     bool (*executable)(void *opaque, uint64_t va);
@@ -33,6 +51,8 @@ struct jit_user_ops {
     int (*sysreg_plain)(uint32_t enc, unsigned el, bool write);
     /* Those that never change: true with the value. */
     bool (*sysreg_const)(struct arm64_cpu *c, uint32_t enc, uint64_t *value);
+    /* Where saved translations for the address are; false: nowhere. NULL: none are used, or made. */
+    bool (*saved)(void *opaque, uint64_t va, struct jit_saved_place *out);
     void *opaque;
 };
 
@@ -71,6 +91,31 @@ bool jit_user_fault(struct arm64_cpu *c, int signo, int code, uint64_t addr, uin
  * the kernel. After the change, and before another thread can map the same addresses again. From any thread.
  */
 void jit_user_invalidate(struct jit *j, uint64_t addr, uint64_t len);
+
+/* Is this an image for the key? */
+bool jit_saved_open(const uint8_t *image, size_t size, const uint8_t key[JIT_SAVED_KEY], struct jit_saved_image *out);
+
+/*
+ * Writes an image into memory of `room` bytes, of about `count` records: those of another image, and then the blocks
+ * that were made since the last time and lie in [lo, hi), which maps the file from `offset`. What does not fit is left
+ * out, and `full` says so. jit_saved_end returns the image's size.
+ */
+struct jit_saved_writer {
+    uint8_t *at; /* aligned to 8 bytes, and zeroed */
+    size_t room, used;
+    uint32_t bits, count;
+    bool full;
+};
+void jit_saved_begin(struct jit_saved_writer *w, uint8_t *at, size_t room, uint32_t count);
+void jit_saved_add_image(struct jit_saved_writer *w, const struct jit_saved_image *m);
+void jit_saved_add_blocks(struct jit_saved_writer *w, struct jit *j, uint64_t lo, uint64_t hi, uint64_t offset);
+size_t jit_saved_end(struct jit_saved_writer *w, const uint8_t key[JIT_SAVED_KEY]);
+/* Blocks so far: translated, and taken from images. */
+void jit_saved_counts(const struct jit *j, uint64_t *made, uint64_t *taken);
+/* What the translator knows of the host's CPU, for the key. */
+uint64_t jit_saved_host(void);
+/* A 64-bit hash of bytes, continued from h. Not for adversaries. */
+uint64_t jit_saved_hash(uint64_t h, const void *p, size_t len);
 
 /* Around fork (clone without CLONE_VM), in the thread that forks, outside: the child has this thread alone. The second
  * one in parent and child; -errno in a child that cannot run. */

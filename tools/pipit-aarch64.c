@@ -15,6 +15,7 @@
 #include "vmm/user/load.h"
 #include "vmm/user/options.h"
 #include "vmm/user/proc.h"
+#include "vmm/user/saved.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/stack.h"
 #include "vmm/user/sys/call.h"
@@ -57,6 +58,7 @@ static void become(struct user_thread *t, uint64_t *stack)
 
     user_args_read(&s, stack);
     user_clock_init(user_auxv_find(s.auxv, AT_SYSINFO_EHDR, 0));
+    user_saved_init(s.envp, user_auxv_find(s.auxv, AT_SECURE, 0));
     fd = open_program(&s);
     if (user_load(fd, s.path, &program, &e) < 0)
         sys_die(e.code == ENOENT ? USER_STATUS_NOT_FOUND : USER_STATUS_CANNOT_RUN, "%s", e.msg);

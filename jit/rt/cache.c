@@ -10,12 +10,12 @@
  * j->lock covers everything here.
  */
 #include "jit/rt/rt.h"
+#include "jit/rt/saved.h"
 
 #include <errno.h>
 
 #define JIT_DEFAULT_CODE_SIZE MIB(128)
 #define JIT_MIN_CODE_SIZE MIB(1)
-#define JIT_BLOCK_ROOM KIB(64) /* more than the largest block takes */
 
 int jit_cache_init(struct jit *j, size_t size, bool user, struct err *e)
 {
@@ -167,6 +167,25 @@ static void jit_forward_dead(struct jit *j, const struct jit_block *b)
     }
 }
 
+/* Makes b's code at j->rw + b->code, from a saved translation where there is one. */
+static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b)
+{
+    struct x64_emit e = {.base = j->rw + b->code, .p = j->rw + b->code, .end = j->rw + b->code + JIT_BLOCK_ROOM / 2};
+
+    j->saved = (struct jit_saved_place){0};
+    if (j->user && j->user->saved && j->user->saved(j->user->opaque, b->pc, &j->saved) && jit_saved_restore(j, b)) {
+        j->taken++;
+        return true;
+    }
+    if (!jit_tier1_translate(j, v, b, &e))
+        return false;
+    b->code_size = (uint32_t)(e.p - e.base);
+    j->made++;
+    if (j->saved.unsaved)
+        ++*j->saved.unsaved;
+    return true;
+}
+
 /* Translates the block at pc; NULL when the cache is full. */
 static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc, const uint8_t *host)
 {
@@ -174,7 +193,6 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     struct jit_page *page = jit_page_find(j, host_page, true);
     uint32_t n = j->nblocks, *bucket;
     struct jit_block *b = &j->block[n];
-    struct x64_emit e;
 
     if (!page || n + 1 >= j->max_blocks || j->size - j->code_next < JIT_BLOCK_ROOM ||
         j->max_relocs - j->nrelocs < JIT_BLOCK_MAX_RELOCS ||
@@ -187,10 +205,8 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     b->code = (uint32_t)align_up(j->code_next + sizeof(struct jit_block_header), JIT_ENTRY_ALIGN);
     struct jit_block_header h = {.pc = pc, .block = n, .magic = 0x70697069};
     memcpy(j->rw + b->code - sizeof(h), &h, sizeof(h));
-    e = (struct x64_emit){.base = j->rw + b->code, .p = j->rw + b->code, .end = j->rw + b->code + JIT_BLOCK_ROOM / 2};
-    if (!jit_tier1_translate(j, v, b, &e))
+    if (!jit_make_code(j, v, b))
         return NULL;
-    b->code_size = (uint32_t)(e.p - e.base);
     j->code_next = b->code + b->code_size;
     __atomic_store_n(&j->nblocks, n + 1, __ATOMIC_RELEASE); /* looked at without the lock when an access faults */
     j->nrelocs += b->nrelocs;
@@ -301,27 +317,33 @@ static int32_t jit_get32(const uint8_t *p)
     return (int32_t)le32_get(p);
 }
 
-void jit_block_relocate(const struct jit *j, const struct jit_block *b, uint64_t pc, uint32_t at, uint8_t *code)
+void jit_block_move(const struct jit *j, const struct jit_block *b, uint64_t from, uint64_t pc, uint32_t from_at,
+                    uint32_t at, uint8_t *code)
 {
     int32_t jc = JIT_OFF(jc) + (int32_t)(jit_jc_of(b->ctx) * sizeof(((struct jit_vcpu *)0)->jc[0]));
 
-    memcpy(code, jit_entry_rw((struct jit *)j, b), b->code_size);
     for (unsigned i = 0; i < b->nrelocs; i++) {
         const struct jit_reloc *r = &j->reloc[b->reloc + i];
         uint8_t *field = code + r->offset;
         uint32_t entry, index, next;
 
         switch (r->kind) {
-        case JIT_RELOC_GUEST_PC: le64_put(field, le64_get(field) + pc - b->pc); break;
+        case JIT_RELOC_GUEST_PC: le64_put(field, le64_get(field) + pc - from); break;
         case JIT_RELOC_JC:
             entry = (uint32_t)(jit_get32(field) - jc);
             index = entry / sizeof(struct jit_jc_entry);
-            next = (index + (uint32_t)((pc - b->pc) >> 2)) & (JIT_JC_SIZE - 1);
+            next = (index + (uint32_t)((pc - from) >> 2)) & (JIT_JC_SIZE - 1);
             le32_put(field, le32_get(field) + (next - index) * (uint32_t)sizeof(struct jit_jc_entry));
             break;
-        default: le32_put(field, le32_get(field) - (at - b->code)); break;
+        default: le32_put(field, le32_get(field) - (at - from_at)); break;
         }
     }
+}
+
+void jit_block_relocate(const struct jit *j, const struct jit_block *b, uint64_t pc, uint32_t at, uint8_t *code)
+{
+    memcpy(code, jit_entry_rw((struct jit *)j, b), b->code_size);
+    jit_block_move(j, b, b->pc, pc, b->code, at, code);
     for (unsigned i = 0; i < b->nexits; i++)
         le32_put(code + b->exit[i].patch, (uint32_t)b->exit[i].stub - (b->exit[i].patch + 4u));
 }

@@ -99,6 +99,7 @@ static inline unsigned jit_jc_of(uint32_t ctx)
 #define JIT_BLOCK_MAX_INSNS 64
 #define JIT_BLOCK_MAX_EXITS 12
 #define JIT_BLOCK_MAX_RELOCS 1024 /* more than the stubs of the longest block have */
+#define JIT_BLOCK_ROOM KIB(64)    /* more than the largest block takes */
 
 /*
  * Relocations: all that in a block's code depends on where guest and host put things. With them a block can serve at
@@ -131,10 +132,12 @@ struct jit_block {
     uint16_t ninsns;
     uint8_t nexits;
     bool dead;
+    bool saved;         /* an image has it, or was offered it */
     uint16_t dead_tail; /* offset from the entry of the code that leaves for the dispatcher */
     uint16_t nrelocs;
     uint32_t reloc;                /* first of its records in struct jit's */
     uint32_t map;                  /* user mode: of its bytes in struct jit's */
+    uint32_t words;                /* jit_saved_words of what it was made from, where that may be asked */
     uint32_t hash_next, page_next; /* block numbers, 0: none */
     struct jit_exit exit[JIT_BLOCK_MAX_EXITS];
 };
@@ -327,7 +330,9 @@ struct jit {
     _Atomic uint32_t changes; /* jit_user_invalidate was called: what was fetched before may be gone */
     uint8_t *map;             /* for each guest instruction of a block the length of its hot code; see user.c */
     uint32_t nmap;
-    uint64_t masked[JIT_MASKED]; /* open addressing by pc; 0: free */
+    uint64_t made, taken;         /* blocks translated; taken from saved translations */
+    struct jit_saved_place saved; /* of the block that is being made */
+    uint64_t masked[JIT_MASKED];  /* open addressing by pc; 0: free */
     unsigned nmasked;
     _Atomic uint64_t code_regions[JIT_CODE_REGIONS / 64];
 };
@@ -387,6 +392,9 @@ const uint8_t *jit_link(struct jit_vcpu *v);
  * the cache: b->code_size bytes, with no exit linked.
  */
 void jit_block_relocate(const struct jit *j, const struct jit_block *b, uint64_t pc, uint32_t at, uint8_t *code);
+/* Changes b's code, which is right for guest address `from` and offset `from_at`, to be so for others. */
+void jit_block_move(const struct jit *j, const struct jit_block *b, uint64_t from, uint64_t pc, uint32_t from_at,
+                    uint32_t at, uint8_t *code);
 /* Empties the cache; the caller is in a region. */
 void jit_cache_flush(struct jit *j);
 /* The same with j->lock held. */

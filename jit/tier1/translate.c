@@ -1,4 +1,5 @@
 /* Tier 1: from guest code to a block. */
+#include "jit/rt/saved.h"
 #include "jit/tier1/t1.h"
 
 #include <cpuid.h>
@@ -19,6 +20,11 @@ void jit_tier1_init(void)
     t1_init_flow();
     t1_init_fp();
     t1_init_simd();
+}
+
+uint64_t jit_saved_host(void)
+{
+    return (uint64_t)t1_have.fma | (uint64_t)t1_have.aes << 1 | (uint64_t)t1_have.pclmul << 2;
 }
 
 /* Rows after which control never comes back to the next instruction within the block. */
@@ -116,6 +122,8 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
     for (unsigned i = t.i; t1_user(&t) && i < t.n; i++)
         t1_map(&t, e->p);
     b->ninsns = (uint16_t)t.n;
+    if (j->saved.unsaved)
+        b->words = jit_saved_words(t.insn, t.n);
     if (!t.ended) {
         t.i--;
         t1_exit(&t, b->pc + t.n * 4);

@@ -56,6 +56,12 @@ static bool op_executable(void *opaque, uint64_t va)
     return !user_env.executable || user_env.executable(va);
 }
 
+static bool op_saved(void *opaque, uint64_t va, struct jit_saved_place *out)
+{
+    (void)opaque;
+    return user_env.saved && user_env.saved(va, out);
+}
+
 static void op_fault(struct arm64_cpu *c, const struct jit_fault *f)
 {
     if (user_env.fault && user_env.fault(c, f))
@@ -161,6 +167,7 @@ static const struct jit_user_ops user_ops = {
     .fault = op_fault,
     .sysreg_plain = op_sysreg_plain,
     .sysreg_const = op_sysreg_const,
+    .saved = op_saved,
 };
 
 static const struct arm64_model model = {.name = "test", .features = UINT64_MAX & ~BIT64(ARM64_FEAT_LSE2)};

@@ -39,7 +39,8 @@ struct user_env {
     bool (*executable)(uint64_t va);
     bool (*fault)(struct arm64_cpu *c, const struct jit_fault *f);
     bool (*svc)(struct arm64_cpu *c, uint32_t imm);
-    _Atomic unsigned signals; /* host signals that were a guest's fault */
+    bool (*saved)(uint64_t va, struct jit_saved_place *out); /* jit_user_ops.saved; NULL: nothing is */
+    _Atomic unsigned signals;                                /* host signals that were a guest's fault */
 };
 
 extern struct user_env user_env;

@@ -3,7 +3,7 @@
  * read-only, some not there, with addresses at the ends of pages and tagged ones. All state must agree afterwards:
  * registers, flags, vectors, FPSR, memory, and the fault if there was one, with its exact address. Where an instruction
  * with several accesses faulted, the architecture leaves open which of its registers or how much of its memory was
- * written; its base register must be as before.
+ * written; its base register must be as before. Then once more with the blocks that were made, saved and restored.
  *
  * Arguments: cases a row (default 60) and a seed. A failure prints the seed, the instructions and the first difference.
  */
@@ -188,9 +188,56 @@ static unsigned cases_per_row = 60;
 static unsigned failures_shown;
 static unsigned long faults[2][2]; /* by write, by permission */
 
-static bool one_case(struct user_env_thread *ti, struct user_env_thread *tt, unsigned row, bool plain_fpcr)
+/* ---- saved translations ---- */
+
+static struct jit_saved_place place; /* for RAM_BASE + CODE_OFF */
+static uint32_t unsaved;
+static uint8_t image[1u << 20] __attribute__((aligned(8)));
+
+static bool saved(uint64_t va, struct jit_saved_place *out)
 {
-    static struct outcome oi, ot;
+    *out = place;
+    out->where = (uint32_t)(va - RAM_BASE - CODE_OFF) / 4;
+    return true;
+}
+
+/* Saves what t has of the code page, so that the next one to run restores it. */
+static bool save(struct user_env_thread *t)
+{
+    static const uint8_t key[JIT_SAVED_KEY] = {1}, other[JIT_SAVED_KEY] = {2};
+    struct jit_saved_writer w;
+    size_t size;
+
+    memset(image, 0, 4096);
+    jit_saved_begin(&w, image, sizeof(image), 4);
+    jit_saved_add_blocks(&w, t->jit, RAM_BASE + CODE_OFF, RAM_BASE + CODE_OFF + PAGE, 0);
+    size = jit_saved_end(&w, key);
+    return jit_saved_open(image, size, key, &place.image) &&
+           !jit_saved_open(image, size, other, &(struct jit_saved_image){0}) &&
+           !jit_saved_open(image, size - 8, key, &(struct jit_saved_image){0});
+}
+
+/* Blocks with places where tags were seen are not saved. */
+static void forget_tags(struct jit *j)
+{
+    memset(j->masked, 0, sizeof(j->masked));
+    j->nmasked = 0;
+}
+
+static bool agree(const struct outcome *oi, struct outcome *ot, const uint32_t *code, uint64_t start)
+{
+    if (oi->end.kind == USER_ENV_FAULT && !oi->end.fault.fetch && same_event(&oi->end, &ot->end)) {
+        faults[oi->end.fault.write][oi->end.fault.code == 2]++;
+        forget_partial(ot, oi, code[(oi->end.pc - start) / 4]);
+    }
+    return same_event(&oi->end, &ot->end) && !memcmp(&oi->cpu, &ot->cpu, sizeof(oi->cpu)) &&
+           !memcmp(oi->ram, ot->ram, RAM_SIZE);
+}
+
+static bool one_case(struct user_env_thread *ti, struct user_env_thread *tt, struct user_env_thread *ts, unsigned row,
+                     bool plain_fpcr)
+{
+    static struct outcome oi, ot, os;
     struct arm64_cpu init;
     uint64_t seed = blocks_state();
     uint32_t code[BLOCKS_MAX + 4];
@@ -205,19 +252,22 @@ static bool one_case(struct user_env_thread *ti, struct user_env_thread *tt, uns
     memcpy(ram_image + off, code, (n + 4) * 4);
     run_one(ti, &init, &oi);
     jit_user_invalidate(tt->jit, RAM_BASE + CODE_OFF, PAGE);
+    place = (struct jit_saved_place){.unsaved = &unsaved};
     run_one(tt, &init, &ot);
-    memset(ram_image + off, 0, (n + 4) * 4);
-    if (oi.end.kind == USER_ENV_FAULT && !oi.end.fault.fetch && same_event(&oi.end, &ot.end)) {
-        faults[oi.end.fault.write][oi.end.fault.code == 2]++;
-        forget_partial(&ot, &oi, code[(oi.end.pc - init.pc) / 4]);
+    bool same = agree(&oi, &ot, code, init.pc), restored = save(tt);
+    if (restored) {
+        jit_user_invalidate(ts->jit, RAM_BASE + CODE_OFF, PAGE);
+        run_one(ts, &init, &os);
+        restored = agree(&oi, &os, code, init.pc);
     }
-    if (same_event(&oi.end, &ot.end) && !memcmp(&oi.cpu, &ot.cpu, sizeof(oi.cpu)) && !memcmp(oi.ram, ot.ram, RAM_SIZE))
+    memset(ram_image + off, 0, (n + 4) * 4);
+    if (same && restored)
         return true;
     if (failures_shown++ < 5) {
         printf("  seed %" PRIu64 ", row %s, fpcr %08x, pc %" PRIx64 ":\n", seed, a64_rows[row].name, init.fpcr,
                init.pc);
         blocks_print(code, n, init.pc);
-        show_difference(&oi, &ot);
+        show_difference(&oi, same ? &os : &ot);
     }
     return false;
 }
@@ -225,11 +275,15 @@ static bool one_case(struct user_env_thread *ti, struct user_env_thread *tt, uns
 static void test_tier1_against_interpreter(void)
 {
     struct jit *ji = user_env_jit(JIT_INTERP, 0), *jt = user_env_jit(JIT_TIER1, 4u << 20);
+    struct jit *js = user_env_jit(JIT_TIER1, 4u << 20);
     struct user_env_thread *ti = ji ? user_env_thread(ji) : NULL, *tt = jt ? user_env_thread(jt) : NULL;
+    struct user_env_thread *ts = js ? user_env_thread(js) : NULL;
     unsigned long cases = 0, bad = 0;
     unsigned rows = 0;
+    uint64_t made, taken;
 
-    CHECK(ti && tt && make_ram());
+    CHECK(ti && tt && ts && make_ram());
+    user_env.saved = saved;
     for (unsigned i = 0; i < CODE_OFF; i += 8) {
         uint64_t v = blocks_interesting();
         memcpy(ram_image + i, &v, 8);
@@ -238,16 +292,26 @@ static void test_tier1_against_interpreter(void)
         if (blocks_excluded(row))
             continue;
         rows++;
-        for (unsigned k = 0; k < cases_per_row; k++, cases++)
-            bad += !one_case(ti, tt, row, k % 4 != 0);
+        for (unsigned k = 0; k < cases_per_row; k++, cases++) {
+            if (k < cases_per_row / 2) {
+                forget_tags(jt);
+                forget_tags(js);
+            }
+            bad += !one_case(ti, tt, ts, row, k % 4 != 0);
+        }
     }
     printf("  %u rows, %lu cases, %lu differences; faults: reads %lu not there, %lu forbidden, writes %lu, %lu; "
            "%u places with tags\n",
            rows, cases, bad, faults[0][0], faults[0][1], faults[1][0], faults[1][1], jt->nmasked);
+    jit_saved_counts(js, &made, &taken);
+    printf("  %" PRIu64 " blocks restored, %" PRIu64 " translated instead\n", taken, made);
+    CHECK(taken > cases / 4);
     CHECK_EQ(bad, 0);
     CHECK(faults[0][0] && faults[0][1] && faults[1][0] && faults[1][1] && jt->nmasked);
     user_env_thread_end(ti);
     user_env_thread_end(tt);
+    user_env_thread_end(ts);
+    jit_destroy(js);
     jit_destroy(ji);
     jit_destroy(jt);
 }

@@ -89,7 +89,7 @@ expect stack-size-word 1 'option -s wants a number|-s wants a number, not "1x"' 
 expect jit 1 'there are "tier1" and "interp"' "$pipit" -jit 5 ./hello
 expect page-size 1 'pages are those of the host' "$pipit" -p 64K ./hello
 expect base 1 'the base is 0' "$pipit" -B 0x1000 ./hello
-expect log-item 1 'what can be logged is "strace"' "$pipit" -d in_asm ./hello
+expect log-item 1 'what can be logged is "strace" and "translations"' "$pipit" -d in_asm ./hello
 expect log-file 0 '^exit_group\(3\) += \?$' bash -c '"$0" -strace -D log ./hello >out; tail -n 1 log' "$pipit"
 cat >random.c <<'END'
 #include <stdio.h>

@@ -211,11 +211,21 @@ static void set_jit(const char *v)
         sys_die(USER_STATUS_USAGE, "-jit %s: there are \"tier1\" and \"interp\"", v);
 }
 
+static void set_translations(const char *v)
+{
+    user_options.translations = v;
+    if (v[0] != '/' && strcmp(v, "off"))
+        sys_die(USER_STATUS_USAGE, "-translations wants a folder's path from the root, or \"off\", not \"%s\"", v);
+}
+
 static void set_log(const char *v)
 {
-    if (strcmp(v, "strace"))
-        sys_die(USER_STATUS_USAGE, "-d %s: what can be logged is \"strace\"", v);
-    user_strace_on = true;
+    if (!strcmp(v, "translations"))
+        user_options.report = true;
+    else if (!strcmp(v, "strace"))
+        user_strace_on = true;
+    else
+        sys_die(USER_STATUS_USAGE, "-d %s: what can be logged is \"strace\" and \"translations\"", v);
 }
 
 static void set_log_file(const char *v)
@@ -277,7 +287,8 @@ static const struct option options[] = {
     {"p", "size", NULL, set_page_size, NULL, "the page size: 4096"},
     {"B", "base", NULL, set_base, NULL, "the guest's base address: 0"},
     {"jit", "tier1|interp", "PIPIT_JIT", set_jit, NULL, "translate, or only interpret"},
-    {"d", "strace", "QEMU_LOG", set_log, NULL, "the same as -strace"},
+    {"translations", "path|off", "PIPIT_TRANSLATIONS", set_translations, NULL, "where translations are kept for later"},
+    {"d", "what", "QEMU_LOG", set_log, NULL, "log: strace (as -strace), translations (a count)"},
     {"D", "file", "QEMU_LOG_FILENAME", set_log_file, NULL, "where -strace prints"},
     {"strace", NULL, "QEMU_STRACE", set_strace, NULL, "print system calls on stderr"},
     {&USER_OPTION_EXECFD[1], "fd", NULL, set_fd, NULL, NULL},
@@ -303,7 +314,7 @@ static void print_help(const char *v)
     sys_call(__NR_exit_group, 0);
 }
 
-static const char *variable_value(const char **envp, const char *name)
+const char *user_args_variable(const char *const *envp, const char *name)
 {
     size_t n = strlen(name);
 
@@ -318,7 +329,7 @@ static void read_variables(const char **envp)
 {
     for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
         const struct option *o = &options[i];
-        const char *v = o->variable ? variable_value(envp, o->variable) : NULL;
+        const char *v = o->variable ? user_args_variable(envp, o->variable) : NULL;
         if (v)
             (o->set_from_variable ? o->set_from_variable : o->set)(v);
     }

@@ -28,4 +28,7 @@ struct user_args {
  * that cannot be, and where only a question was asked (-version, -help, -register). */
 void user_args_read(struct user_args *s, uint64_t *stack);
 
+/* The value of a variable; NULL: it is not set. */
+const char *user_args_variable(const char *const *envp, const char *name);
+
 #endif

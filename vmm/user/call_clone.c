@@ -10,6 +10,9 @@
 #include <string.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/executor.h"
+#include "vmm/user/options.h"
+#include "vmm/user/saved.h"
 #include "vmm/user/seccomp.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/strace.h"
@@ -84,6 +87,7 @@ static int64_t fork_process(struct user_thread *t, struct request *q)
 {
     long r;
 
+    user_saved_publish(t, USER_SAVED_FORK);
     user_thread_lock_all(t);
     r = host_clone(q, 0, NULL, NULL);
     if (user_thread_unlock_all(t, r == 0))
@@ -196,6 +200,8 @@ int64_t user_call_process_exit(struct user_thread *t, const uint64_t a[6])
 {
     if (user_strace_on)
         user_strace_finish(t, &user_calls[(uint32_t)t->cpu->x[8]]);
+    if (user_thread_alone(t))
+        user_saved_publish(t, USER_SAVED_LAST);
     user_thread_end(t, __NR_exit, (int)a[0]);
 }
 
@@ -203,5 +209,8 @@ int64_t user_call_process_exit_group(struct user_thread *t, const uint64_t a[6])
 {
     if (user_strace_on)
         user_strace_finish(t, &user_calls[(uint32_t)t->cpu->x[8]]);
+    user_saved_publish(t, USER_SAVED_LAST);
+    if (user_options.report)
+        user_executor_report();
     user_thread_end(t, __NR_exit_group, (int)a[0]);
 }

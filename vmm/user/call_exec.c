@@ -16,6 +16,7 @@
 #include "vmm/user/options.h"
 #include "vmm/user/path.h"
 #include "vmm/user/proc.h"
+#include "vmm/user/saved.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
@@ -257,6 +258,7 @@ static int64_t exec(struct user_thread *t, int dirfd, uint64_t path, uint64_t ar
     const char *self = n < 0 ? NULL : user_proc_exe(x.path);
     int64_t r;
 
+    user_saved_publish(t, USER_SAVED_LAST);
     if (user_options.by_binfmt) {
         user_signal_export(t, false);
         r = user_host_call(t, __NR_execveat, dirfd, self ? (uint64_t)(uintptr_t)self : path, argv, envp, flags);

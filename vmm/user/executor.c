@@ -5,7 +5,9 @@
 
 #include "jit/user.h"
 #include "vmm/user/cpu.h"
+#include "vmm/user/saved.h"
 #include "vmm/user/space.h"
+#include "vmm/user/sys/sys.h"
 #include "vmm/user/thread.h"
 
 static struct jit *jit;
@@ -28,6 +30,7 @@ static const struct jit_user_ops ops = {
     .fault = fault,
     .sysreg_plain = user_cpu_sysreg_plain,
     .sysreg_const = user_cpu_sysreg_const,
+    .saved = user_saved_find,
 };
 
 /* Address space for code; it is used as code is made. Where it is scarce (RLIMIT_AS), less will do. */
@@ -75,6 +78,19 @@ void user_executor_invalidate(uint64_t start, uint64_t len)
 {
     if (jit)
         jit_user_invalidate(jit, start, len);
+}
+
+void user_executor_report(void)
+{
+    uint64_t made, taken;
+
+    jit_saved_counts(jit, &made, &taken);
+    sys_print(2, "pipit-aarch64: blocks: %lu translated, %lu saved ones used\n", made, taken);
+}
+
+void user_executor_save(struct jit_saved_writer *w, uint64_t lo, uint64_t hi, uint64_t offset)
+{
+    jit_saved_add_blocks(w, jit, lo, hi, offset);
 }
 
 bool user_executor_fault(struct user_thread *t, int sig, int code, uint64_t addr, uint64_t *greg)

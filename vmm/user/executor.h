@@ -11,6 +11,7 @@
 #include "vmm/base/err.h"
 
 struct arm64_cpu;
+struct jit_saved_writer;
 struct user_thread;
 
 /* Once, before the first thread gets a CPU. `interp`: no translation, the interpreter alone. 0 or -errno. */
@@ -27,6 +28,11 @@ int user_executor_fork_end(struct user_thread *t, bool child);
 void user_executor_run(struct user_thread *t);
 /* Code in [start, start+len) changed or went away. From any thread. */
 void user_executor_invalidate(uint64_t start, uint64_t len);
+
+/* Prints how many blocks were translated, and how many came from saved translations. */
+void user_executor_report(void);
+/* Adds blocks to an image of saved translations: jit_saved_add_blocks. */
+void user_executor_save(struct jit_saved_writer *w, uint64_t lo, uint64_t hi, uint64_t offset);
 
 /* In a signal handler: the fault was a guest access; registers are changed so that the handler can return. */
 bool user_executor_fault(struct user_thread *t, int sig, int code, uint64_t addr, uint64_t *greg);

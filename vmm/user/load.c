@@ -17,6 +17,7 @@
 #include "vmm/user/access.h"
 #include "vmm/user/elf.h"
 #include "vmm/user/path.h"
+#include "vmm/user/saved.h"
 #include "vmm/user/space.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
@@ -193,6 +194,8 @@ static int map_segment(const struct image *m, const Elf64_Phdr *p, struct err *e
         return err_set(e, (int)-r, "a segment of %s cannot be mapped: %s", m->name, reason(r));
     if (prot & PROT_EXEC)
         user_space_exec_add(start, end - start);
+    if ((prot & PROT_EXEC) && p->p_filesz)
+        user_saved_mapped(m->fd, start, file_pages - start, align_down(p->p_offset, SYS_PAGE));
     return 0;
 }
 

@@ -10,12 +10,14 @@
 
 struct user_options {
     const struct arm64_model *model;
+    bool report; /* blocks are counted, and told at the end */
     bool interp; /* the interpreter alone */
     bool seeded; /* AT_RANDOM is made from `seed` */
     uint64_t seed;
-    const char *release;     /* uname's; NULL: the host's */
-    const char *const *self; /* the words that start this emulator with the same options, NULL at the end */
-    bool by_binfmt;          /* started by the kernel for an arm64 program: execve finds us again */
+    const char *translations; /* the folder for saved ones, or "off"; NULL: where there is one */
+    const char *release;      /* uname's; NULL: the host's */
+    const char *const *self;  /* the words that start this emulator with the same options, NULL at the end */
+    bool by_binfmt;           /* started by the kernel for an arm64 program: execve finds us again */
 };
 extern struct user_options user_options;
 

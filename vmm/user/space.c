@@ -5,6 +5,7 @@
 
 #include "vmm/base/util.h"
 #include "vmm/user/executor.h"
+#include "vmm/user/saved.h"
 #include "vmm/user/sys/lock.h"
 #include "vmm/user/sys/sys.h"
 
@@ -87,8 +88,10 @@ void user_space_exec_remove(uint64_t start, uint64_t len)
     sys_unlock(&lock);
     if (!ok)
         sys_die(126, "out of memory for the map of executable pages");
-    if (changed)
+    if (changed) {
+        user_saved_unmapped(start, len);
         user_executor_invalidate(start, len);
+    }
 }
 
 void user_space_exec_changed(uint64_t start, uint64_t len)

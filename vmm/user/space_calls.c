@@ -11,6 +11,7 @@
 #include <linux/shm.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/saved.h"
 #include "vmm/user/space.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
@@ -63,6 +64,8 @@ int64_t user_space_mmap(struct user_thread *t, const uint64_t a[6])
     r = user_host_call(t, __NR_mmap, a[0], a[1], prot, flags, a[4], a[5]);
     if (!sys_is_err(r) && r != -SYS_RESTART)
         note_mapped((uint64_t)r, a[1], prot);
+    if (!sys_is_err(r) && r != -SYS_RESTART && executable(prot) && !(flags & MAP_ANONYMOUS))
+        user_saved_mapped((int)a[4], (uint64_t)r, pages(a[1]), a[5]);
     return r;
 }
 

@@ -10,6 +10,7 @@
 
 #include "vmm/user/cpu.h"
 #include "vmm/user/executor.h"
+#include "vmm/user/saved.h"
 #include "vmm/user/seccomp.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/space.h"
@@ -169,6 +170,7 @@ void user_thread_lock_all(struct user_thread *t)
     user_sighand_lock(t->sighand);
     user_space_lock();
     user_executor_fork_begin(t);
+    user_saved_lock();
     sys_memory_lock();
 }
 
@@ -177,6 +179,7 @@ int user_thread_unlock_all(struct user_thread *t, bool child)
     int r;
 
     sys_memory_unlock();
+    user_saved_unlock();
     r = user_executor_fork_end(t, child);
     user_space_unlock();
     user_sighand_unlock(t->sighand);
