@@ -8,6 +8,8 @@
 #                     the median
 #   tsan              under the thread sanitizer: the unit tests, guests (programs at EL1 on both engines, hostile rings, the
 #                     user network), the self-check, a boot with 8 vCPUs
+#   bootstrap         arm64 root filesystems of whole size under pipit-aarch64, by debootstrap and apt, and by mmdebstrap
+#                     beside QEMU
 #   fresh-SUITE       make run, make check and make test in a Debian (bookworm, trixie) with nothing installed
 #   fuzz-TARGET       a fuzz target for FUZZ_SECONDS (3600); JOBS (the number of cores) of them at once
 #
@@ -26,7 +28,7 @@ key=$({ git ls-files -s && git diff HEAD; } 2>/dev/null | sha256sum | cut -c1-16
 state=$PIPIT_CACHE/soak/$key
 . tools/launch.sh
 
-steps=(boots-1 boots-2 boots-8 tsan fresh-bookworm fresh-trixie)
+steps=(boots-1 boots-2 boots-8 tsan bootstrap fresh-bookworm fresh-trixie)
 for t in tests/fuzz/*_fuzz.c; do
     t=${t##*/}
     steps+=("fuzz-${t%_fuzz.c}")
@@ -190,6 +192,7 @@ run_step() {
     case $1 in
     boots-*) boot_series "${1#boots-}" ;;
     tsan) tsan ;;
+    bootstrap) tests/user/bootstrap.sh --full ;;
     fresh-*) FUZZ_SECONDS=60 tests/fresh.sh "${1#fresh-}" ;;
     fuzz-*) fuzz_one "${1#fuzz-}" ;;
     esac
@@ -261,7 +264,7 @@ trap interrupted INT TERM
 
 make -s -j"$jobs" MODE=release all || exit 1
 [[ " ${selected[*]}" != *" fuzz-"* ]] || make -s -j"$jobs" MODE=fuzz fuzz-build || exit 1
-[[ " ${selected[*]}" != *[\ ][bt]* ]] || tools/guest.sh || exit 1
+[[ " ${selected[*]}" != *[\ ]@(boots-|tsan)* ]] || tools/guest.sh || exit 1
 
 # Those that measure or need all cores run alone.
 at_once=1

@@ -1,11 +1,11 @@
 #!/bin/bash
-# make bench: pipit beside QEMU's system emulators on the same files, one after the other in turn, so that both see the
+# make bench: pipit beside QEMU's emulators on the same files, one after the other in turn, so that both see the
 # same weather. Prints each median and the median of the ratios (below 1: pipit is faster).
 #
-#   tools/bench.sh [boot] [programs] [micro]     BOOTS (7), ROUNDS (3) and MICRO_ROUNDS (31) say how often
+#   tools/bench.sh [boot] [programs] [user] [mmdebstrap] [micro]
 #
-# The peer is the host's, or the one in the distribution's backports where that is newer: fetched through an apt state
-# of our own and unpacked below .cache/, not installed. QEMU_SYSTEM and QEMU_SYSTEM_X86 name others.
+# BOOTS (7), ROUNDS (3), BUILDS (1) and MICRO_ROUNDS (31) say how often. The peer is the host's, or the one in the
+# distribution's backports where that is newer (tools/peer.sh). QEMU_SYSTEM, QEMU_USER and QEMU_SYSTEM_X86 name others.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
@@ -13,49 +13,7 @@ cache=${PIPIT_CACHE:-$root/.cache}
 PIPIT=${PIPIT:-$root/build/release/pipit}
 pipit=$PIPIT
 
-major() {
-    "$1" --version 2>/dev/null | sed -n '1s/.*version \([0-9]*\).*/\1/p'
-}
-
-# backports PROGRAM PACKAGE: unpacks the backports' PACKAGE with the libraries that the host has not, and leaves a
-# starter for it at $cache/peer/PROGRAM.
-backports() {
-    local program=$1 package=$2 peer=$cache/peer deb tree
-    tree=$peer/$package
-    [ ! -x "$peer/$program" ] || return 0
-    (
-        . tools/apt.sh
-        apt_private "$cache/apt-peer" "$(dpkg --print-architecture)" -backports
-        # What the host has installed need not be fetched.
-        cp /var/lib/dpkg/status "$apt_dir/status"
-        apt_get update 2>/dev/null || true
-        apt_cache policy "$package" | grep -- -backports >/dev/null || exit 1
-        apt_get clean
-        apt_get install -y --download-only --no-install-recommends -t "$apt_release-backports" "$package"
-        mkdir -p "$tree"
-        for deb in "$apt_dir"/cache/archives/*.deb; do
-            dpkg-deb -x "$deb" "$tree"
-        done
-    ) || return 1
-    cat >"$peer/$program" <<EOF
-#!/bin/sh
-t=$tree
-l=\$t/usr/lib/x86_64-linux-gnu
-LD_LIBRARY_PATH=\$l:\$t/lib/x86_64-linux-gnu QEMU_MODULE_DIR=\$l/qemu exec \$t/usr/bin/$program -L \$t/usr/share/qemu \\
-    -L \$t/usr/share/seabios "\$@"
-EOF
-    chmod +x "$peer/$program"
-}
-
-# newest PROGRAM PACKAGE: prints the peer's path.
-newest() {
-    local own
-    own=$(command -v "$1" || true)
-    if [ "$(major "$own")" -lt 10 ] && backports "$@" >&2 && [ -n "$(major "$cache/peer/$1")" ]; then
-        own=$cache/peer/$1
-    fi
-    echo "$own"
-}
+. tools/peer.sh
 
 # The guests of the micro benchmark: one source.
 stubs() {
@@ -77,11 +35,11 @@ kvm_makes_vms() {
 }
 
 what=("$@")
-[ ${#what[@]} -gt 0 ] || what=(boot programs micro)
+[ ${#what[@]} -gt 0 ] || what=(boot programs user mmdebstrap micro)
 for w in "${what[@]}"; do
     case $w in
-    boot | programs | micro) ;;
-    *) echo "no such benchmark: $w (boot, programs, micro)" >&2 && exit 2 ;;
+    boot | programs | user | mmdebstrap | micro) ;;
+    *) echo "no such benchmark: $w (boot, programs, user, mmdebstrap, micro)" >&2 && exit 2 ;;
     esac
 done
 make -s -j"$(nproc)" MODE=release all
@@ -95,6 +53,16 @@ for w in "${what[@]}"; do
         tools/guest.sh
         [ "$w" = boot ] || tests/rootfs.sh
         python3 tools/bench.py "$pipit" "$peer" "$cache" "$w" || status=1
+        ;;
+    user | mmdebstrap)
+        if ! why=$(tests/arm64.sh --can); then
+            echo "$w: skipped, $why"
+            continue
+        fi
+        peer=${QEMU_USER:-$(peer_user)}
+        echo "peer: $("$peer" --version | head -n 1)"
+        if [ "$w" = user ]; then tests/rootfs.sh; else tests/archive.sh; fi
+        python3 tools/bench/user.py "$root/build/release/pipit-aarch64" "$peer" "$w" || status=1
         ;;
     micro)
         if [ "$(uname -m)" != x86_64 ] || ! kvm_makes_vms; then
