@@ -9,6 +9,7 @@
 #include "vmm/user/clock.h"
 #include "vmm/user/executor.h"
 #include "vmm/user/signal.h"
+#include "vmm/user/space.h"
 #include "vmm/user/syscall.h"
 
 #define EC_DATA_ABORT 0x24u
@@ -193,7 +194,7 @@ static int sysreg_write(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t
         return 0;
     case ENC_IC_IVAU: {
         uint64_t line = 4u << (c->model->ctr & 15);
-        user_executor_invalidate(align_down(val & (BIT64(56) - 1), line), line);
+        user_space_code_written(align_down(val & (BIT64(56) - 1), line), line);
         return 0;
     }
     case ENC_DC_CVAC:

@@ -65,33 +65,57 @@ void user_space_exec_add(uint64_t start, uint64_t len)
         sys_die(126, "out of memory for the map of executable pages");
 }
 
-void user_space_exec_remove(uint64_t start, uint64_t len)
+/* The ranges of [start, end) out of the array; true where there were any. Under the lock. */
+static bool cut(uint64_t start, uint64_t end)
 {
-    uint64_t end = start + len;
     struct exec_range left[2];
-    size_t n = 0, last;
-    bool ok = true, changed;
+    size_t n = 0, first = find(start), last;
 
-    sys_lock(&lock);
-    size_t first = find(start);
     for (last = first; last < count && ranges[last].lo < end; last++) {
         if (ranges[last].lo < start)
             left[n++] = (struct exec_range){ranges[last].lo, start};
         if (ranges[last].hi > end)
             left[n++] = (struct exec_range){end, ranges[last].hi};
     }
-    changed = last != first;
-    if (changed) {
-        ok = splice(first, last, left, n);
-        atomic_fetch_add(&user_space_epoch, 1);
-    }
-    sys_unlock(&lock);
-    if (!ok)
+    if (last == first)
+        return false;
+    if (!splice(first, last, left, n))
         sys_die(126, "out of memory for the map of executable pages");
+    atomic_fetch_add(&user_space_epoch, 1);
+    return true;
+}
+
+void user_space_exec_remove(uint64_t start, uint64_t len)
+{
+    sys_lock(&lock);
+    bool changed = cut(start, start + len);
+    sys_unlock(&lock);
     if (changed) {
         user_saved_unmapped(start, len);
         user_executor_invalidate(start, len);
     }
+}
+
+bool user_space_unmap_begin(uint64_t start, uint64_t len)
+{
+    sys_lock(&lock);
+    size_t i = find(start);
+    if ((i < count && ranges[i].lo < start + len) || user_space_view_any(start, len))
+        return true;
+    sys_unlock(&lock);
+    return false;
+}
+
+void user_space_unmap_end(uint64_t start, uint64_t len)
+{
+    if (len) {
+        user_space_view_cut(start, len);
+        if (cut(start, start + len)) {
+            user_saved_unmapped(start, len);
+            user_executor_invalidate(start, len);
+        }
+    }
+    sys_unlock(&lock);
 }
 
 void user_space_exec_changed(uint64_t start, uint64_t len)

@@ -62,10 +62,26 @@ int64_t user_space_mmap(struct user_thread *t, const uint64_t a[6])
     if (fixed && sys_owns(a[0], pages(a[1])))
         return flags & MAP_FIXED_NOREPLACE ? -EEXIST : -ENOMEM;
     r = user_host_call(t, __NR_mmap, a[0], a[1], prot, flags, a[4], a[5]);
-    if (!sys_is_err(r) && r != -SYS_RESTART)
-        note_mapped((uint64_t)r, a[1], prot);
-    if (!sys_is_err(r) && r != -SYS_RESTART && executable(prot) && !(flags & MAP_ANONYMOUS))
+    if (sys_is_err(r) || r == -SYS_RESTART)
+        return r;
+    if (flags & MAP_SHARED) /* or MAP_SHARED_VALIDATE, which has that bit, too */
+        user_space_view_add((uint64_t)r, pages(a[1]), user_space_object_of(flags & MAP_ANONYMOUS ? -1 : (int)a[4]),
+                            flags & MAP_ANONYMOUS ? 0 : a[5]);
+    else
+        user_space_view_remove((uint64_t)r, pages(a[1]));
+    note_mapped((uint64_t)r, a[1], prot);
+    if (executable(prot) && !(flags & MAP_ANONYMOUS))
         user_saved_mapped((int)a[4], (uint64_t)r, pages(a[1]), a[5]);
+    return r;
+}
+
+static int64_t unmap(struct user_thread *t, uint64_t start, uint64_t end)
+{
+    bool known = user_space_unmap_begin(start, end - start);
+    int64_t r = user_host_call(t, __NR_munmap, start, end - start);
+
+    if (known)
+        user_space_unmap_end(start, r ? 0 : end - start);
     return r;
 }
 
@@ -77,12 +93,11 @@ int64_t user_space_munmap(struct user_thread *t, const uint64_t a[6])
 
     if (!len || end < at || end > USER_TASK_SIZE || (at & (SYS_PAGE - 1)))
         return user_host_call(t, __NR_munmap, a[0], a[1]);
-    user_space_exec_remove(at, len);
     while (at < end && !r) {
         if (!sys_owned_next(at, &start, &stop) || start >= end)
-            return user_host_call(t, __NR_munmap, at, end - at);
+            return unmap(t, at, end);
         if (start > at)
-            r = user_host_call(t, __NR_munmap, at, start - at);
+            r = unmap(t, at, start);
         at = stop;
     }
     return r;
@@ -109,20 +124,57 @@ int64_t user_space_pkey_mprotect(struct user_thread *t, const uint64_t a[6])
 int64_t user_space_mremap(struct user_thread *t, const uint64_t a[6])
 {
     uint64_t old = a[0], old_len = pages(a[1]), new_len = pages(a[2]), lo, hi;
-    bool exec = user_space_exec_find(old, &lo, &hi);
+    uint64_t gone = old_len, offset;
+    struct user_space_object object;
+    bool exec = user_space_exec_find(old, &lo, &hi), shared = user_space_view_find(old, &object, &offset), known;
     int64_t r;
 
     if (sys_owns(old, old_len ? old_len : 1))
         return -EFAULT;
     if ((a[3] & MREMAP_FIXED) && sys_owns(a[4], new_len))
         return -ENOMEM;
+    known = user_space_unmap_begin(old, old_len);
     r = user_host_call(t, __NR_mremap, a[0], a[1], a[2], a[3], a[4]);
+    if (sys_is_err(r) || r == -SYS_RESTART || (a[3] & MREMAP_DONTUNMAP)) {
+        gone = 0;
+    } else if ((uint64_t)r == old) {
+        gone = old_len - MIN(old_len, new_len);
+        old += old_len - gone;
+    }
+    if (known)
+        user_space_unmap_end(old, gone);
     if (sys_is_err(r) || r == -SYS_RESTART)
         return r;
-    if (!(a[3] & MREMAP_DONTUNMAP))
-        user_space_exec_remove(old, old_len);
-    note_mapped((uint64_t)r, new_len, exec ? PROT_EXEC : 0);
+    if (a[3] & MREMAP_DONTUNMAP)
+        user_space_exec_changed(old, old_len);
+    if (shared)
+        user_space_view_add((uint64_t)r, new_len, object, offset);
+    else
+        user_space_view_remove((uint64_t)r, new_len);
+    if ((uint64_t)r == a[0])
+        note((uint64_t)r, new_len, exec ? PROT_EXEC : 0);
+    else
+        note_mapped((uint64_t)r, new_len, exec ? PROT_EXEC : 0);
     return r;
+}
+
+/* Of a shared mapping: what it shows at [addr, addr+size) changes, and nothing else. */
+int64_t user_space_remap_file_pages(struct user_thread *t, const uint64_t a[6])
+{
+    struct user_space_object object;
+    uint64_t start = align_down(a[0], SYS_PAGE), offset;
+    bool shared = user_space_view_find(start, &object, &offset);
+    int64_t r;
+
+    if (sys_owns(start, pages(a[1])))
+        return -EINVAL;
+    r = user_host_call(t, __NR_remap_file_pages, a[0], a[1], a[2], a[3], a[4]);
+    if (r)
+        return r;
+    if (shared)
+        user_space_view_add(start, align_down(a[1], SYS_PAGE), object, a[3] * SYS_PAGE);
+    user_space_exec_changed(start, align_down(a[1], SYS_PAGE));
+    return 0;
 }
 
 int64_t user_space_madvise(struct user_thread *t, const uint64_t a[6])
@@ -139,6 +191,12 @@ int64_t user_space_madvise(struct user_thread *t, const uint64_t a[6])
     return r;
 }
 
+static void note_segment(uint64_t at, const uint64_t a[6], uint64_t size)
+{
+    user_space_view_add(at, pages(size), (struct user_space_object){USER_SPACE_SEGMENT, (uint32_t)a[0]}, 0);
+    note_mapped(at, size, a[2] & SHM_EXEC ? PROT_EXEC : PROT_READ);
+}
+
 int64_t user_space_shmat(struct user_thread *t, const uint64_t a[6])
 {
     struct shmid64_ds ds;
@@ -150,7 +208,20 @@ int64_t user_space_shmat(struct user_thread *t, const uint64_t a[6])
         return -EINVAL;
     r = user_host_call(t, __NR_shmat, a[0], a[1], a[2]);
     if (!sys_is_err(r) && r != -SYS_RESTART && ds.shm_segsz)
-        note_mapped((uint64_t)r, ds.shm_segsz, a[2] & SHM_EXEC ? PROT_EXEC : PROT_READ);
+        note_segment((uint64_t)r, a, ds.shm_segsz);
+    return r;
+}
+
+/* What is left of the segment that shmat put there goes. */
+int64_t user_space_shmdt(struct user_thread *t, const uint64_t a[6])
+{
+    int64_t r = user_host_call(t, __NR_shmdt, a[0]);
+    uint64_t start, end = 0;
+
+    while (!r && user_space_view_segment(a[0], end, &start, &end)) {
+        user_space_view_remove(start, end - start);
+        user_space_exec_remove(start, end - start);
+    }
     return r;
 }
 
