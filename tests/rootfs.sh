@@ -2,9 +2,8 @@
 # Makes the disk that programs are compared on: .cache/rootfs/disk.img, an ext4 file system with Debian arm64 of the
 # host's release, and python3, perl, sqlite3, xz, zstd, openssl and gcc in it.
 #
-# mmdebstrap fetches and unpacks the packages and runs none of their scripts, so that neither root, nor binfmt_misc, nor
-# an emulator is needed; what the scripts would have done for these programs is little, and done here. The programs'
-# work (tests/rootfs/) is in the disk's /programs. What is there already is kept until the list or the work changes.
+# None of the packages' scripts is run; what they would have done for these programs is little, and done here. The
+# programs' work (tests/rootfs/) is in the disk's /programs. What is there already is kept until the list or the work changes.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${PIPIT_CACHE:-$root/.cache}
@@ -17,16 +16,7 @@ flock 9
 
 if [ "$(cat "$out/packages" 2>/dev/null)" != "$packages" ]; then
     . "$root/tools/apt.sh"
-    echo "rootfs: fetching Debian $apt_release arm64 with $packages"
-    mode=unshare
-    ! [ "$(id -u)" = 0 ] || mode=root
-    apt_sources >"$out/host.sources"
-    mmdebstrap --quiet --mode=$mode --architectures=arm64 --variant=extract --skip=check/qemu,output/dev \
-        --include="$packages" --format=tar "$apt_release" "$out/tree.tar.new" "$out/host.sources" </dev/null >"$out/log" 2>&1 || {
-        cat "$out/log" >&2
-        exit 1
-    }
-    mv "$out/tree.tar.new" "$out/tree.tar"
+    apt_extract "$out/tree.tar" "$packages"
     echo "$packages" >"$out/packages"
     rm -f "$out/stamp"
 fi

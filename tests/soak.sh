@@ -10,6 +10,9 @@
 #                     user network), the self-check, a boot with 8 vCPUs
 #   bootstrap         arm64 root filesystems of whole size under pipit-aarch64, by debootstrap and apt, and by mmdebstrap
 #                     beside QEMU
+#   languages-NAME    programs of Debian's arm64 go, java, node, php, python, ruby and rust in user mode, RUNS (50) times each;
+#                     ldconfig and apt-get update LOADS (1000) times
+#   stress            user mode's programs with many threads, and those that write code, 100 times, three ways each
 #   fresh-SUITE       make run, make check and make test in a Debian (bookworm, trixie) with nothing installed
 #   fuzz-TARGET       a fuzz target for FUZZ_SECONDS (3600); JOBS (the number of cores) of them at once
 #
@@ -28,7 +31,11 @@ key=$({ git ls-files -s && git diff HEAD; } 2>/dev/null | sha256sum | cut -c1-16
 state=$PIPIT_CACHE/soak/$key
 . tools/launch.sh
 
-steps=(boots-1 boots-2 boots-8 tsan bootstrap fresh-bookworm fresh-trixie)
+steps=(boots-1 boots-2 boots-8 tsan bootstrap)
+for t in $(tests/user/languages.sh --list); do
+    steps+=("languages-$t")
+done
+steps+=(stress fresh-bookworm fresh-trixie)
 for t in tests/fuzz/*_fuzz.c; do
     t=${t##*/}
     steps+=("fuzz-${t%_fuzz.c}")
@@ -64,7 +71,7 @@ status_of() {
 
 if [ "${1:-}" = --list ]; then
     for s in "${steps[@]}"; do
-        printf '%-16s %s\n' "$s" "$(status_of "$s")"
+        printf '%-18s %s\n' "$s" "$(status_of "$s")"
     done
     exit 0
 fi
@@ -188,8 +195,22 @@ fuzz_one() {
     awk '{ s += $1; n += $2 } END { printf "%d s, %d inputs, no finding\n", s, n }' "$part"
 }
 
+stress() {
+    local i
+    for ((i = 0; i < 100; i++)); do
+        [ $((i % 10)) != 0 ] || progress "stress: $i of 100"
+        tests/user/programs.sh stress codegen threads signals >"$state/stress.out" 2>&1 || {
+            cat "$state/stress.out"
+            return 1
+        }
+    done
+    echo 'ok stress: 100 rounds'
+}
+
 run_step() {
     case $1 in
+    languages-*) RUNS=${RUNS:-50} LOADS=${LOADS:-1000} tests/user/languages.sh "${1#languages-}" ;;
+    stress) stress ;;
     boots-*) boot_series "${1#boots-}" ;;
     tsan) tsan ;;
     bootstrap) tests/user/bootstrap.sh --full ;;

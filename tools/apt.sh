@@ -87,3 +87,20 @@ apt_get() {
 apt_cache() {
     apt-cache -c "$apt_dir/apt.conf" "$@"
 }
+
+# apt_extract TAR PACKAGES: a tree of Debian arm64 of the host's release with the packages (comma-separated) and what
+# they depend on, unpacked; none of their scripts is run, so that neither root, nor binfmt_misc, nor an emulator is
+# needed. TAR is written at the very end. Next to it come the log and the sources.
+apt_extract() {
+    local tar=$1 packages=$2 dir mode=unshare
+    dir=$(dirname "$tar")
+    echo "fetching Debian $apt_release arm64 with $packages"
+    ! [ "$(id -u)" = 0 ] || mode=root
+    apt_sources >"$dir/host.sources"
+    mmdebstrap --quiet --mode=$mode --architectures=arm64 --variant=extract --skip=check/qemu,output/dev \
+        --include="$packages" --format=tar "$apt_release" "$tar.new" "$dir/host.sources" </dev/null >"$dir/log" 2>&1 || {
+        cat "$dir/log" >&2
+        return 1
+    }
+    mv "$tar.new" "$tar"
+}
