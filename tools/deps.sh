@@ -7,7 +7,7 @@ build='gcc libc6-dev make pkgconf libfdt-dev libseccomp-dev liburing-dev libslir
 cross='gcc-aarch64-linux-gnu libc6-dev-arm64-cross make pkgconf'
 run="$build cpio gzip xz-utils python3"
 native='perl sqlite3 xz-utils zstd openssl'
-test="$run $native clang libclang-rt-dev $cross qemu-user qemu-system-arm qemu-system-x86
+test="$run $native clang libclang-rt-dev $cross qemu-user qemu-system-arm qemu-system-x86 qemu-utils
       acpica-tools device-tree-compiler iproute2 mmdebstrap mount procps strace gdb-multiarch e2fsprogs lz4 debootstrap arch-test
       dpkg-dev"
 check="$build git clang clang-format clang-tidy python3"

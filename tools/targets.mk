@@ -34,6 +34,7 @@ install: all
 	install -m 755 $(PROGS) $(USER_PROG) '$(DESTDIR)$(PREFIX)/bin/'
 	install -m 644 $(wildcard tools/*.1) '$(DESTDIR)$(PREFIX)/share/man/man1/'
 	$(if $(USER_PROG),ln -f '$(DESTDIR)$(PREFIX)/bin/pipit-aarch64' '$(DESTDIR)$(PREFIX)/bin/qemu-aarch64-static')
+	ln -f '$(DESTDIR)$(PREFIX)/bin/pipit-img' '$(DESTDIR)$(PREFIX)/bin/qemu-img'
 	ln -f '$(DESTDIR)$(PREFIX)/bin/pipit' '$(DESTDIR)$(PREFIX)/bin/qemu-system-aarch64'
 	ln -f '$(DESTDIR)$(PREFIX)/bin/pipit' '$(DESTDIR)$(PREFIX)/bin/qemu-system-x86_64'
 
@@ -48,7 +49,7 @@ help:
 	@echo 'make bench     boots, programs, user mode and microVMs beside QEMU'
 	@echo 'make soak      the long tests: boots in a row, an hour of fuzzing for each target; resumes where it stopped;'
 	@echo '               STEPS="tsan fuzz-virtq" for some of them, tests/soak.sh --list for their names'
-	@echo 'make install   PREFIX=$(PREFIX), DESTDIR=; pipit and pipit-aarch64, man pages, pipit as qemu-system-{aarch64,x86_64}'
+	@echo 'make install   PREFIX=$(PREFIX), DESTDIR=; pipit, pipit-aarch64, pipit-img, man pages, and QEMU'\''s names for them'
 	@echo 'make deps      install the Debian packages that a build needs; with CROSS= fetch its libraries too'
 	@echo 'make clean     remove build/ (what was fetched stays in .cache/)'
 	@echo

@@ -166,16 +166,56 @@ void block_unplug(struct block *b)
         b->engine->ops->flush(b->engine);
 }
 
+void block_pump(struct block_engine *en)
+{
+    if (en->refused.first) {
+        block_tell_refused(en);
+        return;
+    }
+    en->ops->flush(en);
+    en->ops->wait(en);
+}
+
 void block_drain(struct block *b)
 {
-    struct block_engine *en = b->engine;
+    while (b->in_flight)
+        block_pump(b->engine);
+}
 
-    while (b->in_flight) {
-        if (en->refused.first) {
-            block_tell_refused(en);
-            continue;
-        }
-        en->ops->flush(en);
-        en->ops->wait(en);
+struct block_wait {
+    struct block_req req;
+    bool done;
+    int result;
+};
+
+static void block_run_done(struct block_req *r, int result)
+{
+    struct block_wait *w = container_of(r, struct block_wait, req);
+    w->result = result;
+    w->done = true;
+}
+
+int block_run(struct block *b, enum block_op op, uint32_t flags, uint64_t offset, uint64_t len, void *buf)
+{
+    struct iovec iov = {buf, len};
+    struct block_wait w = {
+        .req = {.op = op, .flags = flags, .offset = offset, .len = len, .done = block_run_done},
+    };
+
+    if (buf) {
+        w.req.iov = &iov;
+        w.req.niov = 1;
     }
+    block_submit(b, &w.req);
+    while (!w.done)
+        block_pump(b->engine);
+    return w.result;
+}
+
+int block_status(struct block *b, uint64_t offset, uint64_t len, struct block_extent *x)
+{
+    if (len == 0 || !range_within(offset, len, b->size))
+        return -EINVAL;
+    memset(x, 0, sizeof(*x));
+    return b->ops->status(b, offset, len, x);
 }

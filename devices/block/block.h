@@ -1,5 +1,5 @@
 /*
- * Block back ends: asynchronous requests on a disk image. Raw files today; qcow2 comes behind the same interface.
+ * Block back ends: asynchronous requests on a disk image, raw or qcow2. README.md says how the parts fit.
  *
  * Requests are submitted on the loop thread; done() is called on the loop thread, never from within block_submit.
  * Buffers stay the caller's and pinned until done.
@@ -39,6 +39,22 @@ struct block_options {
     bool direct;       /* O_DIRECT */
     bool writeback;    /* false: each write is followed by fdatasync (cache=writethrough) */
     bool ignore_flush; /* cache=unsafe */
+    bool no_lock;      /* look at an image that is in use */
+    bool container;    /* another format's file: as long as it needs to be, zeroes behind its end, may be empty */
+    bool guard_magic;  /* writes that would make the image begin like another format fail with EPERM */
+};
+
+enum block_format { BLOCK_FORMAT_PROBE, BLOCK_FORMAT_RAW, BLOCK_FORMAT_QCOW2 };
+
+/* What block_status says of a stretch. */
+struct block_extent {
+    uint64_t len; /* bytes for which it is true */
+    bool data;    /* read from a file */
+    bool zero;    /* reads as zeroes */
+    bool present; /* this image says what is there, not its backing file */
+    bool compressed;
+    bool located; /* `offset` tells where in this image's file the bytes are */
+    uint64_t offset;
 };
 
 /* Chooses io_uring (ring created disabled, restricted, then enabled) or, where that is refused, a pool of threads.
@@ -53,6 +69,13 @@ void block_engine_set_thread_init(void (*fn)(void));
  * The format is what the caller says: it is never guessed from the content. */
 int block_open_raw(struct block **out, struct block_engine *en, const char *path, const struct block_options *o,
                    struct err *e);
+/* The same with a descriptor, which becomes the block's (also on failure); `path` names it in messages. */
+int block_open_raw_fd(struct block **out, struct block_engine *en, int fd, const char *path,
+                      const struct block_options *o, struct err *e);
+/* Bytes of the file now (0 where that cannot be told); to cut or lengthen it. With nothing in flight. */
+uint64_t block_raw_length(const struct block *b);
+int block_raw_truncate(struct block *b, uint64_t len);
+int block_raw_fd(const struct block *b);
 /* Waits for requests in flight, then closes. */
 void block_close(struct block *b);
 
@@ -60,6 +83,11 @@ uint64_t block_size(const struct block *b); /* bytes */
 bool block_read_only(const struct block *b);
 bool block_can_discard(const struct block *b);
 void block_submit(struct block *b, struct block_req *req);
+/* For tools and start-up: submits, waits and returns the outcome. `buf` has `len` bytes, or is NULL where the operation
+ * takes none. */
+int block_run(struct block *b, enum block_op op, uint32_t flags, uint64_t offset, uint64_t len, void *buf);
+/* What lies at `offset`; at least one byte and at most `len`. Blocks, with nothing in flight. 0 or a negative errno. */
+int block_status(struct block *b, uint64_t offset, uint64_t len, struct block_extent *x);
 /* Between plug and unplug (loop thread, they nest) requests gather, to be started with one system call. */
 void block_plug(struct block *b);
 void block_unplug(struct block *b);

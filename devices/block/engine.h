@@ -21,11 +21,14 @@ struct engine_io {
     uint64_t offset;
     uint64_t len; /* ENGINE_FALLOCATE */
     uint32_t niov;
-    int32_t mode;          /* ENGINE_FALLOCATE */
-    int32_t result;        /* on its way back */
-    uint8_t op;            /* enum engine_op */
-    uint8_t phase;         /* the format's */
-    struct raw_slow *slow; /* raw's, on its rare paths; else NULL */
+    int32_t mode;   /* ENGINE_FALLOCATE */
+    int32_t result; /* on its way back */
+    uint8_t op;     /* enum engine_op */
+    uint8_t phase;  /* the format's */
+    union {         /* the format's own; NULL at the start */
+        struct raw_slow *slow;
+        struct q_req *qreq;
+    };
 };
 _Static_assert(sizeof(struct engine_io) <= sizeof(((struct block_req *)0)->engine), "engine_io outgrew block_req");
 
@@ -82,7 +85,10 @@ struct block_engine {
 struct block_ops {
     /* Starts a request that passed the checks of block_submit. */
     void (*start)(struct block *b, struct block_req *r);
+    /* An engine's report; NULL for formats that work on other blocks. */
     void (*step)(struct block *b, struct block_req *r, int result);
+    /* What lies at `offset`; blocks. */
+    int (*status)(struct block *b, uint64_t offset, uint64_t len, struct block_extent *x);
     void (*close)(struct block *b);
 };
 
@@ -102,6 +108,8 @@ void block_finish(struct block_req *r, int result);
 void block_finish_later(struct block_req *r, int result);
 /* Makes the loop call flush soon. */
 void block_flush_later(struct block_engine *en);
+/* Blocks until something that is in flight on the engine is over; callbacks run inside. */
+void block_pump(struct block_engine *en);
 /* An engine's report: the request's operation is over. */
 void block_step(struct block_req *r, int result);
 

@@ -19,7 +19,7 @@
 #include "vmm/base/log.h"
 
 #define URING_ENTRIES 256
-#define URING_FILES 32
+#define URING_FILES 128 /* images and their backing files */
 
 struct uring {
     struct block_engine en;

@@ -26,6 +26,8 @@
 #define BOUNCE_ALIGN 4096
 #define SLOW_IOVS 128
 
+#define CONTAINER_MAX BIT64(56) /* more than any format can address */
+
 #define LOCK_IN_USE 100
 #define LOCK_DENIED 200
 #define LOCK_TRIES 25
@@ -51,7 +53,7 @@ struct raw_slow {
 
 struct raw {
     struct block b;
-    bool direct, writeback, ignore_flush;
+    bool direct, writeback, ignore_flush, guard_magic;
     char *path;
 };
 
@@ -294,12 +296,35 @@ static void raw_step(struct block *b, struct block_req *r, int result)
         b->engine->ops->flush(b->engine);
 }
 
+/* The first bytes of formats that are told by them: what an image opened as raw on a guess must not become. */
+static bool raw_writes_magic(const struct block_req *r)
+{
+    uint8_t head[4] = {0};
+    size_t n = 0;
+
+    if (r->op != BLOCK_WRITE || r->offset >= sizeof(head))
+        return false;
+    n = (size_t)r->offset;
+    for (unsigned i = 0; i < r->niov && n < sizeof(head); i++) {
+        size_t part = MIN(r->iov[i].iov_len, sizeof(head) - n);
+        memcpy(head + n, r->iov[i].iov_base, part);
+        n += part;
+    }
+    return !memcmp(head, "QFI\xfb", sizeof(head));
+}
+
 static void raw_start(struct block *b, struct block_req *r)
 {
     struct raw *w = raw_of(b);
     struct engine_io *io = engine_io(r);
 
     io->offset = r->offset;
+    if (w->guard_magic && raw_writes_magic(r)) {
+        log_guest(w->path,
+                  "the guest would make this raw disk begin like a qcow2 image; give format=raw to allow that");
+        block_finish_later(r, -EPERM);
+        return;
+    }
     switch (r->op) {
     case BLOCK_READ:
     case BLOCK_WRITE:
@@ -343,7 +368,52 @@ static void raw_close(struct block *b)
     free(w);
 }
 
-static const struct block_ops raw_ops = {.start = raw_start, .step = raw_step, .close = raw_close};
+/* Data or a hole, where the file system tells. */
+static int raw_status(struct block *b, uint64_t offset, uint64_t len, struct block_extent *x)
+{
+    off_t data = lseek(b->fd, (off_t)offset, SEEK_DATA);
+
+    x->present = x->located = true;
+    x->offset = offset;
+    x->len = len;
+    x->data = true;
+    if (data < 0) {
+        x->zero = errno == ENXIO; /* nothing but a hole from here on */
+        x->data = !x->zero;
+    } else if ((uint64_t)data > offset) {
+        x->len = MIN(len, (uint64_t)data - offset);
+        x->zero = true;
+        x->data = false;
+    } else {
+        off_t hole = lseek(b->fd, (off_t)offset, SEEK_HOLE);
+        if (hole > data)
+            x->len = MIN(len, (uint64_t)hole - offset);
+    }
+    return 0;
+}
+
+static const struct block_ops raw_ops = {
+    .start = raw_start,
+    .step = raw_step,
+    .status = raw_status,
+    .close = raw_close,
+};
+
+uint64_t block_raw_length(const struct block *b)
+{
+    off_t end = lseek(b->fd, 0, SEEK_END);
+    return end < 0 ? 0 : (uint64_t)end;
+}
+
+int block_raw_truncate(struct block *b, uint64_t len)
+{
+    return ftruncate(b->fd, (off_t)len) < 0 ? -errno : 0;
+}
+
+int block_raw_fd(const struct block *b)
+{
+    return b->fd;
+}
 
 static int lock_byte(int fd, int cmd, short type, off_t at)
 {
@@ -406,7 +476,7 @@ static int raw_open_file(const char *path, const struct block_options *o, struct
 }
 
 /* Regular files and block devices only; the size in bytes goes to *size, rounded down to whole sectors. */
-static int raw_probe(int fd, const char *path, uint64_t *size, bool *regular, struct err *e)
+static int raw_probe(int fd, const char *path, bool container, uint64_t *size, bool *regular, struct err *e)
 {
     struct stat st;
 
@@ -417,10 +487,10 @@ static int raw_probe(int fd, const char *path, uint64_t *size, bool *regular, st
     off_t end = lseek(fd, 0, SEEK_END);
     if (end < 0)
         return err_set(e, errno, "cannot tell the size of disk %s: %s", path, strerror(errno));
-    *size = align_down((uint64_t)end, SECTOR);
+    *size = container ? CONTAINER_MAX : align_down((uint64_t)end, SECTOR);
     if (*size == 0)
         return err_set(e, EINVAL, "disk %s is empty: it has not one whole sector of %d bytes", path, SECTOR);
-    if (end % SECTOR)
+    if (end % SECTOR && !container)
         log_warn(path, "its size is not a multiple of %d, the last %d bytes are left out", SECTOR, (int)(end % SECTOR));
     *regular = S_ISREG(st.st_mode);
     /* io_uring would fail with EAGAIN instead of waiting. */
@@ -430,8 +500,8 @@ static int raw_probe(int fd, const char *path, uint64_t *size, bool *regular, st
     return 0;
 }
 
-int block_open_raw(struct block **out, struct block_engine *en, const char *path, const struct block_options *o,
-                   struct err *e)
+int block_open_raw_fd(struct block **out, struct block_engine *en, int fd, const char *path,
+                      const struct block_options *o, struct err *e)
 {
     struct raw *w = calloc(1, sizeof(*w));
     bool regular = false;
@@ -439,26 +509,24 @@ int block_open_raw(struct block **out, struct block_engine *en, const char *path
 
     if (!w || !(w->path = strdup(path))) {
         rc = err_set(e, ENOMEM, "no memory for disk %s", path);
-        goto free_raw;
+        goto close_file;
     }
     w->direct = o->direct;
     w->writeback = o->writeback;
     w->ignore_flush = o->ignore_flush;
-    rc = raw_open_file(path, o, e);
-    if (rc < 0)
-        goto free_raw;
-    w->b = (struct block){.ops = &raw_ops, .engine = en, .fd = rc, .read_only = o->read_only};
-    rc = raw_probe(w->b.fd, path, &w->b.size, &regular, e);
+    w->guard_magic = o->guard_magic;
+    w->b = (struct block){.ops = &raw_ops, .engine = en, .fd = fd, .read_only = o->read_only};
+    rc = raw_probe(fd, path, o->container, &w->b.size, &regular, e);
     if (rc < 0)
         goto close_file;
-    rc = raw_lock(w->b.fd, path, o->read_only, e);
+    rc = o->no_lock ? 0 : raw_lock(fd, path, o->read_only, e);
     if (rc < 0)
         goto close_file;
     /* Punching behind the end changes nothing and tells whether the file system can. */
     if (!o->read_only)
-        w->b.can_discard = !regular || fallocate(w->b.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                                 (off_t)align_up(w->b.size, MIB(1)), BOUNCE_ALIGN) == 0;
-    rc = en->ops->add_file(en, w->b.fd, &w->b.slot);
+        w->b.can_discard = !regular || fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                                 (off_t)align_up(block_raw_length(&w->b), MIB(1)), BOUNCE_ALIGN) == 0;
+    rc = en->ops->add_file(en, fd, &w->b.slot);
     if (rc < 0) {
         err_set(e, -rc, "cannot hand disk %s to the block engine: %s", path, strerror(-rc));
         goto close_file;
@@ -467,10 +535,16 @@ int block_open_raw(struct block **out, struct block_engine *en, const char *path
     return 0;
 
 close_file:
-    close(w->b.fd);
-free_raw:
+    close(fd);
     if (w)
         free(w->path);
     free(w);
     return rc;
+}
+
+int block_open_raw(struct block **out, struct block_engine *en, const char *path, const struct block_options *o,
+                   struct err *e)
+{
+    int fd = raw_open_file(path, o, e);
+    return fd < 0 ? fd : block_open_raw_fd(out, en, fd, path, o, e);
 }

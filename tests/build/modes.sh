@@ -66,6 +66,8 @@ incremental() {
 
 install_in() {
     make -s "$jobs" install DESTDIR="$tmp/dest" PREFIX=/usr || return
+    [ "$tmp/dest/usr/bin/pipit-img" -ef "$tmp/dest/usr/bin/qemu-img" ] || return
+    "$tmp/dest/usr/bin/qemu-img" --help >/dev/null || return
     [ -x "$tmp/dest/usr/bin/pipit" ] && [ -f "$tmp/dest/usr/share/man/man1/pipit.1" ] || return
     local arch
     for arch in aarch64 x86_64; do

@@ -32,6 +32,7 @@ RULES = {
     "jit/x64/": JIT + ["jit/ir/"],
     "jit/tier1/": JIT + ["jit/a64/", "jit/x64/", "jit/rt/"],
     "jit/rt/": JIT + ["jit/"],
+    "vmm/img/": [BASE, CORE, "devices/block/"],
     "vmm/machine/": ROOMS,
     "vmm/service/": ROOMS,
     "vmm/user/": ROOMS,

@@ -1,0 +1,195 @@
+/* What the commands share: messages, opening, sizes, JSON. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "vmm/img/img.h"
+
+static void say(const struct img *m, const char *fmt, va_list ap)
+{
+    fflush(stdout);
+    fprintf(stderr, "%s: ", m->name);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+}
+
+int img_fail(const struct img *m, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say(m, fmt, ap);
+    va_end(ap);
+    return 1;
+}
+
+int img_usage(const struct img *m, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say(m, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "Try '%s %s --help' for more information\n", m->name, m->argv[0]);
+    return 1;
+}
+
+int img_common_option(struct img *m, int c)
+{
+    switch (c) {
+    case 'q': m->quiet = true; return 0;
+    case 'U': m->no_lock = true; return 0;
+    case 'p': m->progress = true; return 0;
+    case 1001:
+        if (!strcmp(optarg, "on"))
+            m->backing = BLOCK_BACKING_ALL;
+        else if (!strcmp(optarg, "near"))
+            m->backing = BLOCK_BACKING_NEAR;
+        else if (!strcmp(optarg, "off"))
+            m->backing = BLOCK_BACKING_NONE;
+        else
+            return img_usage(m, "--backing takes on, near or off, not %s", optarg);
+        return 0;
+    case 1002:
+        if (strcmp(optarg, "json") != 0 && strcmp(optarg, "human") != 0)
+            return img_usage(m, "--output takes human or json, not %s", optarg);
+        m->json = !strcmp(optarg, "json");
+        return 0;
+    case 1000: return img_usage(m, "--object and --image-opts are not supported: images are named by their files");
+    default: return img_usage(m, "an option is not known or lacks its argument");
+    }
+}
+
+int img_format(const struct img *m, const char *text, enum block_format *out)
+{
+    struct err e;
+    int f = text ? block_format_parse(text, &e) : BLOCK_FORMAT_PROBE;
+
+    if (f < 0)
+        return img_fail(m, "Unknown file format '%s': raw and qcow2 are supported", text);
+    *out = (enum block_format)f;
+    return 0;
+}
+
+int img_open(struct img *m, struct block **out, const char *path, const char *format, bool writable,
+             enum block_backing backing)
+{
+    const struct qcow2_options o = {
+        .block = {.read_only = !writable, .writeback = true, .no_lock = m->no_lock},
+        .backing = backing,
+    };
+    enum block_format f = BLOCK_FORMAT_PROBE;
+    struct err e = {0};
+
+    if (img_format(m, format, &f))
+        return 1;
+    if (block_open(out, m->engine, path, f, &o, &e) < 0)
+        return img_fail(m, "Could not open '%s': %s", path, e.msg);
+    return 0;
+}
+
+int img_status(struct block *b, uint64_t offset, uint64_t len, struct block_extent *x, struct block **layer,
+               unsigned *depth)
+{
+    *depth = 0;
+    for (;;) {
+        int rc = block_status(b, offset, len, x);
+        if (rc < 0)
+            return rc;
+        *layer = b;
+        struct block *backing = qcow2_backing(b);
+        if (x->present || !backing || offset >= block_size(backing))
+            return 0;
+        len = MIN(x->len, block_size(backing) - offset);
+        b = backing;
+        ++*depth;
+    }
+}
+
+bool img_is_zero(const uint8_t *p, size_t n)
+{
+    return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
+}
+
+void img_progress(const struct img *m, uint64_t done, uint64_t total)
+{
+    if (!m->progress)
+        return;
+    printf("    (%3.2f/100%%)\r%s", total ? 100.0 * (double)done / (double)total : 100.0, done == total ? "\n" : "");
+    fflush(stdout);
+}
+
+int img_size(const struct img *m, const char *text, uint64_t *out)
+{
+    if (text_to_size(text, 1, out) < 0 || *out > INT64_MAX)
+        return img_fail(m, "Invalid image size '%s': a number, or one with k, M, G or T behind it, is wanted", text);
+    return 0;
+}
+
+const char *img_human(uint64_t bytes, char buf[32])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double v = (double)bytes;
+    unsigned u = 0;
+
+    while (v >= 1000 && u + 1 < ARRAY_SIZE(units)) {
+        v /= 1024;
+        u++;
+    }
+    snprintf(buf, 32, "%.3g %s", v, units[u]);
+    return buf;
+}
+
+/* ---- JSON ---- */
+
+static void json_key(struct img_json *j, const char *key)
+{
+    if (j->depth)
+        printf("%s\n%*s", j->first ? "" : ",", (int)j->depth * 4, "");
+    j->first = false;
+    if (key)
+        printf("\"%s\": ", key);
+}
+
+void img_json_open(struct img_json *j, const char *key, char bracket)
+{
+    json_key(j, key);
+    putchar(bracket);
+    j->depth++;
+    j->first = true;
+}
+
+void img_json_close(struct img_json *j, char bracket)
+{
+    j->depth--;
+    printf("\n%*s%c%s", (int)j->depth * 4, "", bracket, j->depth ? "" : "\n");
+    j->first = false;
+}
+
+void img_json_text(struct img_json *j, const char *key, const char *value)
+{
+    json_key(j, key);
+    putchar('"');
+    for (const unsigned char *p = (const unsigned char *)value; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            printf("\\%c", *p);
+        else if (*p < ' ')
+            printf("\\u%04x", *p);
+        else
+            putchar(*p);
+    }
+    putchar('"');
+}
+
+void img_json_number(struct img_json *j, const char *key, uint64_t value)
+{
+    json_key(j, key);
+    printf("%llu", (unsigned long long)value);
+}
+
+void img_json_bool(struct img_json *j, const char *key, bool value)
+{
+    json_key(j, key);
+    printf("%s", value ? "true" : "false");
+}

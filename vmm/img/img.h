@@ -1,0 +1,100 @@
+/*
+ * Disk images from the command line: what `pipit-img` (also started as `qemu-img`) does. A command is a function that
+ * parses its own arguments and returns the exit status.
+ */
+#ifndef PIPIT_IMG_IMG_H
+#define PIPIT_IMG_IMG_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/block/qcow2.h"
+#include "vmm/base/options.h"
+
+#define IMG_CHECK_FAILED 1
+#define IMG_CHECK_CORRUPT 2
+#define IMG_CHECK_LEAKS 3
+#define IMG_CHECK_UNSUPPORTED 63
+
+struct img {
+    const char *name; /* the program's, for messages */
+    struct loop *loop;
+    struct block_engine *engine;
+    enum block_backing backing;
+    bool quiet, progress, json, no_lock;
+    int argc;
+    char **argv; /* argv[0] is the command */
+};
+
+int img_main(int argc, char **argv);
+
+/* ---- common.c ---- */
+/* "NAME: sentence" on stderr; returns 1. */
+__attribute__((format(printf, 2, 3))) int img_fail(const struct img *m, const char *fmt, ...);
+/* A word about how to call the command; returns 1. */
+__attribute__((format(printf, 2, 3))) int img_usage(const struct img *m, const char *fmt, ...);
+/* Options that all commands know; 0 where `c` is one of them, else 1 after a message. */
+int img_common_option(struct img *m, int c);
+#define IMG_LONG_COMMON                                                                                                \
+    {"help", no_argument, NULL, 'h'}, {"force-share", no_argument, NULL, 'U'},                                         \
+        {"image-opts", no_argument, NULL, 1000}, {"object", required_argument, NULL, 1000},                            \
+        {"backing", required_argument, NULL, 1001}, {"output", required_argument, NULL, 1002},                         \
+    {                                                                                                                  \
+        NULL, 0, NULL, 0                                                                                               \
+    }
+/* A format's name, NULL: find out. */
+int img_format(const struct img *m, const char *text, enum block_format *out);
+/* Opens an image; reports failures. `writable` with cache=writeback. */
+int img_open(struct img *m, struct block **out, const char *path, const char *format, bool writable,
+             enum block_backing backing);
+/* Like block_status, through the backing files: whose layer it is, and how deep. */
+int img_status(struct block *b, uint64_t offset, uint64_t len, struct block_extent *x, struct block **layer,
+               unsigned *depth);
+bool img_is_zero(const uint8_t *p, size_t n);
+void img_progress(const struct img *m, uint64_t done, uint64_t total);
+/* Bytes from text with a unit, or 1 after a message. */
+int img_size(const struct img *m, const char *text, uint64_t *out);
+/* "1.5 GiB" */
+const char *img_human(uint64_t bytes, char buf[32]);
+
+/* JSON on stdout, indented as users of qemu-img know it. */
+struct img_json {
+    unsigned depth;
+    bool first;
+};
+void img_json_open(struct img_json *j, const char *key, char bracket);
+void img_json_close(struct img_json *j, char bracket);
+void img_json_text(struct img_json *j, const char *key, const char *value);
+void img_json_number(struct img_json *j, const char *key, uint64_t value);
+void img_json_bool(struct img_json *j, const char *key, bool value);
+
+/* ---- create.c ---- */
+struct img_new {
+    enum block_format format;
+    struct qcow2_create qcow2;
+    char *backing, *backing_format;
+};
+void img_new_init(struct img_new *n);
+void img_new_free(struct img_new *n);
+/* `-o` options; 1 after a message. */
+int img_new_options(struct img *m, struct img_new *n, const char *text);
+/* Makes the file (cutting what was there) and opens it for writing. */
+int img_new_open(struct img *m, const struct img_new *n, const char *path, struct block **out);
+
+/* A table of the image's snapshots; nothing where it has none. */
+void img_snapshot_list(struct block *b);
+
+int img_create(struct img *m);
+int img_measure(struct img *m);
+int img_info(struct img *m);
+int img_map(struct img *m);
+int img_check(struct img *m);
+int img_convert(struct img *m);
+int img_compare(struct img *m);
+int img_resize(struct img *m);
+int img_snapshot(struct img *m);
+int img_rebase(struct img *m);
+int img_commit(struct img *m);
+
+#endif
