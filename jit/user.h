@@ -71,6 +71,9 @@ int jit_user_vcpu_create(struct jit *j, struct arm64_cpu **out);
 /* Runs until exit_request has ARM64_EXIT_KICK, which is consumed. On the guest thread's host thread. */
 void jit_user_run(struct arm64_cpu *c);
 
+/* One instruction by the interpreter; its system call is served, its fault reported, as in jit_user_run. */
+void jit_user_step_one(struct arm64_cpu *c);
+
 /* The memory half of struct a64_ops, and barriers and exclusives. */
 void jit_user_fill_ops(struct a64_ops *ops);
 

@@ -89,6 +89,8 @@ static void become(struct user_thread *t, uint64_t *stack)
         !user_options.by_binfmt);
     t->cpu->x[31] = l.sp;
     t->cpu->pc = program.start;
+    t->tid = (int32_t)sys_call(__NR_gettid);
+    user_trace_exec(t);
     user_thread_run(t);
 }
 

@@ -544,6 +544,21 @@ void jit_user_run(struct arm64_cpu *c)
     }
 }
 
+/* A load-exclusive does not wait for a region: the others go on between two steps in any case, and the store compares.
+ */
+void jit_user_step_one(struct arm64_cpu *c)
+{
+    struct jit_vcpu *v = jit_vcpu_of(c);
+
+    jit_fpcr_changed(c);
+    jit_go_inside(v);
+    v->in_region = true;
+    jit_user_step(v);
+    v->in_region = false;
+    v->attention &= ~JIT_ATTN_REGION;
+    atomic_store(&v->in_guest, 0);
+}
+
 void jit_user_outside(struct arm64_cpu *c)
 {
     atomic_store_explicit(&jit_vcpu_of(c)->in_guest, 0, memory_order_release);

@@ -89,7 +89,9 @@ static int64_t fork_process(struct user_thread *t, struct request *q)
 
     user_saved_publish(t, USER_SAVED_FORK);
     user_thread_lock_all(t);
+    t->trace.forking = 1;
     r = host_clone(q, 0, NULL, NULL);
+    t->trace.forking = 0;
     if (user_thread_unlock_all(t, r == 0))
         sys_die(126, "out of memory for the code of a forked process");
     if (r == 0) {
@@ -97,6 +99,7 @@ static int64_t fork_process(struct user_thread *t, struct request *q)
         if (q->flags & ABI_CLONE_CLEAR_SIGHAND)
             user_sighand_clear(t->sighand);
         t->held = 0;
+        user_trace_child(t);
         child_registers(t->cpu, q);
         t->whole = true;
     }

@@ -74,6 +74,11 @@ void user_executor_run(struct user_thread *t)
     jit_user_run(t->cpu);
 }
 
+void user_executor_step(struct user_thread *t)
+{
+    jit_user_step_one(t->cpu);
+}
+
 void user_executor_invalidate(uint64_t start, uint64_t len)
 {
     if (jit)

@@ -26,6 +26,8 @@ int user_executor_fork_end(struct user_thread *t, bool child);
 
 /* Runs guest code and serves its system calls until a fault (t->event) or exit_request. */
 void user_executor_run(struct user_thread *t);
+/* One guest instruction, or none where exit_request or a fault comes first. */
+void user_executor_step(struct user_thread *t);
 /* Code in [start, start+len) changed or went away. From any thread. */
 void user_executor_invalidate(uint64_t start, uint64_t len);
 

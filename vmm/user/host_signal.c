@@ -77,9 +77,11 @@ static void on_signal(int sig, struct abi_siginfo *info, struct ucontext *uc)
         uc->uc_mcontext.rax = (uint64_t)-USER_NO_RESULT;
         ax = uc->uc_mcontext.rax;
     }
-    user_signal_caught(t, info);
+    if (sig != ABI_SIGSEGV || info->code != USER_TRACE_CODE || !user_trace_caught(t))
+        user_signal_caught(t, info);
     if (t->gate.pending) {
-        uc->uc_sigmask = ~USER_SYNC_SIGNALS;
+        if (t->info.signo)
+            uc->uc_sigmask = ~USER_SYNC_SIGNALS;
         sys_gate_leave(&pc, &ax);
         uc->uc_mcontext.rip = pc;
         uc->uc_mcontext.rax = ax;

@@ -46,6 +46,8 @@ uint64_t user_path_argument(uint64_t va, char buf[USER_PATH_MAX])
     if ((!prefix && !proc) || user_copy_string(path, va, sizeof(path)) < 0)
         return va;
     exe = proc ? user_proc_exe(path) : NULL;
+    if (proc && !exe)
+        exe = user_proc_exe_of(path, buf);
     if (exe)
         return (uint64_t)(uintptr_t)exe;
     return user_path_lookup(path, buf) == buf ? (uint64_t)(uintptr_t)buf : va;
@@ -54,11 +56,12 @@ uint64_t user_path_argument(uint64_t va, char buf[USER_PATH_MAX])
 /* readlink of the guest's own /proc/self/exe is the path itself. */
 int64_t user_call_path_readlinkat(struct user_thread *t, const uint64_t a[6])
 {
-    char path[USER_PATH_MAX];
+    char path[USER_PATH_MAX], buf[USER_PATH_MAX];
     const char *exe;
     size_t n;
 
-    if (user_copy_string(path, a[1], sizeof(path)) < 0 || !(exe = user_proc_exe(path)))
+    if (user_copy_string(path, a[1], sizeof(path)) < 0 ||
+        (!(exe = user_proc_exe(path)) && !(exe = user_proc_exe_of(path, buf))))
         return user_call_path1(t, a);
     if ((int)a[3] <= 0)
         return -EINVAL;

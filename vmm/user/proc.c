@@ -16,6 +16,7 @@
 #include "vmm/user/options.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
+#include "vmm/user/trace.h"
 
 static char exe[USER_PATH_MAX];
 static uint64_t vdso;
@@ -128,6 +129,47 @@ const char *user_proc_exe(const char *path)
     const char *entry = path[0] == '/' && path[1] == 'p' ? own_entry(path) : NULL;
 
     return entry && !strcmp(entry, "exe") ? exe : NULL;
+}
+
+/* The number that follows "/proc/", with *p behind it and the slash; 0: none. */
+static uint64_t take_process(const char **p)
+{
+    uint64_t pid = 0;
+
+    if (take_word(p, "/proc/"))
+        pid = take_number(p);
+    return pid && *(*p)++ == '/' ? pid : 0;
+}
+
+const char *user_proc_exe_of(const char *path, char buf[USER_PATH_MAX])
+{
+    struct user_tracee other = {.tid = (int32_t)take_process(&path)};
+
+    if (!other.tid || strcmp(path, "exe") || user_tracer_is_ours(other.tid) != 1 ||
+        user_tracee_read(&other, (uint64_t)(uintptr_t)exe, buf, USER_PATH_MAX))
+        return NULL;
+    return memchr(buf, '\0', USER_PATH_MAX) && buf[0] ? buf : NULL;
+}
+
+int32_t user_proc_memory_of(int fd)
+{
+    char link[32], path[64];
+    const char *p = path;
+    uint64_t pid;
+    long n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = sys_call(__NR_readlinkat, AT_FDCWD, link, path, sizeof(path) - 1);
+    if (n <= 0)
+        return 0;
+    path[n] = '\0';
+    pid = take_process(&p);
+    if (pid && take_word(&p, "task/")) {
+        take_number(&p);
+        if (*p++ != '/')
+            return 0;
+    }
+    return pid && !strcmp(p, "mem") ? (int32_t)pid : 0;
 }
 
 /* ---- contents ---- */

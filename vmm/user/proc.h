@@ -31,6 +31,11 @@ void user_proc_publish(const struct user_proc_image *m, bool set_name);
 /* The guest's program where `path` is one of its own links to it, as /proc/self/exe; else NULL. */
 const char *user_proc_exe(const char *path);
 
+/* The same for another process that runs this emulator ("/proc/PID/exe"), into buf; NULL: it is none. */
+const char *user_proc_exe_of(const char *path, char buf[USER_PATH_MAX]);
+/* The process whose memory the descriptor is ("/proc/PID/mem", "/proc/PID/task/TID/mem"); 0: something else. */
+int32_t user_proc_memory_of(int fd);
+
 /* A descriptor with the contents of `path` as the guest is to see them, -errno, or USER_PROC_OTHER: an ordinary file.
  */
 #define USER_PROC_OTHER (-4096)

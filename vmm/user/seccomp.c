@@ -214,8 +214,17 @@ bool user_seccomp_allows(struct user_thread *t, uint64_t nr, const uint64_t a[6]
         trap(t, nr, r & SECCOMP_RET_DATA);
         *ret = -USER_NO_RESULT;
         return false;
-    case SECCOMP_RET_TRACE:
-    case SECCOMP_RET_USER_NOTIF: return false; /* nobody traces, nobody listens */
+    case SECCOMP_RET_TRACE: {
+        bool known = t->trace.rechecked;
+        if (!user_trace_seccomp(t, r & SECCOMP_RET_DATA))
+            return false;
+        if (known)
+            return true;
+        t->trace.rechecked = true;
+        *ret = -USER_CALL_AGAIN;
+        return false;
+    }
+    case SECCOMP_RET_USER_NOTIF: return false; /* nobody listens */
     case SECCOMP_RET_KILL_THREAD:
         if (!strict && !user_thread_alone(t))
             user_thread_end(t, __NR_exit, ABI_SIGSYS);

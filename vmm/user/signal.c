@@ -14,6 +14,9 @@
 #include "vmm/user/syscall.h"
 
 #define UNBLOCKABLE (ABI_SIGBIT(ABI_SIGKILL) | ABI_SIGBIT(ABI_SIGSTOP))
+/* Their default action is none (SIGCONT has had its effect when it was sent). */
+#define DEFAULT_IGNORED                                                                                                \
+    (ABI_SIGBIT(ABI_SIGCHLD) | ABI_SIGBIT(ABI_SIGCONT) | ABI_SIGBIT(ABI_SIGURG) | ABI_SIGBIT(ABI_SIGWINCH))
 #define SIG_BLOCK 0
 #define SIG_UNBLOCK 1
 #define SIG_SETMASK 2
@@ -298,10 +301,12 @@ static void default_action(struct user_thread *t, const struct abi_siginfo *info
         sys_call(__NR_rt_sigaction, sig, &dfl, NULL, sizeof(uint64_t));
     }
     uint64_t all = UINT64_MAX;
+    user_trace_park(t, sig, true);
     sys_call(__NR_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
     if (sys_call(__NR_rt_tgsigqueueinfo, sys_call(__NR_getpid), sys_call(__NR_gettid), sig, info))
         sys_call(__NR_tgkill, sys_call(__NR_getpid), sys_call(__NR_gettid), sig);
     sys_call(__NR_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+    user_trace_park(t, sig, false);
     user_signal_apply_mask(t);
 }
 
@@ -322,12 +327,17 @@ static void deliver(struct user_thread *t, const struct abi_siginfo *signal)
     sys_unlock(&s->lock);
     if (sa.handler == ABI_SIG_IGN)
         return;
+    /* Nothing happens, and so nobody is shown anything. */
+    if (sa.handler == ABI_SIG_DFL && (DEFAULT_IGNORED & ABI_SIGBIT(info->signo)))
+        return;
     if (sa.handler == ABI_SIG_DFL) { /* another thread changed it since */
         default_action(t, info, false);
         return;
     }
     if (!(sa.flags & ABI_SA_EXPOSE_TAGBITS) && has_fault_address(info))
         info->addr &= TAG_MASK;
+    if (unlikely(t->trace.restarting))
+        user_trace_handler(t, sa.flags);
     if (user_signal_frame_push(t, info, &sa)) {
         /* No room for the frame: SIGSEGV, which is fatal where it was SIGSEGV that found no room. */
         struct user_fault f = {.sig = ABI_SIGSEGV, .code = ABI_SI_KERNEL};
@@ -342,6 +352,8 @@ static void deliver(struct user_thread *t, const struct abi_siginfo *signal)
     blocked = sa.mask | (sa.flags & ABI_SA_NODEFER ? 0 : ABI_SIGBIT(info->signo));
     t->mask |= blocked;
     t->restore_mask = false;
+    if (unlikely(t->trace.resume & USER_RESUME_STEP))
+        user_trace_entered(t);
 }
 
 void user_signal_kill(struct user_thread *t, int sig)
@@ -370,8 +382,13 @@ void user_signal_force(struct user_thread *t, const struct user_fault *f)
     if (fatal)
         s->action[f->sig].handler = ABI_SIG_DFL;
     sys_unlock(&s->lock);
-    if (fatal) {
+    if (fatal)
         t->mask &= ~ABI_SIGBIT(f->sig);
+    if (unlikely(t->trace.watch & USER_WATCH_TRACED) && !user_trace_signal(t, &info)) {
+        user_signal_apply_mask(t);
+        return;
+    }
+    if (fatal && info.signo == f->sig) {
         default_action(t, &info, true);
         return;
     }
@@ -379,16 +396,23 @@ void user_signal_force(struct user_thread *t, const struct user_fault *f)
     user_signal_apply_mask(t);
 }
 
-void user_signal_poll(struct user_thread *t)
+bool user_signal_restarts(const struct user_thread *t)
+{
+    int sig = t->info.signo;
+
+    return sig < 1 || sig > ABI_NSIG || t->sighand->action[sig].flags & ABI_SA_RESTART;
+}
+
+static void deliver_all(struct user_thread *t)
 {
     struct abi_siginfo info;
-    bool changed = t->restore_mask;
 
     while (t->gate.pending || (t->held & ~t->mask)) {
-        changed = true;
         if (t->gate.pending) {
             info = t->info;
             atomic_store_explicit(&t->gate.pending, 0, memory_order_relaxed);
+            if (!info.signo) /* a tracer's kick */
+                continue;
         } else {
             int sig = __builtin_ctzll(t->held & ~t->mask) + 1;
             info = t->held_info[held_slot(sig)];
@@ -396,8 +420,19 @@ void user_signal_poll(struct user_thread *t)
         }
         if (user_strace_on)
             user_strace_signal(&info);
+        if (unlikely(t->trace.watch & USER_WATCH_TRACED) && !user_trace_signal(t, &info))
+            continue;
         deliver(t, &info);
     }
+}
+
+void user_signal_poll(struct user_thread *t)
+{
+    bool changed = user_signal_waits(t);
+
+    do
+        deliver_all(t);
+    while (user_trace_poll(t));
     if (t->restore_mask) {
         t->mask = t->saved_mask;
         t->restore_mask = false;

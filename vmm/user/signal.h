@@ -42,6 +42,8 @@ static inline bool user_signal_waits(const struct user_thread *t)
 {
     return t->gate.pending || (t->held & ~t->mask) || t->restore_mask;
 }
+/* Will the call that the pending signal interrupts be made again (SA_RESTART)? */
+bool user_signal_restarts(const struct user_thread *t);
 /* Delivers what is pending, and puts a temporary mask back. Between guest instructions. */
 void user_signal_poll(struct user_thread *t);
 /* Ends the process by the signal, whatever the guest made of it. */

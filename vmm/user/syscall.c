@@ -37,24 +37,88 @@ static int64_t dispatch(struct user_thread *t, const struct user_call *call, uin
     return -ENOSYS;
 }
 
+/* What is left to do where X0 does not simply get the result. */
+static void end_call(struct user_thread *t, int64_t ret)
+{
+    struct arm64_cpu *c = t->cpu;
+    /* A tracer's emulator interrupted it, and knows how the kernel would go on. */
+    uint32_t code = ret == -SYS_RESTART || ret == -EINTR ? t->trace.restart : 0;
+
+    t->trace.restart = 0;
+    if (code || ret == -SYS_RESTART) {
+        c->pc -= 4;
+        t->trace.restarting = code;
+        t->trace.restart_pc = c->pc;
+    } else if (ret != -USER_NO_RESULT) {
+        c->x[0] = (uint64_t)ret;
+    }
+}
+
+static int64_t make_call(struct user_thread *t, uint64_t nr)
+{
+    static const struct user_call none;
+    const struct user_call *call = nr < USER_CALL_COUNT ? &user_calls[nr] : &none;
+    uint64_t a[6];
+    int64_t ret;
+
+    memcpy(a, t->cpu->x, sizeof(a));
+    if (!user_strace_on)
+        return dispatch(t, call, nr, a);
+    user_strace_enter(t, call, nr, a);
+    ret = dispatch(t, call, nr, a);
+    user_strace_leave(t, call, nr, a, ret);
+    return ret;
+}
+
+/* With -strace or a tracer, or both. The number is the tracer's to change; handlers find it in X8. */
+static void watched_call(struct user_thread *t)
+{
+    struct arm64_cpu *c = t->cpu;
+    uint64_t x0 = c->x[0], x8 = c->x[8], nr;
+    int64_t ret;
+
+    if (user_trace_enter(t)) {
+        do {
+            x0 = c->x[0];
+            x8 = c->x[8];
+            c->x[8] = nr = (uint32_t)t->trace.nr;
+            ret = make_call(t, nr);
+            if (ret != -USER_NO_RESULT)
+                c->x[8] = x8;
+        } while (ret == -USER_CALL_AGAIN && t->trace.nr != -1);
+        if (ret == -SYS_RESTART || (ret == -EINTR && t->trace.restart)) {
+            /* The stop after the call shows the kernel's code; then the registers are those before the call. */
+            uint64_t shown = (uint64_t) - (int64_t)(t->trace.restart ? t->trace.restart : SYS_RESTART + 1);
+            c->x[0] = shown;
+            user_trace_leave(t);
+            if (c->x[0] == shown) {
+                c->x[0] = x0;
+                end_call(t, -SYS_RESTART);
+            }
+            t->trace.restart = 0;
+            return;
+        }
+        if (ret != -USER_CALL_AGAIN)
+            end_call(t, ret);
+    }
+    user_trace_leave(t);
+}
+
 void user_syscall(struct user_thread *t)
 {
     static const struct user_call none;
     struct arm64_cpu *c = t->cpu;
     uint64_t nr = (uint32_t)c->x[8], a[6];
-    const struct user_call *call = nr < USER_CALL_COUNT ? &user_calls[nr] : &none;
     int64_t ret;
 
-    memcpy(a, c->x, sizeof(a));
-    if (unlikely(user_strace_on)) {
-        user_strace_enter(t, call, nr, a);
-        ret = dispatch(t, call, nr, a);
-        user_strace_leave(t, call, nr, a, ret);
-    } else {
-        ret = dispatch(t, call, nr, a);
+    if (unlikely(t->trace.watch)) {
+        watched_call(t);
+        return;
     }
-    if (ret == -SYS_RESTART)
-        c->pc -= 4;
-    else if (ret != -USER_NO_RESULT)
+    memcpy(a, c->x, sizeof(a));
+    ret = dispatch(t, nr < USER_CALL_COUNT ? &user_calls[nr] : &none, nr, a);
+    if (likely(ret >= 0))
         c->x[0] = (uint64_t)ret;
+    else
+        end_call(t, ret);
 }

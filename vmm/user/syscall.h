@@ -16,6 +16,9 @@
 #include "vmm/user/thread.h"
 
 #define USER_NO_RESULT 513
+#define USER_CALL_AGAIN 514 /* a tracer may have made another call of it */
+
+#define USER_CALL_EXECVE 221u
 
 typedef int64_t (*user_call_fn)(struct user_thread *t, const uint64_t a[6]);
 
@@ -70,6 +73,13 @@ USER_CALL_DECLARE(file_epoll_pwait2);
 USER_CALL_DECLARE(wait_ppoll);
 USER_CALL_DECLARE(wait_pselect6);
 USER_CALL_DECLARE(wait_io_pgetevents);
+
+/* call_child.c, call_ptrace.c */
+USER_CALL_DECLARE(child_wait4);
+USER_CALL_DECLARE(child_waitid);
+USER_CALL_DECLARE(ptrace);
+USER_CALL_DECLARE(trace_pwrite64);
+USER_CALL_DECLARE(trace_process_vm_writev);
 
 /* call_process.c, call_clone.c */
 USER_CALL_DECLARE(process_clone);

@@ -89,6 +89,7 @@ struct user_thread *user_thread_create(const struct user_thread *from)
     if (!t)
         return NULL;
     memset(t, 0, offsetof(struct user_thread, busy));
+    user_trace_init(t, from);
     if (!from)
         return t;
     if (user_executor_thread_create(t)) {
@@ -203,6 +204,7 @@ void user_thread_forked(struct user_thread *t)
     t->prev = t->next = NULL;
     t->tid = (int32_t)sys_call(__NR_gettid);
     t->vfork = false;
+    user_tracer_forked();
 }
 
 /* ---- running ---- */
@@ -212,6 +214,7 @@ void user_thread_run(struct user_thread *t)
     struct arm64_cpu *c = t->cpu;
 
     t->tid = (int32_t)sys_call(__NR_gettid);
+    user_trace_begin(t);
     for (;;) {
         /* Cleared before the look: a signal that comes in between sets it again. */
         atomic_store_explicit(&c->exit_request, 0, memory_order_relaxed);
@@ -219,7 +222,12 @@ void user_thread_run(struct user_thread *t)
         if (user_signal_waits(t))
             user_signal_poll(t);
         t->event = USER_EVENT_NONE;
-        user_executor_run(t);
+        if (unlikely(t->trace.resume & USER_RESUME_STEP)) {
+            user_executor_step(t);
+            user_trace_stepped(t);
+        } else {
+            user_executor_run(t);
+        }
         if (t->event == USER_EVENT_FAULT) {
             struct user_fault f = t->fault;
             user_signal_force(t, &f);

@@ -16,6 +16,7 @@
 #include "arch/arm64/cpu.h"
 #include "vmm/user/abi.h"
 #include "vmm/user/sys/gate.h"
+#include "vmm/user/trace.h"
 
 #define USER_REGION KIB(256)
 #define USER_SIGNAL_STACK KIB(64)
@@ -64,6 +65,8 @@ struct user_thread {
     uint64_t held; /* USER_SYNC_SIGNALS that came from other processes while the guest blocks them */
     struct abi_siginfo held_info[USER_SYNC_COUNT];
     struct abi_stack altstack;
+
+    struct user_trace trace;
 
     unsigned strace_word, strace_arg, strace_column; /* how far the line of the present call is printed */
     int32_t tid;
