@@ -2,10 +2,11 @@
 # make bench: pipit beside QEMU's emulators on the same files, one after the other in turn, so that both see the
 # same weather. Prints each median and the median of the ratios (below 1: pipit is faster).
 #
-#   tools/bench.sh [boot] [programs] [user] [mmdebstrap] [micro]
+#   tools/bench.sh [boot] [programs] [start] [user] [mmdebstrap] [micro]
 #
-# BOOTS (7), ROUNDS (3), BUILDS (1) and MICRO_ROUNDS (31) say how often. The peer is the host's, or the one in the
-# distribution's backports where that is newer (tools/peer.sh). QEMU_SYSTEM, QEMU_USER and QEMU_SYSTEM_X86 name others.
+# BOOTS (7), ROUNDS (3), BUILDS (1), START_ROUNDS (41) and MICRO_ROUNDS (31) say how often. The peer is the host's, or the
+# one in the distribution's backports where that is newer (tools/peer.sh). QEMU_SYSTEM, QEMU_USER and QEMU_SYSTEM_X86
+# name others.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
@@ -35,11 +36,11 @@ kvm_makes_vms() {
 }
 
 what=("$@")
-[ ${#what[@]} -gt 0 ] || what=(boot programs user mmdebstrap micro)
+[ ${#what[@]} -gt 0 ] || what=(boot programs start user mmdebstrap micro)
 for w in "${what[@]}"; do
     case $w in
-    boot | programs | user | mmdebstrap | micro) ;;
-    *) echo "no such benchmark: $w (boot, programs, user, mmdebstrap, micro)" >&2 && exit 2 ;;
+    boot | programs | start | user | mmdebstrap | micro) ;;
+    *) echo "no such benchmark: $w (boot, programs, start, user, mmdebstrap, micro)" >&2 && exit 2 ;;
     esac
 done
 make -s -j"$(nproc)" MODE=release all
@@ -53,6 +54,11 @@ for w in "${what[@]}"; do
         tools/guest.sh
         [ "$w" = boot ] || tests/rootfs.sh
         python3 tools/bench.py "$pipit" "$peer" "$cache" "$w" || status=1
+        ;;
+    start)
+        peer=${QEMU_USER:-$(peer_user)}
+        echo "peer: $("$peer" --version | head -n 1)"
+        python3 tools/bench/start.py build/release/pipit-aarch64 "$peer" build/bench || status=1
         ;;
     user | mmdebstrap)
         if ! why=$(tests/arm64.sh --can); then

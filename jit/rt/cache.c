@@ -67,7 +67,7 @@ static uint32_t *jit_bucket(struct jit *j, uint64_t pc, const uint8_t *host, uin
  * cost a short one a page of memory for each block that it makes. */
 static void jit_hash_grow(struct jit *j)
 {
-    if (j->nblocks >> j->hash_bits == 0 || j->hash_bits == JIT_HASH_BITS)
+    if (j->nblocks * 2 >> j->hash_bits == 0 || j->hash_bits == JIT_HASH_BITS)
         return;
     memset(j->hash, 0, sizeof(*j->hash) << j->hash_bits);
     j->hash_bits += 2;
