@@ -5,8 +5,10 @@
 #include <asm/stat.h>
 #include <errno.h>
 #include <linux/fcntl.h>
+#include <linux/ioctl.h>
 #include <linux/loop.h>
 #include <linux/openat2.h>
+#include <linux/seccomp.h>
 #include <linux/sem.h>
 #include <string.h>
 
@@ -14,6 +16,7 @@
 #include "vmm/user/open_flags.h"
 #include "vmm/user/path.h"
 #include "vmm/user/proc.h"
+#include "vmm/user/seccomp.h"
 #include "vmm/user/syscall.h"
 
 /* ---- open flags ---- */
@@ -215,6 +218,7 @@ int64_t user_call_file_ioctl(struct user_thread *t, const uint64_t a[6])
 {
     switch ((uint32_t)a[1]) {
     case LOOP_SET_STATUS: return loop_set_status(t, a);
+    case SECCOMP_IOCTL_NOTIF_RECV: return user_seccomp_receive(t, a);
     case LOOP_GET_STATUS: return loop_get_status(t, a);
     default: return user_host_call(t, __NR_ioctl, a[0], a[1], a[2]);
     }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/open_flags.h"
 #include "vmm/user/seccomp_host.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/sys/call.h"
@@ -24,6 +25,7 @@
 struct user_filter {
     _Atomic uint32_t refs;
     struct user_filter *prev; /* installed before; it is run, too */
+    bool listened;            /* the host has it, with a descriptor for SECCOMP_RET_USER_NOTIF */
     bool strict;              /* mode 1: read, write, exit and sigreturn alone */
     unsigned len;
     struct sock_filter insn[];
@@ -175,7 +177,7 @@ static uint32_t run_strict(uint64_t nr)
 }
 
 /* Of several filters the strictest action counts, of equal ones the newest filter's. */
-static uint32_t run_all(const struct user_filter *f, const struct seccomp_data *data, bool *strict)
+static uint32_t run_all(const struct user_filter *f, const struct seccomp_data *data, const struct user_filter **by)
 {
     uint32_t result = SECCOMP_RET_ALLOW;
 
@@ -183,7 +185,7 @@ static uint32_t run_all(const struct user_filter *f, const struct seccomp_data *
         uint32_t r = f->strict ? run_strict((uint64_t)data->nr) : run(f, data);
         if ((int32_t)(r & SECCOMP_RET_ACTION_FULL) < (int32_t)(result & SECCOMP_RET_ACTION_FULL)) {
             result = r;
-            *strict = f->strict;
+            *by = f;
         }
     }
     return result;
@@ -200,11 +202,14 @@ static void trap(struct user_thread *t, uint64_t nr, uint32_t data)
 bool user_seccomp_allows(struct user_thread *t, uint64_t nr, const uint64_t a[6], int64_t *ret)
 {
     struct seccomp_data data = {.nr = (int)nr, .arch = AUDIT_ARCH_AARCH64, .instruction_pointer = t->cpu->pc};
-    bool strict = false;
+    const struct user_filter *by = NULL;
+    bool strict;
     uint32_t r;
 
     memcpy(data.args, a, sizeof(data.args));
-    r = run_all(t->filters, &data, &strict);
+    r = run_all(t->filters, &data, &by);
+    strict = by && by->strict;
+    t->gate.judged = 1;
     *ret = -ENOSYS;
     switch (r & SECCOMP_RET_ACTION_FULL) {
     case SECCOMP_RET_ALLOW:
@@ -224,7 +229,10 @@ bool user_seccomp_allows(struct user_thread *t, uint64_t nr, const uint64_t a[6]
         *ret = -USER_CALL_AGAIN;
         return false;
     }
-    case SECCOMP_RET_USER_NOTIF: return false; /* nobody listens */
+    case SECCOMP_RET_USER_NOTIF:
+        /* The host's copy decides the same, and asks whoever listens: the call goes through the first gate. */
+        t->gate.judged = 0;
+        return by->listened;
     case SECCOMP_RET_KILL_THREAD:
         if (!strict && !user_thread_alone(t))
             user_thread_end(t, __NR_exit, ABI_SIGSYS);
@@ -271,17 +279,20 @@ static bool may_install(void)
     return !sys_call(__NR_capget, &head, data) && (data[0].effective & BIT32(CAP_SYS_ADMIN));
 }
 
+#define FLAG_WAIT_KILLABLE_RECV 0x20
 #define FLAGS_KNOWN                                                                                                    \
     (SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW |                            \
-     SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
+     SECCOMP_FILTER_FLAG_TSYNC_ESRCH | SECCOMP_FILTER_FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV)
 
 static int64_t set_filter(struct user_thread *t, uint64_t flags, uint64_t va)
 {
+    const uint64_t both = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    bool listen = flags & SECCOMP_FILTER_FLAG_NEW_LISTENER;
     struct user_filter *f;
-    int r;
+    int64_t r;
 
-    /* SECCOMP_FILTER_FLAG_NEW_LISTENER: nobody could answer for arm64's calls. */
-    if (flags & ~(uint64_t)FLAGS_KNOWN)
+    if ((flags & ~(uint64_t)FLAGS_KNOWN) || ((flags & FLAG_WAIT_KILLABLE_RECV) && !listen) ||
+        ((flags & both) == both && !(flags & SECCOMP_FILTER_FLAG_TSYNC_ESRCH)))
         return -EINVAL;
     r = copy_program(va, &f);
     if (r)
@@ -291,12 +302,17 @@ static int64_t set_filter(struct user_thread *t, uint64_t flags, uint64_t va)
         return -EACCES;
     }
     /* The kernel's copy serves the programs that this one executes; a host that allows no filters does without. */
-    user_seccomp_host_install(f->insn, f->len, flags);
+    r = user_seccomp_host_install(f->insn, f->len, flags);
+    if (listen && r < 0) {
+        sys_free(f);
+        return r;
+    }
+    f->listened = listen;
     f->prev = t->filters;
     t->filters = f;
     if (flags & SECCOMP_FILTER_FLAG_TSYNC)
         user_thread_share_filters(t);
-    return 0;
+    return listen ? r : 0;
 }
 
 static int64_t set_strict(struct user_thread *t)
@@ -324,6 +340,7 @@ static int64_t action_available(uint64_t va)
     case SECCOMP_RET_TRAP:
     case SECCOMP_RET_ERRNO:
     case SECCOMP_RET_TRACE:
+    case SECCOMP_RET_USER_NOTIF:
     case SECCOMP_RET_LOG:
     case SECCOMP_RET_ALLOW: return 0;
     default: return -EOPNOTSUPP;
@@ -335,6 +352,7 @@ int64_t user_call_seccomp(struct user_thread *t, const uint64_t a[6])
     switch ((uint32_t)a[0]) {
     case SECCOMP_SET_MODE_STRICT: return a[1] || a[2] ? -EINVAL : set_strict(t);
     case SECCOMP_SET_MODE_FILTER: return set_filter(t, a[1], a[2]);
+    case SECCOMP_GET_NOTIF_SIZES: return user_host_call(t, __NR_seccomp, a[0], a[1], a[2]);
     case SECCOMP_GET_ACTION_AVAIL: return a[1] ? -EINVAL : action_available(a[2]);
     default: return -EINVAL;
     }
@@ -349,14 +367,36 @@ int64_t user_seccomp_prctl(struct user_thread *t, uint64_t mode, uint64_t progra
     }
 }
 
-void user_seccomp_convert(const struct user_thread *t, struct abi_siginfo *info)
+/* arm64's number for the host's, or the same where it has none. */
+static uint32_t guest_number(uint32_t host)
 {
     for (uint32_t nr = 0; nr < USER_CALL_COUNT; nr++) {
-        if (user_calls[nr].name && (uint32_t)user_calls[nr].host == info->call.nr) {
-            info->call.nr = nr;
-            break;
-        }
+        if (user_calls[nr].name && (uint32_t)user_calls[nr].host == host)
+            return nr;
     }
+    return host;
+}
+
+int64_t user_seccomp_receive(struct user_thread *t, const uint64_t a[6])
+{
+    struct seccomp_notif n;
+    int64_t r = user_host_call(t, __NR_ioctl, a[0], a[1], a[2]);
+
+    if (r || user_copy_in(&n, a[2], sizeof(n)))
+        return r ? r : -EFAULT;
+    /* A program of the host's own is shown as it is. */
+    if (n.data.arch != AUDIT_ARCH_X86_64 || n.data.instruction_pointer != sys_gate_address())
+        return 0;
+    if (n.data.nr == __NR_openat)
+        n.data.args[2] = user_open_flags_to_guest(n.data.args[2]);
+    n.data.nr = (int)guest_number((uint32_t)n.data.nr);
+    n.data.arch = AUDIT_ARCH_AARCH64;
+    return user_copy_out(a[2], &n, sizeof(n)) ? -EFAULT : 0;
+}
+
+void user_seccomp_convert(const struct user_thread *t, struct abi_siginfo *info)
+{
+    info->call.nr = guest_number(info->call.nr);
     info->call.arch = ABI_AUDIT_ARCH;
     info->call.addr = t->cpu->pc;
 }

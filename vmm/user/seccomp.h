@@ -6,6 +6,9 @@
  * translated, are given to the host's kernel, too: these let everything pass that does not come through the first
  * gate, and so concern neither calls that were judged already nor the emulator's own; but after execve, when the new
  * program's emulator knows of no filter, its calls go through the first gate, and the kernel judges them.
+ *
+ * SECCOMP_RET_USER_NOTIF is the kernel's alone: a call that is to be notified goes through the first gate, too. So who
+ * listens sees it with the arguments that the host gets; calls that need none of the host's are not notified.
  */
 #ifndef PIPIT_USER_SECCOMP_H
 #define PIPIT_USER_SECCOMP_H
@@ -23,6 +26,9 @@ bool user_seccomp_allows(struct user_thread *t, uint64_t nr, const uint64_t a[6]
 /* For clone: the child has the same filters. */
 struct user_filter *user_seccomp_get(struct user_filter *f);
 void user_seccomp_put(struct user_filter *f);
+
+/* ioctl(SECCOMP_IOCTL_NOTIF_RECV): a call of a guest's with arm64's number and architecture. */
+int64_t user_seccomp_receive(struct user_thread *t, const uint64_t a[6]);
 
 USER_CALL_DECLARE(seccomp);
 /* prctl(PR_SET_SECCOMP, mode, program) */

@@ -5,6 +5,7 @@
  */
 #include "vmm/user/seccomp_host.h"
 
+#include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -126,17 +127,19 @@ static void emit_guest(struct program *p, const struct sock_filter *insn, unsign
     }
 }
 
-void user_seccomp_host_install(const struct sock_filter *insn, unsigned len, uint64_t flags)
+int64_t user_seccomp_host_install(const struct sock_filter *insn, unsigned len, uint64_t flags)
 {
     struct program *p = sys_alloc(sizeof(*p));
     int word = free_word(insn, len);
+    int64_t r = -ENOMEM;
 
     if (p && word >= 0) {
         emit_prefix(p, (unsigned)word);
         emit_guest(p, insn, len, (unsigned)word);
         struct sock_fprog prog = {.len = (unsigned short)p->len, .filter = p->insn};
         if (!p->full)
-            sys_call(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
+            r = sys_call(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
     }
     sys_free(p);
+    return r;
 }

@@ -28,7 +28,6 @@ static int64_t dispatch(struct user_thread *t, const struct user_call *call, uin
     if (unlikely(t->filters) && !(t->cpu->pc - user_vdso_base < SYS_PAGE && nr != CALL_RT_SIGRETURN)) {
         if (!user_seccomp_allows(t, nr, a, &ret))
             return ret;
-        t->gate.judged = 1;
     }
     if (call->fn)
         return call->fn(t, a);
@@ -74,7 +73,7 @@ static int64_t make_call(struct user_thread *t, uint64_t nr)
 static void watched_call(struct user_thread *t)
 {
     struct arm64_cpu *c = t->cpu;
-    uint64_t x0 = c->x[0], x8 = c->x[8], nr;
+    uint64_t x0, x8, nr;
     int64_t ret;
 
     if (user_trace_enter(t)) {

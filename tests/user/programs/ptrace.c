@@ -180,7 +180,10 @@ static void put_call(pid_t pid)
             printf("(%d)", (int)i.entry.args[0]);
         printf("\n");
     } else if (i.op == PTRACE_SYSCALL_INFO_EXIT) {
-        printf("  %ld exit %ld %d\n", n, i.exit.rval > 1000 ? 1000 : (long)i.exit.rval, i.exit.is_error);
+        if (i.exit.rval == pid)
+            printf("  %ld exit own %d\n", n, i.exit.is_error);
+        else
+            printf("  %ld exit %ld %d\n", n, (long)i.exit.rval, i.exit.is_error);
     } else {
         printf("  %ld op %d\n", n, i.op);
     }

@@ -1,6 +1,8 @@
-/* Seccomp: filters by number, by argument, in chains, over threads, fork and execve; strict mode; traps. */
+/* Seccomp: filters by number, by argument, in chains, over threads, fork and execve; strict mode; traps; calls that
+ * another thread answers. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -10,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -198,6 +201,88 @@ static int clocks(void)
     return clock_gettime(CLOCK_MONOTONIC, &ts) ? 1 : 5;
 }
 
+/* ---- answers from elsewhere ---- */
+
+static int listener;
+
+static void answer(const char *what, struct seccomp_notif *n, struct seccomp_notif_resp *r)
+{
+    memset(n, 0, sizeof(*n));
+    memset(r, 0, sizeof(*r));
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, n))
+        printf("receive: %s\n", strerror(errno));
+    printf("%s: arch %d getppid %d mkdirat %d openat %d own %d valid %s\n", what, n->data.arch == ARCH,
+           n->data.nr == SYS_getppid, n->data.nr == SYS_mkdirat, n->data.nr == SYS_openat, n->pid == (uint32_t)getpid(),
+           error(ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &n->id)));
+    r->id = n->id;
+}
+
+static void send_answer(struct seccomp_notif_resp *r)
+{
+    printf("sent %s\n", error(ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, r)));
+}
+
+static void *answers(void *p)
+{
+    struct seccomp_notif n;
+    struct seccomp_notif_resp r;
+
+    answer("value", &n, &r);
+    r.val = 4242;
+    send_answer(&r);
+    answer("error", &n, &r);
+    printf("arguments %d %o\n", (int)n.data.args[0], (unsigned)n.data.args[2]);
+    r.error = -EXDEV;
+    send_answer(&r);
+    answer("continue", &n, &r);
+    r.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+    send_answer(&r);
+    answer("descriptor", &n, &r);
+    printf("flags %d\n", (n.data.args[2] & O_DIRECTORY) != 0);
+    struct seccomp_notif_addfd add = {.id = n.id, .srcfd = 0, .newfd = 77, .flags = SECCOMP_ADDFD_FLAG_SETFD};
+    r.val = ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    send_answer(&r);
+    r.id = 1;
+    send_answer(&r);
+    return p;
+}
+
+static int notified(void)
+{
+    struct sock_filter f[] = {LOAD(nr),
+                              IF(SYS_getppid, 1),
+                              RETURN(SECCOMP_RET_USER_NOTIF),
+                              IF(SYS_mkdirat, 1),
+                              RETURN(SECCOMP_RET_USER_NOTIF),
+                              IF(SYS_openat, 3),
+                              LOAD(args[3]),
+                              IF(0x1a5, 1),
+                              RETURN(SECCOMP_RET_USER_NOTIF),
+                              RETURN(SECCOMP_RET_ALLOW)};
+    uint32_t action = SECCOMP_RET_USER_NOTIF;
+    struct seccomp_notif_sizes sizes = {0};
+    pthread_t t;
+
+    printf("available %s\n", error(syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action)));
+    printf("sizes %s", error(syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes)));
+    printf(" %d %d %d\n", sizes.seccomp_notif >= 80, sizes.seccomp_notif_resp >= 24, sizes.seccomp_data == 64);
+    listener = install(f, sizeof(f) / sizeof(f[0]), SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    printf("listener %d\n", listener > 2);
+    printf("again %s\n", error(install(f, sizeof(f) / sizeof(f[0]), SECCOMP_FILTER_FLAG_NEW_LISTENER)));
+    fflush(stdout);
+    pthread_create(&t, NULL, answers, NULL);
+    long parent = syscall(SYS_getppid);
+    const char *first = error(syscall(SYS_mkdirat, 123, "x", 0700)),
+               *second = error(syscall(SYS_mkdirat, AT_FDCWD, "/nothing/here", 0700));
+    long fd = syscall(SYS_openat, AT_FDCWD, "/nothing/there", O_DIRECTORY, 0x1a5);
+    pthread_join(t, NULL);
+    printf("getppid %ld, mkdirat %s, %s, openat %ld %d\n", parent, first, second, fd, fcntl(77, F_GETFD) >= 0);
+    close(listener);
+    printf("nobody %s\n", error(syscall(SYS_getppid)));
+    fflush(stdout);
+    return 6;
+}
+
 static void refusals(void)
 {
     struct sock_filter none[] = {RETURN(0)}, loop[] = {BPF_STMT(BPF_JMP | BPF_JA, 5), RETURN(0)},
@@ -238,6 +323,7 @@ int main(int argc, char **argv)
     run("strict", strict);
     run("executing", executing);
     run("clocks", clocks);
+    run("notified", notified);
     refusals();
     return 0;
 }
