@@ -42,11 +42,17 @@ struct jit_saved_place {
     uint32_t *unsaved; /* counts blocks that had to be made; NULL: none is to be saved */
 };
 
+/* What a debugger is told of, before the instruction at cpu.pc has done anything (JIT_DEBUG_STEP: behind the one that
+ * was stepped). */
+enum jit_debug { JIT_DEBUG_BREAK, JIT_DEBUG_READ, JIT_DEBUG_WRITE, JIT_DEBUG_STEP };
+
 struct jit_user_ops {
     /* Does the guest have PROT_EXEC for the 4 KiB page at va? */
     bool (*executable)(void *opaque, uint64_t va);
     /* Takes the fault: afterwards the state is that of a signal handler, or exit_request has ARM64_EXIT_KICK. */
     void (*fault)(struct arm64_cpu *c, const struct jit_fault *f);
+    /* A breakpoint, a watched access at `addr`, or the end of a step: afterwards exit_request has ARM64_EXIT_KICK. */
+    void (*debug)(struct arm64_cpu *c, enum jit_debug why, uint64_t addr);
     /* System registers (encoded as in ops.h) that are plain fields of struct arm64_cpu: their offset, or -1. */
     int (*sysreg_plain)(uint32_t enc, unsigned el, bool write);
     /* Those that never change: true with the value. */
@@ -119,6 +125,23 @@ void jit_saved_counts(const struct jit *j, uint64_t *made, uint64_t *taken);
 uint64_t jit_saved_host(void);
 /* A 64-bit hash of bytes, continued from h. Not for adversaries. */
 uint64_t jit_saved_hash(uint64_t h, const void *p, size_t len);
+
+/*
+ * For a debugger. Breakpoints are no part of guest memory: blocks end before them, and where one is the next
+ * instruction the operation `debug` is called instead. While anything is watched all guest code is interpreted. Changes
+ * are made while no thread runs guest code, but those that are jit_user_undebugged.
+ */
+/* `kinds`: the debugger's own, 1, 2 or 3; a breakpoint is there while it has any. -ENOSPC. */
+int jit_user_break(struct jit *j, uint64_t pc, unsigned kinds, bool set);
+unsigned jit_user_break_kinds(const struct jit *j, uint64_t pc);
+/* `kind`: JIT_DEBUG_READ, JIT_DEBUG_WRITE, or both (their bits). -ENOSPC. */
+#define JIT_WATCH(why) (1u << (why))
+int jit_user_watch(struct jit *j, uint64_t addr, uint64_t len, unsigned kinds, bool set);
+void jit_user_debug_end(struct jit *j); /* neither of both any more */
+/* The next run executes one instruction (of an exclusive pair: all up to its store), and calls `debug`. */
+void jit_user_step_next(struct arm64_cpu *c, bool step);
+/* The thread meets neither breakpoints nor watchpoints. */
+void jit_user_undebugged(struct arm64_cpu *c);
 
 /* Around fork (clone without CLONE_VM), in the thread that forks, outside: the child has this thread alone. The second
  * one in parent and child; -errno in a child that cannot run. */

@@ -141,7 +141,7 @@ FUZZERS := $(FUZZ_SRC:%.c=$(B)/%)
 # into $(B)/user/. Sanitizers need a libc, so the other modes than debug make it as release does.
 user_not := jit/a64/disasm% $(addprefix jit/rt/,host.c run.c tlb.c atomic.c)
 USER_SRC := $(sort $(if $(HAVE_JIT),$(shell find vmm/user -name '*.c' 2>/dev/null) tools/pipit-aarch64.c vmm/base/err.c \
-              arch/arm64/model.c $(filter-out $(user_not),$(shell find jit -name '*.c'))))
+              arch/arm64/model.c $(wildcard vmm/service/gdbstub/*.c) $(filter-out $(user_not),$(shell find jit -name '*.c'))))
 USER_OBJ := $(USER_SRC:%.c=$(B)/user/%.o)
 USER_PROG := $(if $(USER_SRC),$(B)/pipit-aarch64)
 USER_CFLAGS := -std=gnu11 $(WARN) $(if $(filter debug,$(MODE)),-O1 -g3,-O2 -g) -fPIE -ffreestanding -fbuiltin \

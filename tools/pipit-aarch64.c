@@ -11,6 +11,7 @@
 #include "vmm/user/args.h"
 #include "vmm/user/clock.h"
 #include "vmm/user/cpu.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/executor.h"
 #include "vmm/user/load.h"
 #include "vmm/user/options.h"
@@ -91,6 +92,7 @@ static void become(struct user_thread *t, uint64_t *stack)
     t->cpu->pc = program.start;
     t->tid = (int32_t)sys_call(__NR_gettid);
     user_trace_exec(t);
+    user_debug_start(t, l.auxv, l.auxv_size);
     user_thread_run(t);
 }
 

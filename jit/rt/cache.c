@@ -293,7 +293,7 @@ const uint8_t *jit_link(struct jit_vcpu *v)
     const struct jit_exit *x = &from->exit[v->link_exit];
     v->cpu.pc = from->pc + (uint64_t)((int64_t)x->target * 4);
     host = from->host + (int64_t)x->target * 4;
-    if ((v->cpu.pc ^ from->pc) >> 12) {
+    if ((v->cpu.pc ^ from->pc) >> 12 || j->nbreaks) {
         jit_unlock(&j->lock);
         host = jit_fetch_locked(v);
         if (!host)

@@ -259,6 +259,8 @@ struct jit_vcpu {
     uint8_t excl_data[16];  /* user mode: what the load-exclusive read */
     struct jit_fault fault; /* user mode: the last one; addr as the host gave it */
     bool fault_gp;          /* it was a general protection fault: the address may be tagged */
+    bool stepping;          /* user mode: one instruction, for a debugger */
+    bool undebugged;        /* user mode: breakpoints and watchpoints are not for this thread */
     struct jit_salt salts[JIT_SALTS];
     uint32_t salt_next;
     uint8_t exec_pages[8192]; /* Bloom bitmap of pages with jump cache entries, by page number */
@@ -289,6 +291,14 @@ struct jit_vcpu {
 #define JIT_CODE_REGIONS 4096
 #define JIT_MAP_RATIO 16   /* bytes of code cache for one of the maps */
 #define JIT_MAP_MAX KIB(1) /* more than a block's map takes */
+
+/* User mode, for a debugger (debug.c). */
+#define JIT_BREAKS 4096
+#define JIT_WATCHES 64
+struct jit_watch {
+    uint64_t addr, len;
+    unsigned kinds; /* JIT_WATCH() */
+};
 
 /* Hash tables grow by a factor of four from the first size up to the last. */
 #define JIT_HASH_BITS_FIRST 10
@@ -335,6 +345,9 @@ struct jit {
     uint64_t masked[JIT_MASKED];  /* open addressing by pc; 0: free */
     unsigned nmasked;
     _Atomic uint64_t code_regions[JIT_CODE_REGIONS / 64];
+    unsigned nbreaks, nwatches;
+    uint64_t breaks[JIT_BREAKS]; /* sorted; an address with its kinds in the low bits */
+    struct jit_watch watch[JIT_WATCHES];
 };
 
 /* ---- between the runtime's files ---- */
@@ -419,6 +432,25 @@ uint32_t jit_helper_interp(struct jit_vcpu *v, uint32_t insn);
 /* Is the access of the instruction at pc to be translated with its tag removed? */
 bool jit_user_masked(const struct jit *j, uint64_t pc);
 uint32_t jit_helper_svc(struct jit_vcpu *v, uint32_t imm);
+
+/* debug.c */
+bool jit_debug_find(const struct jit *j, uint64_t pc);
+bool jit_debug_access(struct jit_vcpu *v, uint64_t va, uint64_t size, unsigned kinds);
+/* Is there a breakpoint at pc? */
+static inline bool jit_debug_breaks(const struct jit *j, uint64_t pc)
+{
+    return unlikely(j->nbreaks) && jit_debug_find(j, pc);
+}
+/* Is the access watched? Then the debugger was told, and the instruction has no effect. */
+static inline bool jit_debug_watched(struct jit_vcpu *v, uint64_t va, uint64_t size, unsigned kinds)
+{
+    return unlikely(v->jit->nwatches) && jit_debug_access(v, va, size, kinds);
+}
+/* Must the thread be interpreted, instruction by instruction? */
+static inline bool jit_debug_interprets(const struct jit_vcpu *v)
+{
+    return unlikely(v->jit->nwatches || v->undebugged) && (v->undebugged ? v->jit->nbreaks : v->jit->nwatches);
+}
 
 /* jit.c */
 /* The common parts of creation. */

@@ -133,12 +133,17 @@ bool jit_user_fault(struct arm64_cpu *c, int signo, int code, uint64_t addr, uin
 
 /* ---- accesses ---- */
 
+#define JIT_READ JIT_WATCH(JIT_DEBUG_READ)
+#define JIT_WRITE JIT_WATCH(JIT_DEBUG_WRITE)
+
 static int jit_user_load(struct arm64_cpu *c, uint64_t va, unsigned size, void *dst, unsigned flags)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
 
     if ((flags & A64_MEM_ALIGNED) && (va & (size - 1)))
         return jit_user_align_fault(v, va, false);
+    if (jit_debug_watched(v, jit_user_untag(va), size, JIT_READ))
+        return A64_TRAPPED;
     return unlikely(jit_access_load(jit_user_untag(va), dst, size)) ? jit_user_abort(v, va, size, false) : 0;
 }
 
@@ -148,6 +153,8 @@ static int jit_user_store(struct arm64_cpu *c, uint64_t va, unsigned size, const
 
     if ((flags & A64_MEM_ALIGNED) && (va & (size - 1)))
         return jit_user_align_fault(v, va, true);
+    if (jit_debug_watched(v, jit_user_untag(va), size, JIT_WRITE))
+        return A64_TRAPPED;
     if (unlikely(jit_access_store(jit_user_untag(va), src, size)))
         return jit_user_abort(v, va, size, true);
     if (flags & A64_MEM_RELEASE)
@@ -162,6 +169,8 @@ static int jit_user_zero_block(struct arm64_cpu *c, uint64_t va)
     struct jit_vcpu *v = jit_vcpu_of(c);
     uint64_t block = jit_user_untag(va) & ~(uint64_t)(JIT_ZVA_SIZE - 1);
 
+    if (jit_debug_watched(v, block, sizeof(zero), JIT_WRITE))
+        return A64_TRAPPED;
     if (!jit_access_copy((void *)(uintptr_t)block, zero, sizeof(zero)))
         return 0;
     v->fault.addr = jit_user_untag(va);
@@ -200,6 +209,8 @@ static int jit_user_rmw(struct arm64_cpu *c, uint64_t va, unsigned size, enum a6
     (void)flags;
     if (va & (size - 1))
         return jit_user_align_fault(v, va, true);
+    if (jit_debug_watched(v, jit_user_untag(va), size, JIT_READ | JIT_WRITE))
+        return A64_TRAPPED;
     if (jit_access_load(jit_user_untag(va), &seen, size))
         return jit_user_abort(v, va, size, false);
     do {
@@ -221,6 +232,8 @@ static int jit_user_cas(struct arm64_cpu *c, uint64_t va, unsigned size, void *e
     (void)flags;
     if (va & (size - 1))
         return jit_user_align_fault(v, va, true);
+    if (jit_debug_watched(v, jit_user_untag(va), size, JIT_READ | JIT_WRITE))
+        return A64_TRAPPED;
     if (jit_access_load(jit_user_untag(va), seen, size))
         return jit_user_abort(v, va, size, false);
     return jit_access_cas(jit_user_untag(va), expected, desired, size) ? jit_user_abort(v, va, size, true) : 0;
@@ -253,6 +266,8 @@ static int jit_user_store_excl(struct arm64_cpu *c, uint64_t va, unsigned size, 
     (void)flags;
     if (va & (size - 1))
         return jit_user_align_fault(v, va, true);
+    if (jit_debug_watched(v, jit_user_untag(va), size, JIT_WRITE))
+        return A64_TRAPPED;
     memcpy(seen, v->excl_data, size);
     /* Faults come whatever the monitor says; without it, what is there is at the most replaced by itself. */
     if (jit_access_cas(jit_user_untag(va), seen, held ? src : seen, size))
@@ -317,7 +332,11 @@ static const uint8_t *jit_user_fetch(struct jit_vcpu *v)
             f = jit_user_describe(v, c->pc, 4, false);
             f.fetch = true;
         } else if (ops->executable(ops->opaque, c->pc)) {
-            return (const uint8_t *)(uintptr_t)c->pc;
+            if (!jit_debug_breaks(v->jit, c->pc) || v->undebugged)
+                return (const uint8_t *)(uintptr_t)c->pc;
+            v->excl_valid = false;
+            ops->debug(c, JIT_DEBUG_BREAK, c->pc);
+            return NULL;
         }
     }
     jit_user_raise(v, &f);
@@ -502,6 +521,16 @@ static void jit_user_run_region(struct jit_vcpu *v)
     jit_region_end(v);
 }
 
+/* One instruction for a debugger; an exclusive one waits for the region, in which it and its pair are executed. */
+static void jit_user_run_step(struct jit_vcpu *v)
+{
+    jit_user_step(v);
+    if (v->attention & JIT_ATTN_REGION)
+        return;
+    v->stepping = false;
+    v->jit->user->debug(&v->cpu, JIT_DEBUG_STEP, v->cpu.pc);
+}
+
 static void jit_user_attend(struct jit_vcpu *v)
 {
     uint32_t attn = v->attention;
@@ -512,8 +541,13 @@ static void jit_user_attend(struct jit_vcpu *v)
         jit_cache_flush(v->jit);
         jit_region_end(v);
     }
-    if (attn & JIT_ATTN_REGION)
+    if (attn & JIT_ATTN_REGION) {
         jit_user_run_region(v);
+        if (v->stepping) {
+            v->stepping = false;
+            v->jit->user->debug(&v->cpu, JIT_DEBUG_STEP, v->cpu.pc);
+        }
+    }
     if (attn & (JIT_ATTN_YIELD | JIT_ATTN_EVENT | JIT_ATTN_WAIT))
         jit_host_yield();
 }
@@ -535,7 +569,9 @@ void jit_user_run(struct arm64_cpu *c)
             atomic_store_explicit(&v->jc_stale, 0, memory_order_relaxed);
             jit_user_jc_clear(v);
         }
-        if (v->jit->tier == JIT_TIER1)
+        if (unlikely(v->stepping))
+            jit_user_run_step(v);
+        else if (v->jit->tier == JIT_TIER1 && !jit_debug_interprets(v))
             jit_user_run_tier1(v);
         else
             while (jit_user_may_run(v))

@@ -48,13 +48,16 @@ static bool t1_ends(unsigned row)
     }
 }
 
-/* Decodes up to the end of the block: an unconditional branch, an exception, the page's end, or enough. */
+/* Decodes up to the end of the block: an unconditional branch, an exception, the page's end, a breakpoint, or enough.
+ */
 static void t1_decode(struct t1 *t)
 {
     unsigned room = (unsigned)(4096 - (t->b->pc & 0xfff)) / 4;
     unsigned max = t->j->space->read(t->b->host, t->insn, MIN(room, (unsigned)JIT_BLOCK_MAX_INSNS));
 
     for (t->n = 0; t->n < max;) {
+        if (t->n && jit_debug_breaks(t->j, t->b->pc + t->n * UINT64_C(4)))
+            break;
         unsigned row = a64_decode(t->insn[t->n]);
 
         if (a64_rows[row].feature != ARM64_FEAT_BASE && !(t->v->cpu.model->features & BIT64(a64_rows[row].feature)))

@@ -162,9 +162,16 @@ static struct a64_ops ops = {
     .fp_access = op_fp_access,
 };
 
+static void op_debug(struct arm64_cpu *c, enum jit_debug why, uint64_t addr)
+{
+    user_env_stop(c, USER_ENV_DEBUG, why, 0);
+    current->event.fault.addr = addr;
+}
+
 static const struct jit_user_ops user_ops = {
     .executable = op_executable,
     .fault = op_fault,
+    .debug = op_debug,
     .sysreg_plain = op_sysreg_plain,
     .sysreg_const = op_sysreg_const,
     .saved = op_saved,

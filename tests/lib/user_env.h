@@ -17,6 +17,7 @@ enum user_env_kind {
     USER_ENV_EXCEPTION, /* a: class, b: ISS */
     USER_ENV_SYSREG,    /* MRS, MSR or SYS; a: encoding */
     USER_ENV_PSTATE,    /* MSR immediate; a: op1 << 8 | op2, b: CRm */
+    USER_ENV_DEBUG,     /* a: enum jit_debug; fault.addr: what it is about */
 };
 
 struct user_env_event {

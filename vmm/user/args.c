@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "arch/arm64/arm64.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/options.h"
 #include "vmm/user/path.h"
 #include "vmm/user/register.h"
@@ -132,6 +133,16 @@ static const char *chosen_argv0;
 static void set_argv0(const char *v)
 {
     chosen_argv0 = v;
+}
+
+static void set_debug(const char *v)
+{
+    user_debug_set_place(v);
+}
+
+static void set_debug_fds(const char *v)
+{
+    user_debug_set_passed(v);
 }
 
 static bool as_qemu; /* started under that program's name */
@@ -291,6 +302,9 @@ static const struct option options[] = {
     {"d", "what", "QEMU_LOG", set_log, NULL, "log: strace (as -strace), translations (a count)"},
     {"D", "file", "QEMU_LOG_FILENAME", set_log_file, NULL, "where -strace prints"},
     {"strace", NULL, "QEMU_STRACE", set_strace, NULL, "print system calls on stderr"},
+    {"g", "port|path", "QEMU_GDB", set_debug, NULL,
+     "wait for gdb there (a port of 127.0.0.1, a socket) before it begins"},
+    {&USER_OPTION_DEBUG[1], "fds", NULL, set_debug_fds, NULL, NULL},
     {&USER_OPTION_EXECFD[1], "fd", NULL, set_fd, NULL, NULL},
     {"register", NULL, NULL, set_register, NULL, "run arm64 programs by this one: binfmt_misc"},
     {"persistent", NULL, NULL, set_persistent, NULL, "with -register: at each boot, too"},
@@ -384,6 +398,7 @@ static void find_program(struct user_args *s)
         if (persistent)
             sys_die(USER_STATUS_USAGE, "-persistent goes with -register");
     }
+    user_debug_prepare(secure);
     if (!*p)
         sys_die(USER_STATUS_USAGE, "no program is named (-help tells the usage)");
     s->path = *p;
@@ -399,6 +414,13 @@ static void find_program(struct user_args *s)
         s->argv0 = s->path;
 }
 
+/* An option with an argument that goes no further. */
+static bool concerns_program(const char *word)
+{
+    return !strcmp(word, "-0") || !strcmp(word, "--0") || !strcmp(word, "-g") || !strcmp(word, "--g") ||
+           !strcmp(word, USER_OPTION_EXECFD) || !strcmp(word, USER_OPTION_DEBUG);
+}
+
 /* What an instance for another program is started with: our name and the options as they came, without those that
  * concern this program alone. */
 static void remember_options(const struct user_args *s)
@@ -409,7 +431,7 @@ static void remember_options(const struct user_args *s)
     if (!self)
         sys_die(USER_STATUS_CANNOT_RUN, "out of memory");
     for (size_t i = 0; i < n; i++) {
-        if (i && (!strcmp(s->argv[i], "-0") || !strcmp(s->argv[i], "--0") || !strcmp(s->argv[i], USER_OPTION_EXECFD)))
+        if (i && concerns_program(s->argv[i]))
             i++;
         else
             self[kept++] = s->argv[i];

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/executor.h"
 #include "vmm/user/options.h"
 #include "vmm/user/saved.h"
@@ -103,6 +104,8 @@ static int64_t fork_process(struct user_thread *t, struct request *q)
         child_registers(t->cpu, q);
         t->whole = true;
     }
+    if (unlikely(user_debug_on))
+        user_debug_forked(t, r, !(q->flags & ABI_CLONE_NEWPID));
     user_signal_apply_mask(t);
     return r == 0 ? -USER_NO_RESULT : r;
 }
@@ -140,6 +143,8 @@ static int64_t spawn(struct user_thread *t, struct request *q)
         return -ENOMEM;
     }
     child_registers(n->cpu, q);
+    if (unlikely(user_debug_on))
+        user_debug_cloned(t, n, q->flags & ABI_CLONE_THREAD);
     user_thread_link(n);
     r = host_clone(q, user_thread_top(n), q->flags & ABI_CLONE_CLEAR_SIGHAND ? child_begin_clear : child_begin, n);
     /* After vfork the child has gone, or runs another program. */
@@ -201,6 +206,8 @@ int64_t user_call_process_clone3(struct user_thread *t, const uint64_t a[6])
 
 int64_t user_call_process_exit(struct user_thread *t, const uint64_t a[6])
 {
+    if (unlikely(user_debug_on) && !user_debug_exits(t, (int)a[0], false))
+        return -SYS_RESTART;
     if (user_strace_on)
         user_strace_finish(t, &user_calls[(uint32_t)t->cpu->x[8]]);
     if (user_thread_alone(t))
@@ -210,6 +217,8 @@ int64_t user_call_process_exit(struct user_thread *t, const uint64_t a[6])
 
 int64_t user_call_process_exit_group(struct user_thread *t, const uint64_t a[6])
 {
+    if (unlikely(user_debug_on) && !user_debug_exits(t, (int)a[0], true))
+        return -SYS_RESTART;
     if (user_strace_on)
         user_strace_finish(t, &user_calls[(uint32_t)t->cpu->x[8]]);
     user_saved_publish(t, USER_SAVED_LAST);

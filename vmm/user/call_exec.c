@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/elf.h"
 #include "vmm/user/options.h"
 #include "vmm/user/path.h"
@@ -196,7 +197,7 @@ static int64_t may_execute(const struct exec *x)
 static int64_t exec_guest(struct user_thread *t, struct exec *x)
 {
     const char *words[64];
-    char path[USER_PATH_MAX + 32], number[16];
+    char path[USER_PATH_MAX + 32], number[16], descriptors[24];
     bool by_fd = x->dirfd != AT_FDCWD && x->path[0] != '/';
     long fd = -1;
     size_t n = 0;
@@ -204,7 +205,7 @@ static int64_t exec_guest(struct user_thread *t, struct exec *x)
 
     if (r)
         return r;
-    for (; user_options.self[n] && n < ARRAY_SIZE(words) - 5; n++)
+    for (; user_options.self[n] && n < ARRAY_SIZE(words) - 8; n++)
         words[n] = user_options.self[n];
     if (x->argc) {
         words[n++] = "-0";
@@ -220,6 +221,10 @@ static int64_t exec_guest(struct user_thread *t, struct exec *x)
         snprintf(number, sizeof(number), "%d", (int)fd);
         words[n++] = USER_OPTION_EXECFD;
         words[n++] = number;
+    }
+    if (unlikely(user_debug_on) && user_debug_exec_words(t, descriptors, sizeof(descriptors))) {
+        words[n++] = USER_OPTION_DEBUG;
+        words[n++] = descriptors;
     }
     words[n++] = path;
     r = prepend(x, 1, words, n);
@@ -259,7 +264,8 @@ static int64_t exec(struct user_thread *t, int dirfd, uint64_t path, uint64_t ar
     int64_t r;
 
     user_saved_publish(t, USER_SAVED_LAST);
-    if (user_options.by_binfmt) {
+    /* The debugger comes along only where we start the program. */
+    if (user_options.by_binfmt && (likely(!user_debug_on) || !user_debug_follows_exec(t))) {
         user_signal_export(t, false);
         r = user_host_call(t, __NR_execveat, dirfd, self ? (uint64_t)(uintptr_t)self : path, argv, envp, flags);
         user_signal_export(t, true);
@@ -278,12 +284,25 @@ static int64_t exec(struct user_thread *t, int dirfd, uint64_t path, uint64_t ar
     return r;
 }
 
+static int64_t exec_staged(struct user_thread *t, int dirfd, uint64_t path, uint64_t argv, uint64_t envp, int flags)
+{
+    int64_t r;
+
+    if (likely(!user_debug_on))
+        return exec(t, dirfd, path, argv, envp, flags);
+    if (!user_debug_exec_stage(t))
+        return -SYS_RESTART;
+    r = exec(t, dirfd, path, argv, envp, flags);
+    user_debug_exec_failed(t);
+    return r;
+}
+
 int64_t user_call_process_execve(struct user_thread *t, const uint64_t a[6])
 {
-    return exec(t, AT_FDCWD, a[0], a[1], a[2], 0);
+    return exec_staged(t, AT_FDCWD, a[0], a[1], a[2], 0);
 }
 
 int64_t user_call_process_execveat(struct user_thread *t, const uint64_t a[6])
 {
-    return exec(t, (int)a[0], a[1], a[2], a[3], (int)a[4]);
+    return exec_staged(t, (int)a[0], a[1], a[2], a[3], (int)a[4]);
 }

@@ -7,6 +7,7 @@
 #include "jit/user.h"
 #include "vmm/user/access.h"
 #include "vmm/user/clock.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/executor.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/space.h"
@@ -242,7 +243,11 @@ static int system_call(struct arm64_cpu *c)
     jit_user_outside(c);
     c->pc = pc + 4;
     t->whole = false;
+    if (unlikely(user_debug_on))
+        user_debug_call_begin(t);
     user_syscall(t);
+    if (unlikely(user_debug_on))
+        user_debug_call_end(t);
     if (likely(!t->whole && c->pc == pc + 4 && !t->event && !user_signal_waits(t) &&
                !atomic_load_explicit(&c->exit_request, memory_order_relaxed))) {
         c->pc = pc;

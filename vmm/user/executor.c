@@ -5,6 +5,7 @@
 
 #include "jit/user.h"
 #include "vmm/user/cpu.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/saved.h"
 #include "vmm/user/space.h"
 #include "vmm/user/sys/sys.h"
@@ -25,9 +26,16 @@ static void fault(struct arm64_cpu *c, const struct jit_fault *f)
     user_cpu_access_fault(c, f);
 }
 
+static void debug(struct arm64_cpu *c, enum jit_debug why, uint64_t addr)
+{
+    (void)c;
+    user_debug_hit(user_self(), why, addr);
+}
+
 static const struct jit_user_ops ops = {
     .executable = executable,
     .fault = fault,
+    .debug = debug,
     .sysreg_plain = user_cpu_sysreg_plain,
     .sysreg_const = user_cpu_sysreg_const,
     .saved = user_saved_find,
@@ -96,6 +104,36 @@ void user_executor_report(void)
 void user_executor_save(struct jit_saved_writer *w, uint64_t lo, uint64_t hi, uint64_t offset)
 {
     jit_saved_add_blocks(w, jit, lo, hi, offset);
+}
+
+int user_executor_break(uint64_t pc, unsigned kinds, bool set)
+{
+    return jit_user_break(jit, pc, kinds, set);
+}
+
+unsigned user_executor_break_kinds(uint64_t pc)
+{
+    return jit_user_break_kinds(jit, pc);
+}
+
+int user_executor_watch(uint64_t addr, uint64_t len, unsigned kinds, bool set)
+{
+    return jit_user_watch(jit, addr, len, kinds, set);
+}
+
+void user_executor_debug_end(void)
+{
+    jit_user_debug_end(jit);
+}
+
+void user_executor_step_next(struct user_thread *t, bool step)
+{
+    jit_user_step_next(t->cpu, step);
+}
+
+void user_executor_undebugged(struct user_thread *t)
+{
+    jit_user_undebugged(t->cpu);
 }
 
 bool user_executor_fault(struct user_thread *t, int sig, int code, uint64_t addr, uint64_t *greg)

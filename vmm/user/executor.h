@@ -36,6 +36,14 @@ void user_executor_report(void);
 /* Adds blocks to an image of saved translations: jit_saved_add_blocks. */
 void user_executor_save(struct jit_saved_writer *w, uint64_t lo, uint64_t hi, uint64_t offset);
 
+/* For a debugger: see jit/user.h. `kinds` are JIT_WATCH()'s. */
+int user_executor_break(uint64_t pc, unsigned kinds, bool set);
+unsigned user_executor_break_kinds(uint64_t pc);
+int user_executor_watch(uint64_t addr, uint64_t len, unsigned kinds, bool set);
+void user_executor_debug_end(void);
+void user_executor_step_next(struct user_thread *t, bool step);
+void user_executor_undebugged(struct user_thread *t);
+
 /* In a signal handler: the fault was a guest access; registers are changed so that the handler can return. */
 bool user_executor_fault(struct user_thread *t, int sig, int code, uint64_t addr, uint64_t *greg);
 

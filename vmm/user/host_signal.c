@@ -10,6 +10,7 @@
 #include <asm/ucontext.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/executor.h"
 #include "vmm/user/seccomp.h"
 #include "vmm/user/signal.h"
@@ -71,6 +72,12 @@ static void on_signal(int sig, struct abi_siginfo *info, struct ucontext *uc)
         uc->uc_mcontext.rip = landing;
         return;
     }
+    if (unlikely(user_debug_on) && user_debug_poked(t, info)) {
+        if (!t->gate.pending)
+            sys_gate_again(&pc, ax);
+        uc->uc_mcontext.rip = pc;
+        return;
+    }
     /* The kernel's copy of a filter refused the call: the guest's handler gives it a result. */
     if (sig == ABI_SIGSYS && info->code == ABI_SYS_SECCOMP && sys_gate_returns(pc)) {
         user_seccomp_convert(t, info);
@@ -82,6 +89,9 @@ static void on_signal(int sig, struct abi_siginfo *info, struct ucontext *uc)
     if (t->gate.pending) {
         if (t->info.signo)
             uc->uc_sigmask = ~USER_SYNC_SIGNALS;
+        /* It has our handler for the debugger's sake only: where that drops it, nothing has happened. */
+        if (user_debug_catches(sig) && user_signal_is_default(t, sig))
+            sys_gate_again(&pc, ax);
         sys_gate_leave(&pc, &ax);
         uc->uc_mcontext.rip = pc;
         uc->uc_mcontext.rax = ax;
@@ -92,7 +102,7 @@ void user_host_signal_install(int sig, const struct abi_sigaction *guest)
 {
     struct abi_sigaction host = {.flags = guest->flags & (ABI_SA_NOCLDSTOP | ABI_SA_NOCLDWAIT | ABI_SA_RESTART)};
 
-    bool core = guest->handler == ABI_SIG_DFL && (USER_CORE_SIGNALS & ABI_SIGBIT(sig));
+    bool core = guest->handler == ABI_SIG_DFL && ((USER_CORE_SIGNALS & ABI_SIGBIT(sig)) || user_debug_catches(sig));
 
     if (guest->handler > ABI_SIG_IGN || (USER_SYNC_SIGNALS & ABI_SIGBIT(sig)) || core) {
         host.handler = (uint64_t)(uintptr_t)on_signal;

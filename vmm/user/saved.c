@@ -11,6 +11,7 @@
 
 #include "vmm/base/util.h"
 #include "vmm/user/abi.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/executor.h"
 #include "vmm/user/options.h"
 #include "vmm/user/saved_store.h"
@@ -75,7 +76,8 @@ static bool build_id(uint8_t out[24])
 
 void user_saved_init(const char *const *envp, bool secure)
 {
-    if (secure || user_options.interp || !build_id(common.build))
+    /* A debugger's breakpoints cut blocks, and must not be within any. */
+    if (secure || user_options.interp || user_debug_signals || !build_id(common.build))
         return;
     user_saved_store_init(envp);
     common.model = jit_saved_hash(0, user_options.model->name, strlen(user_options.model->name));

@@ -6,6 +6,7 @@
 
 #include "vmm/user/access.h"
 #include "vmm/user/core.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/strace.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/gate.h"
@@ -46,7 +47,7 @@ struct user_sighand *user_sighand_create(void)
         /* Across execve only "ignored" stays. */
         if (!sys_call(__NR_rt_sigaction, sig, NULL, &host, sizeof(uint64_t)) && host.handler == ABI_SIG_IGN)
             s->action[sig].handler = ABI_SIG_IGN;
-        if (USER_CORE_SIGNALS & ABI_SIGBIT(sig))
+        if ((USER_CORE_SIGNALS & ABI_SIGBIT(sig)) || user_debug_catches(sig))
             user_host_signal_install(sig, &s->action[sig]);
     }
     return s;
@@ -82,7 +83,7 @@ void user_sighand_clear(struct user_sighand *s)
     for (int sig = 1; sig <= ABI_NSIG; sig++) {
         if (s->action[sig].handler != ABI_SIG_IGN)
             s->action[sig] = (struct abi_sigaction){0};
-        if (USER_CORE_SIGNALS & ABI_SIGBIT(sig)) /* the kernel has reset these, too */
+        if ((USER_CORE_SIGNALS & ABI_SIGBIT(sig)) || user_debug_catches(sig)) /* the kernel has reset these, too */
             user_host_signal_install(sig, &s->action[sig]);
     }
 }
@@ -291,7 +292,9 @@ static void default_action(struct user_thread *t, const struct abi_siginfo *info
     uint64_t mask = t->mask & ~USER_SYNC_SIGNALS & ~ABI_SIGBIT(sig);
 
     user_core_dump(t, info);
-    if (forced || (USER_CORE_SIGNALS & ABI_SIGBIT(sig))) {
+    if (unlikely(user_debug_on))
+        user_debug_signaled(t, sig);
+    if (forced || (USER_CORE_SIGNALS & ABI_SIGBIT(sig)) || user_debug_catches(sig)) {
         /* The kernel's core file would be the emulator's. */
         struct rlimit none = {0, 0}, limit;
         if (!sys_call(__NR_prlimit64, 0, RLIMIT_CORE, NULL, &limit)) {
@@ -306,6 +309,8 @@ static void default_action(struct user_thread *t, const struct abi_siginfo *info
     if (sys_call(__NR_rt_tgsigqueueinfo, sys_call(__NR_getpid), sys_call(__NR_gettid), sig, info))
         sys_call(__NR_tgkill, sys_call(__NR_getpid), sys_call(__NR_gettid), sig);
     sys_call(__NR_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+    if (user_debug_catches(sig)) /* it has stopped us, and we go on */
+        user_host_signal_install(sig, &dfl);
     user_trace_park(t, sig, false);
     user_signal_apply_mask(t);
 }
@@ -356,6 +361,17 @@ static void deliver(struct user_thread *t, const struct abi_siginfo *signal)
         user_trace_entered(t);
 }
 
+void user_signal_deliver(struct user_thread *t, const struct abi_siginfo *info)
+{
+    deliver(t, info);
+    user_signal_apply_mask(t);
+}
+
+bool user_signal_is_default(const struct user_thread *t, int sig)
+{
+    return t->sighand->action[sig].handler == ABI_SIG_DFL;
+}
+
 void user_signal_kill(struct user_thread *t, int sig)
 {
     struct abi_siginfo info = {.signo = sig, .code = ABI_SI_KERNEL};
@@ -377,6 +393,14 @@ void user_signal_force(struct user_thread *t, const struct user_fault *f)
         user_strace_signal(&info);
     t->fault_address = f->esr ? f->addr & TAG_MASK : 0;
     t->fault_code = f->esr;
+    if (unlikely(user_debug_on)) {
+        if (!user_debug_signal(t, &info))
+            return;
+        if (info.signo != f->sig) {
+            user_signal_deliver(t, &info);
+            return;
+        }
+    }
     sys_lock(&s->lock);
     fatal = s->action[f->sig].handler <= ABI_SIG_IGN || (t->mask & ABI_SIGBIT(f->sig));
     if (fatal)
@@ -422,7 +446,8 @@ static void deliver_all(struct user_thread *t)
             user_strace_signal(&info);
         if (unlikely(t->trace.watch & USER_WATCH_TRACED) && !user_trace_signal(t, &info))
             continue;
-        deliver(t, &info);
+        if (likely(!user_debug_on) || user_debug_signal(t, &info))
+            deliver(t, &info);
     }
 }
 

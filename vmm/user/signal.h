@@ -46,6 +46,10 @@ static inline bool user_signal_waits(const struct user_thread *t)
 bool user_signal_restarts(const struct user_thread *t);
 /* Delivers what is pending, and puts a temporary mask back. Between guest instructions. */
 void user_signal_poll(struct user_thread *t);
+/* Runs the guest's handler for a signal that a debugger gives, or does what stands in its place. */
+void user_signal_deliver(struct user_thread *t, const struct abi_siginfo *info);
+/* Has the guest left the signal's action as it was? */
+bool user_signal_is_default(const struct user_thread *t, int sig);
 /* Ends the process by the signal, whatever the guest made of it. */
 void user_signal_kill(struct user_thread *t, int sig);
 /* The signal of a synchronous exception at the present PC. */

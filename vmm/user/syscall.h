@@ -66,6 +66,11 @@ USER_CALL_DECLARE(file_mq_open);
 USER_CALL_DECLARE(file_ioctl);
 USER_CALL_DECLARE(file_semctl);
 
+/* own_fd.c */
+USER_CALL_DECLARE(file_close);
+USER_CALL_DECLARE(file_close_range);
+USER_CALL_DECLARE(file_dup3);
+
 /* call_wait.c */
 USER_CALL_DECLARE(file_epoll_ctl);
 USER_CALL_DECLARE(file_epoll_pwait);

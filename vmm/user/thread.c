@@ -9,6 +9,7 @@
 #include <linux/mman.h>
 
 #include "vmm/user/cpu.h"
+#include "vmm/user/debug.h"
 #include "vmm/user/executor.h"
 #include "vmm/user/saved.h"
 #include "vmm/user/seccomp.h"
@@ -123,6 +124,16 @@ void user_thread_unlink(struct user_thread *t)
     sys_unlock(&lock);
 }
 
+void user_thread_list_lock(void)
+{
+    sys_lock(&lock);
+}
+
+void user_thread_list_unlock(void)
+{
+    sys_unlock(&lock);
+}
+
 unsigned user_thread_count(void)
 {
     unsigned n = 0;
@@ -219,6 +230,8 @@ void user_thread_run(struct user_thread *t)
         /* Cleared before the look: a signal that comes in between sets it again. */
         atomic_store_explicit(&c->exit_request, 0, memory_order_relaxed);
         atomic_signal_fence(memory_order_seq_cst);
+        if (unlikely(user_debug_on))
+            user_debug_attend(t);
         if (user_signal_waits(t))
             user_signal_poll(t);
         t->event = USER_EVENT_NONE;

@@ -41,6 +41,21 @@ enum user_event { USER_EVENT_NONE, USER_EVENT_FAULT };
     (USER_SYNC_SIGNALS | ABI_SIGBIT(ABI_SIGQUIT) | ABI_SIGBIT(ABI_SIGILL) | ABI_SIGBIT(ABI_SIGTRAP) |                  \
      ABI_SIGBIT(ABI_SIGABRT) | ABI_SIGBIT(ABI_SIGXCPU) | ABI_SIGBIT(ABI_SIGXFSZ) | ABI_SIGBIT(ABI_SIGSYS))
 
+/* What a debugger knows of a thread (debug.h). All but `state` belong to the thread itself while it runs, and to the
+ * thread that serves the debugger while that has stopped it. */
+struct user_debug_thread {
+    _Atomic uint32_t state; /* enum user_debug_state */
+    bool off;               /* it is not debugged: a child in this memory */
+    bool held;              /* it stays when others are resumed */
+    bool step;
+    uint64_t range[2]; /* with step: on until the PC is outside */
+    uint8_t why;       /* enum user_debug_why: what it has to report */
+    uint64_t addr;     /* with it */
+    int32_t child;
+    int32_t signal;          /* to be delivered when it goes on; 0: none */
+    struct abi_siginfo info; /* of the signal that was reported last */
+};
+
 /* What a signal does; shared by threads made with CLONE_SIGHAND. */
 struct user_sighand;
 
@@ -67,6 +82,7 @@ struct user_thread {
     struct abi_stack altstack;
 
     struct user_trace trace;
+    struct user_debug_thread debug;
 
     unsigned strace_word, strace_arg, strace_column; /* how far the line of the present call is printed */
     int32_t tid;
@@ -107,6 +123,9 @@ void user_thread_unlink(struct user_thread *t);
 /* For the last words of a process: how many there are, and each of them (NULL: the first), without a lock. */
 unsigned user_thread_count(void);
 struct user_thread *user_thread_next(struct user_thread *t);
+/* While this is held, threads neither come nor go: whoever would wait. */
+void user_thread_list_lock(void);
+void user_thread_list_unlock(void);
 /* Is it the only one that shares this memory? */
 bool user_thread_alone(const struct user_thread *t);
 /* All threads get t's seccomp filters. */

@@ -68,6 +68,15 @@ bool sys_gate_returns(uint64_t pc)
     return pc == address(sys_gate_end) || pc == address(sys_gate_end_judged);
 }
 
+void sys_gate_again(uint64_t *pc, uint64_t ax)
+{
+    bool at_insn = *pc == address(sys_gate_insn) || *pc == address(sys_gate_insn_judged);
+    bool before = *pc >= address(sys_gate_window) && *pc < address(sys_gate_insn);
+
+    if (at_insn || before || (sys_gate_returns(*pc) && ax == (uint64_t)-EINTR))
+        *pc = address(sys_gate_restart);
+}
+
 void sys_gate_leave(uint64_t *pc, uint64_t *ax)
 {
     bool at_insn = *pc == address(sys_gate_insn) || *pc == address(sys_gate_insn_judged);

@@ -32,6 +32,10 @@ uint64_t sys_gate_address(void);
 /* For a signal handler interrupted at *pc with RAX *ax: moves both so that the call ends as it must. */
 void sys_gate_leave(uint64_t *pc, uint64_t *ax);
 
+/* The same for an interruption that the guest must not see: the call is made again, also where it ended as interrupted.
+ */
+void sys_gate_again(uint64_t *pc, uint64_t ax);
+
 /* Is `pc` where the kernel returns to from a call through the gate? */
 bool sys_gate_returns(uint64_t pc);
 
