@@ -19,6 +19,7 @@ struct qcow2_options {
     struct block_options block;
     enum block_backing backing;
     struct block *backing_block; /* given instead of opening one; becomes the image's, also on failure. NULL: none */
+    bool temporary;              /* what is not in the file when it is closed need not be */
     bool repairing;              /* open although the image says that it is corrupt or dirty */
 };
 
@@ -36,6 +37,11 @@ int block_format_parse(const char *text, struct err *e);
 /* Opens any format; BLOCK_FORMAT_PROBE guesses, and then keeps a raw image from beginning like another format. */
 int block_open(struct block **out, struct block_engine *en, const char *path, enum block_format format,
                const struct qcow2_options *o, struct err *e);
+
+/* Reads are `base`'s (which becomes the new block's, also on failure), writes go to a file without a name in TMPDIR or
+ * /var/tmp and are gone when the block is closed. `path` names it in messages. */
+int block_open_throwaway(struct block **out, struct block_engine *en, struct block *base, const char *path,
+                         struct err *e);
 
 bool block_is_qcow2(const struct block *b);
 /* The recorded header; stays the block's. */

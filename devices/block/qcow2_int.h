@@ -127,7 +127,7 @@ struct qcow2 {
     struct block *file, *backing;
     struct qcow2_header h;
     char *path;
-    bool writeback, ignore_flush, corrupt;
+    bool writeback, ignore_flush, temporary, corrupt;
     uint8_t *head; /* the first cluster */
 
     unsigned cluster_bits, l2_bits, refblock_bits; /* entries of a table, log2 */

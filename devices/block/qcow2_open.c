@@ -39,7 +39,11 @@ static void q_close(struct block *b)
 {
     struct qcow2 *q = qcow2_of(b);
 
-    if (!b->read_only) {
+    if (q->temporary) {
+        /* Operations of a commit, or of giving space back, may still be on their way. */
+        while (q->commit.phase || q->punching)
+            block_pump(b->engine);
+    } else if (!b->read_only) {
         int rc = q_commit_sync(q);
         if (rc < 0)
             log_error(q->path, "its last changes cannot be written: %s", strerror(-rc));
@@ -311,6 +315,7 @@ static int open_image(struct block **out, struct block *file, const char *path, 
     q->backing = o->backing_block;
     q->writeback = o->block.writeback;
     q->ignore_flush = o->block.ignore_flush;
+    q->temporary = o->temporary;
     q_free_init(q);
     q->path = strdup(path);
     if (!q->path) {

@@ -74,7 +74,7 @@ says truncated-kernel 17 'short' "$pipit" run --kernel short
 says missing-initrd 1 'no-initrd' "$pipit" run --kernel Image --initrd no-initrd
 says missing-disk 1 'no-disk' "$pipit" run --kernel Image --disk no-disk
 says folder-disk 1 'folder' "$pipit" run --kernel Image --disk folder
-says qcow2-disk 1 'begins like a qcow2 image' "$pipit" run --kernel Image --disk qcow2.img
+says qcow2-disk 1 'its cluster size of' "$pipit" run --kernel Image --disk qcow2.img
 says disk-twice 1 'disk.img' "$pipit" run --kernel Image --disk disk.img --disk disk.img
 says unwritable-log 1 'no-folder/log' "$pipit" run --kernel Image --log no-folder/log
 says unwritable-dtb 1 'no-folder/dtb' "$pipit" run --kernel Image --dump-dtb no-folder/dtb

@@ -112,10 +112,10 @@ static void disks(void)
     CHECK(parse("--kernel k --net none -d a.img --disk b,,c.img,ro,serial=S1,cache=none --disk d,format=raw,ro=off") ==
           0);
     CHECK_EQ(c.ndisks, 3);
-    CHECK(!strcmp(c.disk[0].path, "a.img") && !c.disk[0].read_only && !c.disk[0].format_given);
+    CHECK(!strcmp(c.disk[0].path, "a.img") && !c.disk[0].read_only && c.disk[0].format == BLOCK_FORMAT_PROBE);
     CHECK(!strcmp(c.disk[1].path, "b,c.img") && c.disk[1].read_only && !strcmp(c.disk[1].serial, "S1"));
     CHECK_EQ(c.disk[1].cache, VM_CACHE_NONE);
-    CHECK(c.disk[2].format_given && !c.disk[2].read_only);
+    CHECK(c.disk[2].format == BLOCK_FORMAT_RAW && !c.disk[2].read_only);
     for (int i = 0; i < 3; i++) {
         CHECK_EQ(c.device[i].kind, VM_DEVICE_BLK);
         CHECK_EQ(c.device[i].index, i);
@@ -123,7 +123,7 @@ static void disks(void)
     }
     CHECK(refused("--kernel k --disk a,rw", "\"rw\" is not known; did you mean ro"));
     CHECK(refused("--kernel k --disk a,cache=fast", "cache=fast"));
-    CHECK(refused("--kernel k --disk a,format=qcow2", "format=qcow2 is not supported"));
+    CHECK(refused("--kernel k --disk a,format=vmdk", "format=vmdk is not supported"));
     CHECK(refused("--kernel k --disk a,serial=123456789012345678901", "more than 20"));
     CHECK(refused("--kernel k --disk a,ro=perhaps", "ro=perhaps"));
     CHECK(refused("--kernel k --disk ro=on", "names no file"));

@@ -93,7 +93,7 @@ static void the_usual_command_line(void)
     CHECK_EQ(c.nnets, 1);
     CHECK_EQ(c.net[0].nfwd, 2);
     CHECK(c.net[0].fwd[1].host_port == 8080 && c.net[0].fwd[1].guest_port == 80);
-    CHECK(!c.disk[0].format_given);
+    CHECK(c.disk[0].format == BLOCK_FORMAT_PROBE);
     CHECK(c.serial == 0 && c.chardev[0].kind == VM_CHARDEV_STDIO && c.chardev[0].escapes);
     CHECK(c.status_reset == 0 && !c.status_signals);
 }
@@ -106,7 +106,7 @@ static void the_scripts_command_line(void)
               "-drive file=d,if=none,id=disk0,format=raw -device virtio-blk-device,drive=disk0") == 0);
     CHECK_EQ(c.ndevices, 3);
     CHECK(c.device[0].kind == VM_DEVICE_NET && c.device[1].kind == VM_DEVICE_RNG && c.device[2].kind == VM_DEVICE_BLK);
-    CHECK(c.no_reboot && c.disk[0].format_given);
+    CHECK(c.no_reboot && c.disk[0].format == BLOCK_FORMAT_RAW);
     CHECK_EQ(c.nchardevs, 1);
 }
 
@@ -139,8 +139,8 @@ static void disks_in_order(void)
     CHECK(parse("-kernel k -drive file=a,media=cdrom,aio=threads") == 0);
     CHECK(c.disk[0].read_only && c.block_engine == VM_BLOCK_THREADS);
     CHECK(refused("-kernel k -drive file=a,index=3", "index=3"));
-    CHECK(refused("-kernel k -drive file=a,format=qcow2", "format=qcow2"));
-    CHECK(refused("-kernel k -drive file=a,snapshot=on", "snapshot=on"));
+    CHECK(refused("-kernel k -drive file=a,format=vmdk", "format=vmdk"));
+    CHECK(refused("-kernel k -drive file=a,copy-on-read=on", "copy-on-read=on"));
     CHECK(refused("-kernel k -drive file=a,if=pflash", "if=pflash"));
     CHECK(refused("-kernel k -drive file=a,bus=1", "\"bus\" is not supported"));
     CHECK(refused("-kernel k -drive if=virtio", "names no file"));

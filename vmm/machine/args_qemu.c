@@ -608,7 +608,7 @@ static const struct qemu_option qemu_options[] = {
     {"mon", true, NULL, NULL, NO_MONITOR},
     {"s", false, NULL, NULL, "this machine has no debugger stub"},
     {"gdb", true, NULL, NULL, "this machine has no debugger stub"},
-    {"snapshot", false, NULL, NULL, "disks are written to directly"},
+    {"snapshot", false, NULL, NULL, "-drive file=FILE,snapshot=on throws away what is written"},
     {"cdrom", true, NULL, NULL, "this board has no optical drive; -drive file=FILE,readonly=on gives the guest a disk"},
     {"daemonize", false, NULL, NULL, "the program stays in the foreground"},
     {"no-shutdown", false, NULL, NULL, "a machine that has powered off needs a monitor, and there is none"},

@@ -98,9 +98,10 @@ static int drive_fill(struct qemu_args *a, struct vm_disk *d, struct options *o,
         return err_set(e, EINVAL, "-drive names no file");
     d->path = config_str(a->c, s);
     s = options_get(o, "format");
-    if (s && strcmp(s, "raw") != 0)
-        return err_set(e, EINVAL, "-drive file=%s: format=%s is not supported; raw is", d->path, s);
-    d->format_given = s != NULL;
+    if (s && (r = block_format_parse(s, e)) < 0)
+        return err_set(e, EINVAL, "-drive file=%s: format=%s is not supported; raw and qcow2 are", d->path, s);
+    d->format = s ? (enum block_format)r : BLOCK_FORMAT_PROBE;
+    d->backing = BLOCK_BACKING_ALL; /* as users of this command line know it */
     s = options_get(o, "cache");
     if (s && config_cache_parse(s, &d->cache) < 0)
         return err_set(e, EINVAL, "-drive file=%s: cache=%s is no cache mode", d->path, s);
@@ -115,8 +116,8 @@ static int drive_fill(struct qemu_args *a, struct vm_disk *d, struct options *o,
         d->read_only = true;
     else if (s && strcmp(s, "disk") != 0)
         return err_set(e, EINVAL, "-drive media=%s is not known", s);
-    if ((r = drive_bool_off(o, "snapshot", e)) < 0 || (r = drive_bool_off(o, "copy-on-read", e)) < 0 ||
-        (r = drive_only(o, "discard", "unmap", "on", e)) < 0 ||
+    if ((r = options_get_bool(o, "-drive", "snapshot", &d->snapshot, e)) < 0 ||
+        (r = drive_bool_off(o, "copy-on-read", e)) < 0 || (r = drive_only(o, "discard", "unmap", "on", e)) < 0 ||
         (r = drive_only(o, "detect-zeroes", "off", NULL, e)) < 0 ||
         (r = drive_only(o, "werror", "report", NULL, e)) < 0 || (r = drive_only(o, "rerror", "report", NULL, e)) < 0)
         return r;
@@ -175,6 +176,7 @@ int qemu_hda(struct qemu_args *a, const char *v, struct err *e)
     if (r < 0)
         return r;
     d->path = config_str(a->c, v);
+    d->backing = BLOCK_BACKING_ALL;
     r = id_add(a, QEMU_ID_DRIVE, NULL, (unsigned)r, "-hda", e);
     if (r == 0)
         a->id[a->nids - 1].used = true;

@@ -192,7 +192,7 @@ static int set_name(struct run_args *a, const char *v, struct err *e)
 
 static int disk_options(struct run_args *a, struct vm_disk *d, struct options *o, struct err *e)
 {
-    static const char *const known[] = {"ro", "serial", "cache", "format", NULL};
+    static const char *const known[] = {"ro", "serial", "cache", "format", "snapshot", "backing", NULL};
     const char *s, *near;
     int r;
 
@@ -208,9 +208,17 @@ static int disk_options(struct run_args *a, struct vm_disk *d, struct options *o
         return err_set(e, EINVAL, "--disk %s: cache=%s is none of writeback, writethrough, none, directsync and unsafe",
                        d->path, s);
     s = options_get(o, "format");
-    if (s && strcmp(s, "raw") != 0)
-        return err_set(e, EINVAL, "--disk %s: format=%s is not supported; raw is", d->path, s);
-    d->format_given = s != NULL;
+    if (s && (r = block_format_parse(s, e)) < 0)
+        return err_set(e, EINVAL, "--disk %s: format=%s is not supported; raw and qcow2 are", d->path, s);
+    d->format = s ? (enum block_format)r : BLOCK_FORMAT_PROBE;
+    r = options_get_bool(o, "--disk", "snapshot", &d->snapshot, e);
+    if (r < 0)
+        return r;
+    s = options_get(o, "backing");
+    if (s && !strcmp(s, "on"))
+        d->backing = BLOCK_BACKING_ALL;
+    else if (s && strcmp(s, "near") != 0)
+        return err_set(e, EINVAL, "--disk %s: backing=%s is neither near nor on", d->path, s);
     s = options_unused(o);
     if (!s)
         return 0;

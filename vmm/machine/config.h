@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/block/qcow2.h"
 #include "devices/net/net.h"
 #include "vmm/base/err.h"
 #include "vmm/machine/affinity.h"
@@ -33,7 +34,9 @@ struct vm_disk {
     const char *path;
     const char *serial; /* at most 20 bytes, or NULL */
     bool read_only;
-    bool format_given; /* the user said raw; otherwise an image that looks like another format is refused */
+    enum block_format format; /* BLOCK_FORMAT_PROBE: the user did not say */
+    bool snapshot;            /* what is written is thrown away */
+    enum block_backing backing;
     enum vm_cache cache;
 };
 

@@ -108,23 +108,24 @@ static void destroy_vcpus(struct machine *m)
 
 /* ---- disks ---- */
 
-/* Without a word from the user an image is raw; one that says it is something else is not touched on a guess. */
-static int check_format(const struct vm_disk *d, struct err *e)
+static int open_disk(struct machine *m, const struct vm_disk *d, struct block **out, struct err *e)
 {
-    uint8_t head[4] = {0};
-    int fd, r = 0;
+    const struct qcow2_options o = {
+        .block =
+            {
+                .read_only = d->read_only || d->snapshot,
+                .direct = d->cache == VM_CACHE_NONE || d->cache == VM_CACHE_DIRECTSYNC,
+                .writeback = d->cache != VM_CACHE_WRITETHROUGH && d->cache != VM_CACHE_DIRECTSYNC,
+                .ignore_flush = d->cache == VM_CACHE_UNSAFE,
+            },
+        .backing = d->backing,
+    };
+    struct block *base;
 
-    if (d->format_given)
-        return 0;
-    fd = open(d->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return 0; /* block_open_raw says why */
-    if (pread(fd, head, sizeof(head), 0) == (ssize_t)sizeof(head) && !memcmp(head, "QFI\xfb", 4))
-        r = err_set(e, ENOTSUP,
-                    "%s begins like a qcow2 image, which is not supported; give format=raw if raw is what it is",
-                    d->path);
-    close(fd);
-    return r;
+    if (!d->snapshot)
+        return block_open(out, m->engine, d->path, d->format, &o, e);
+    int r = block_open(&base, m->engine, d->path, d->format, &o, e);
+    return r < 0 ? r : block_open_throwaway(out, m->engine, base, d->path, e);
 }
 
 /* Each thread of a pool begins with this; one that cannot be confined must not serve. */
@@ -153,17 +154,7 @@ static int create_disks(struct machine *m, struct err *e)
     if (c->block_engine == VM_BLOCK_IO_URING && strcmp(block_engine_name(m->engine), "io_uring") != 0)
         return err_set(e, ENOTSUP, "block engine io_uring: this host does not allow io_uring");
     for (unsigned i = 0; i < c->ndisks; i++) {
-        const struct vm_disk *d = &c->disk[i];
-        const struct block_options o = {
-            .read_only = d->read_only,
-            .direct = d->cache == VM_CACHE_NONE || d->cache == VM_CACHE_DIRECTSYNC,
-            .writeback = d->cache != VM_CACHE_WRITETHROUGH && d->cache != VM_CACHE_DIRECTSYNC,
-            .ignore_flush = d->cache == VM_CACHE_UNSAFE,
-        };
-
-        r = check_format(d, e);
-        if (r == 0)
-            r = block_open_raw(&m->disk[i], m->engine, d->path, &o, e);
+        r = open_disk(m, &c->disk[i], &m->disk[i], e);
         if (r < 0)
             return r;
     }

@@ -98,7 +98,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(time, R_ALL),
     ROW(sched_yield, R_ALL),
     ROW(restart_syscall, R_ALL),
-    ROW(timerfd_settime, R_VCPU | R_LOOP),
+    ROW(timerfd_settime, R_MAIN | R_VCPU | R_LOOP),
     ROW(timerfd_gettime, R_VCPU | R_LOOP),
     ROW(epoll_wait, R_LOOP),
     ROW(epoll_pwait, R_LOOP),
@@ -164,7 +164,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(fdatasync, R_LOOP | R_WORKER),
     ROW(fsync, R_LOOP | R_WORKER),
     ROW(fallocate, R_LOOP | R_WORKER),
-    ROW(io_uring_enter, R_LOOP | R_WORKER),
+    ROW(io_uring_enter, R_MAIN | R_LOOP | R_WORKER), /* closing a disk writes its last changes */
     ROW(io_uring_register, R_MAIN, IF(IS(1, IORING_REGISTER_FILES_UPDATE))), /* closing a disk, at the end */
     ROW(ioctl, R_LOOP | R_WORKER, IF(IS(1, BLKDISCARD))),
     ROW(ioctl, R_LOOP | R_WORKER, IF(IS(1, BLKZEROOUT))),
