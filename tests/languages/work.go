@@ -45,7 +45,7 @@ func preemption() string {
 		go func(n *uint64) { defer wg.Done(); spin(&stop, n) }(&counts[i])
 	}
 	collections := 0
-	for i := 0; i < 10; i++ {
+	for i := 0; i < 3; i++ {
 		runtime.GC() // stops the world: each spinner must be interrupted
 		collections++
 		time.Sleep(5 * time.Millisecond)
