@@ -272,6 +272,22 @@ except ConnectionError:
     status=$?
     out+=$'\n'"others got $got"
     check other-users '^others got 0$' 'exited with code 052' '=42'
+    # A set-user-id program has no debugger, whoever asks.
+    cp "$pipit" secure && chmod 4755 secure && chmod 755 .
+    cat >drop.py <<'END_OF_DROP'
+import os, sys
+os.setgid(65534)
+os.setuid(65534)
+os.environ["QEMU_GDB"] = "/proc/nowhere"
+os.execv(sys.argv[1], sys.argv[1:])
+END_OF_DROP
+    out=$(timeout 10 python3 drop.py ./secure -g ./secure.socket ./prog 2>&1)
+    status=$?
+    if findmnt -no OPTIONS -T . | grep -q nosuid; then
+        echo 'skip set-user-id: temporary files cannot be so'
+    else
+        check set-user-id '=42'
+    fi
 else
     echo 'skip other-users: not root'
 fi
