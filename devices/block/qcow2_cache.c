@@ -61,8 +61,14 @@ static void slice_unlink(struct q_slice *s)
     while (*p != s)
         p = &(*p)->hash_next;
     *p = s->hash_next;
-    *(s->newer ? &s->newer->older : &q->newest) = s->older;
-    *(s->older ? &s->older->newer : &q->oldest) = s->newer;
+    if (s->newer)
+        s->newer->older = s->older;
+    else
+        q->newest = s->older;
+    if (s->older)
+        s->older->newer = s->newer;
+    else
+        q->oldest = s->newer;
 }
 
 static void slice_link_newest(struct q_slice *s)
@@ -101,8 +107,11 @@ static bool slice_idle(const struct q_slice *s)
 
 void q_cache_free(struct qcow2 *q)
 {
-    while (q->newest)
-        slice_free(q->newest);
+    for (struct q_slice *s = q->newest, *older; s; s = older) {
+        older = s->older;
+        free(s->data);
+        free(s);
+    }
     free(q->hash);
     for (unsigned i = 0; i < Q_UNPACKED_MAX; i++) {
         free(q->unpacked[i].data);
@@ -293,6 +302,8 @@ int q_unpacked_get(struct qcow2 *q, uint64_t entry, struct q_waiter *w, const ui
             u = v;
     }
     if (!u) {
+        if (!loading)
+            return -EIO; /* there is no room at all */
         q_wait(&loading->waiters, w);
         return -EAGAIN;
     }

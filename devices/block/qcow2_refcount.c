@@ -223,8 +223,8 @@ int q_alloc_clusters(struct qcow2 *q, uint64_t want, uint64_t *got, uint64_t *ho
             continue;
         }
         rc = refcount_slice(q, c, w, &s, &i);
-        if (rc < 0)
-            return rc;
+        if (rc < 0 || !s)
+            return rc < 0 ? rc : -EIO;
         for (n = slice_refcounts(q); i < n && refcount_load(q, s->data, i); i++)
             c++;
         q->free_hint = c;
@@ -326,7 +326,10 @@ int q_free_later(struct qcow2 *q, uint64_t host, uint64_t n)
     if (!f)
         return -ENOMEM;
     *f = (struct q_free){.host = host, .n = n, .before = q->next_number};
-    *q->frees_end = f;
+    if (q->frees && q->frees_end)
+        *q->frees_end = f;
+    else
+        q->frees = f;
     q->frees_end = &f->next;
     return 0;
 }

@@ -214,7 +214,8 @@ static int req_step(struct q_req *x)
     return -EOPNOTSUPP;
 }
 
-static void req_run(struct q_req *x)
+/* On through the range, as far as it goes. */
+static void req_walk(struct q_req *x)
 {
     int rc = 0;
 
@@ -223,8 +224,6 @@ static void req_run(struct q_req *x)
     x->parked = rc == -EAGAIN;
     if (rc < 0 && rc != -EAGAIN && x->result == 0)
         x->result = rc;
-    if (x->pending == 0 && !x->parked)
-        req_over(x);
 }
 
 static void req_resume(struct q_waiter *w)
@@ -234,7 +233,9 @@ static void req_resume(struct q_waiter *w)
 
     x->parked = false;
     en->plugged++;
-    req_run(x);
+    req_walk(x);
+    if (x->pending == 0 && !x->parked)
+        req_over(x);
     if (--en->plugged == 0)
         en->ops->flush(en);
 }
@@ -262,9 +263,7 @@ void q_start(struct block *b, struct block_req *r)
     if (r->op != BLOCK_READ && r->op != BLOCK_FLUSH && q->corrupt)
         x->result = -EIO;
     x->running = true;
-    x->pending++; /* ours: it must not end before it has begun */
-    req_run(x);
-    x->pending--;
+    req_walk(x);
     if (x->pending == 0 && !x->parked && (x->pos == r->len || x->result < 0))
         req_over(x);
     else

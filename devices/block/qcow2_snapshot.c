@@ -99,14 +99,19 @@ int qcow2_snapshots_read(struct block *b, struct qcow2_snapshots *s, struct err 
     return rc;
 }
 
+static const char *text(const char *s)
+{
+    return s ? s : "";
+}
+
 /* By id, else by name. */
 static int find(const struct qcow2 *q, const struct qcow2_snapshots *s, const char *name, struct err *e)
 {
     for (unsigned i = 0; i < s->n; i++)
-        if (!strcmp(s->list[i].id, name))
+        if (!strcmp(text(s->list[i].id), name))
             return (int)i;
     for (unsigned i = 0; i < s->n; i++)
-        if (!strcmp(s->list[i].name, name))
+        if (!strcmp(text(s->list[i].name), name))
             return (int)i;
     return err_set(e, ENOENT, "%s has no snapshot \"%s\"", q->path, name);
 }
@@ -159,11 +164,11 @@ static int tree_refs(struct qcow2 *q, const uint64_t *l1, uint32_t n, int delta)
         if (!q_host_ok(q, table))
             return q_corrupt(q, "an L2 table at offset 0x%llx", (unsigned long long)table);
         for (uint64_t at = 0; rc == 0 && at < q->cluster_size; at += q->slice_size) {
-            struct q_slice *s;
+            struct q_slice *s = NULL;
             rc = throttle(q);
             if (rc == 0)
                 rc = Q_BLOCKING(q, q_slice_get(q, table + at, Q_SLICE_L2, NULL, &s));
-            if (rc < 0)
+            if (rc < 0 || !s)
                 break;
             s->pins++;
             for (unsigned j = 0; rc == 0 && j < q_slice_entries(q); j++)
@@ -191,12 +196,12 @@ static int copied_flag(struct qcow2 *q, uint64_t *entry)
 
 static int slice_flags(struct qcow2 *q, uint64_t offset)
 {
-    struct q_slice *s;
+    struct q_slice *s = NULL;
     int rc = throttle(q);
 
     if (rc == 0)
         rc = Q_BLOCKING(q, q_slice_get(q, offset, Q_SLICE_L2, NULL, &s));
-    if (rc < 0)
+    if (rc < 0 || !s)
         return rc;
     s->pins++;
     for (unsigned j = 0; rc == 0 && j < q_slice_entries(q); j++) {
@@ -255,7 +260,8 @@ int q_write_l1(struct qcow2 *q, const uint64_t *l1, uint32_t n, uint64_t keep, u
 
 static size_t entry_size(const struct qcow2_snapshot *s)
 {
-    return align_up(SNAPSHOT_FIXED + MAX(s->nextra, (uint32_t)SNAPSHOT_EXTRA) + strlen(s->id) + strlen(s->name), 8);
+    return align_up(
+        SNAPSHOT_FIXED + MAX(s->nextra, (uint32_t)SNAPSHOT_EXTRA) + strlen(text(s->id)) + strlen(text(s->name)), 8);
 }
 
 static void entry_put(const struct qcow2_snapshot *s, uint8_t *p)
@@ -293,8 +299,9 @@ static int write_table(struct qcow2 *q, const struct qcow2_snapshots *s)
     if (rc < 0)
         return rc;
     for (unsigned i = 0; i < before.n; i++)
-        old_len += align_up(
-            SNAPSHOT_FIXED + before.list[i].nextra + strlen(before.list[i].id) + strlen(before.list[i].name), 8);
+        old_len += align_up(SNAPSHOT_FIXED + before.list[i].nextra + strlen(text(before.list[i].id)) +
+                                strlen(text(before.list[i].name)),
+                            8);
     qcow2_snapshots_free(&before);
     for (unsigned i = 0; i < s->n; i++)
         len += entry_size(&s->list[i]);
@@ -351,7 +358,7 @@ int qcow2_snapshot_create(struct block *b, const char *name, struct err *e)
         goto out;
     }
     for (unsigned i = 0; i < s.n; i++)
-        top = MAX(top, (unsigned)strtoul(s.list[i].id, NULL, 10));
+        top = MAX(top, (unsigned)strtoul(text(s.list[i].id), NULL, 10));
     snprintf(id, sizeof(id), "%u", top + 1);
     clock_gettime(CLOCK_REALTIME, &now);
     struct qcow2_snapshot new = {

@@ -363,15 +363,15 @@ int q_step_write(struct q_req *x)
 
 int q_write_packed(struct qcow2 *q, uint64_t cluster, const uint8_t *data, size_t len)
 {
-    struct q_slice *s;
+    struct q_slice *s = NULL;
     unsigned index, offset_bits = 62 - (q->cluster_bits - 8);
     uint64_t offset;
     int rc = Q_BLOCKING(q, q_commit_throttle(q, NULL));
 
     if (rc == 0)
         rc = Q_BLOCKING(q, q_l2_get_own(q, cluster, NULL, &s, &index));
-    if (rc < 0)
-        return rc;
+    if (rc < 0 || !s)
+        return rc < 0 ? rc : -EIO;
     s->pins++;
     rc = Q_BLOCKING(q, q_alloc_packed(q, len, &offset, NULL));
     if (rc == 0)
