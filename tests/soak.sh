@@ -8,6 +8,7 @@
 #                     the median
 #   tsan              under the thread sanitizer: the unit tests, guests (programs at EL1 on both engines, hostile rings, the
 #                     user network), the self-check, a boot with 8 vCPUs
+#   selftests         those of Debian's kernel source in user mode, with the slow ones
 #   bootstrap         arm64 root filesystems of whole size under pipit-aarch64, by debootstrap and apt, and by mmdebstrap
 #                     beside QEMU
 #   languages-NAME    programs of Debian's arm64 go, java, node, php, python, ruby and rust in user mode, RUNS (50) times each;
@@ -31,7 +32,7 @@ key=$({ git ls-files -s && git diff HEAD; } 2>/dev/null | sha256sum | cut -c1-16
 state=$PIPIT_CACHE/soak/$key
 . tools/launch.sh
 
-steps=(boots-1 boots-2 boots-8 tsan bootstrap)
+steps=(boots-1 boots-2 boots-8 tsan selftests bootstrap)
 for t in $(tests/user/languages.sh --list); do
     steps+=("languages-$t")
 done
@@ -214,6 +215,7 @@ run_step() {
     boots-*) boot_series "${1#boots-}" ;;
     tsan) tsan ;;
     bootstrap) tests/user/bootstrap.sh --full ;;
+    selftests) tests/user/selftests.sh --all ;;
     fresh-*) FUZZ_SECONDS=60 tests/fresh.sh "${1#fresh-}" ;;
     fuzz-*) fuzz_one "${1#fuzz-}" ;;
     esac

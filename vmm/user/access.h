@@ -17,6 +17,12 @@
 /* The end of the guest's address space, exclusive: what the host gives to programs. */
 #define USER_TASK_SIZE UINT64_C(0x7ffffffff000)
 
+/* An address without its tag, which is a sign extension of bit 55. */
+static inline uint64_t user_untagged(uint64_t va)
+{
+    return (uint64_t)((int64_t)(va << 8) >> 8);
+}
+
 /* Where a faulting instruction is and where to go on, both relative to the entry's own fields. */
 struct user_extable_entry {
     int32_t insn, landing;

@@ -133,6 +133,7 @@ static int64_t spawn(struct user_thread *t, struct request *q)
     if (!n)
         return -ENOMEM;
     n->mask = t->mask;
+    n->tagged = t->tagged;
     n->vfork = q->flags & ABI_CLONE_VFORK;
     n->filters = user_seccomp_get(t->filters);
     if (n->vfork) /* the alternate stack stays where the stack does (fork(2) of the kernel) */

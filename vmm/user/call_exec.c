@@ -24,8 +24,9 @@
 #include "vmm/user/sys/sys.h"
 #include "vmm/user/syscall.h"
 
-#define SCRIPT_DEPTH 5     /* as the kernel: interpreters of interpreters */
-#define SCRIPT_HEAD 256    /* BINPRM_BUF_SIZE */
+#define SCRIPT_DEPTH 5  /* as the kernel: interpreters of interpreters */
+#define SCRIPT_HEAD 256 /* BINPRM_BUF_SIZE */
+#define NAME_MAX_BY_FD (USER_PATH_MAX + 32)
 #define STRINGS_MAX MIB(6) /* arguments and environment together, as the kernel at most (_STK_LIM / 4 * 3) */
 
 struct exec {
@@ -95,12 +96,30 @@ static int prepend(struct exec *x, size_t from, const char *const *words, size_t
 
 enum kind { KIND_HOST, KIND_GUEST, KIND_SCRIPT };
 
-/* The program, to be read; stays open across exec. */
+/* The program, to be read, which a descriptor of O_PATH cannot; stays open across exec. */
 static long open_target(const struct exec *x)
 {
-    if ((x->flags & AT_EMPTY_PATH) && !x->path[0])
-        return sys_call(__NR_dup, x->dirfd);
-    return sys_call(__NR_openat, x->dirfd, x->path, O_RDONLY | O_NONBLOCK, 0);
+    char link[32];
+    long flags;
+
+    if ((x->flags & AT_EMPTY_PATH) && !x->path[0]) {
+        flags = sys_call(__NR_fcntl, x->dirfd, F_GETFL);
+        if (flags < 0 || !(flags & O_PATH))
+            return sys_call(__NR_dup, x->dirfd);
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", x->dirfd);
+        return sys_call(__NR_openat, AT_FDCWD, link, O_RDONLY | O_NONBLOCK, 0);
+    }
+    flags = O_RDONLY | O_NONBLOCK | (x->flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0);
+    return sys_call(__NR_openat, x->dirfd, x->path, flags, 0);
+}
+
+/* The name that a program gets which is found from a descriptor. */
+static void name_by_descriptor(const struct exec *x, char *out, size_t size)
+{
+    if (x->dirfd != AT_FDCWD && x->path[0] != '/')
+        snprintf(out, size, "/dev/fd/%d%s%s", x->dirfd, x->path[0] ? "/" : "", x->path);
+    else
+        snprintf(out, size, "%s", x->path);
 }
 
 /* What the file is, by its first bytes. KIND_HOST also for what cannot be read: the host says why. */
@@ -143,18 +162,21 @@ static int resolve_script(struct exec *x, char *head)
         p++;
     if (!*p)
         return -ENOEXEC;
+    /* Its interpreter could not open it (BINPRM_FLAGS_PATH_INACCESSIBLE). */
+    if (x->dirfd != AT_FDCWD && x->path[0] != '/' && sys_call(__NR_fcntl, x->dirfd, F_GETFD) & FD_CLOEXEC)
+        return -ENOENT;
     interp = p;
     while (*p && !is_blank(*p))
         p++;
     arg = p;
     while (is_blank(*arg))
         arg++;
-    char *text = sys_alloc(SCRIPT_HEAD + 1 + USER_PATH_MAX);
+    char *text = sys_alloc(SCRIPT_HEAD + 1 + NAME_MAX_BY_FD);
     if (!text)
         return -ENOMEM;
     bool has_arg = *arg;
     *p = '\0';
-    strcpy(text, x->path); /* the script, by the name it was called by */
+    name_by_descriptor(x, text, NAME_MAX_BY_FD); /* the script, by the name it was called by */
     char *more = text + strlen(text) + 1;
     strcpy(more, interp);
     words[n++] = more;
@@ -190,14 +212,14 @@ static int64_t host_exec(struct user_thread *t, const struct exec *x, const char
 /* May this process execute the file? The emulator only reads it. */
 static int64_t may_execute(const struct exec *x)
 {
-    return sys_call(__NR_faccessat2, x->dirfd, x->path, 1 /* X_OK */, AT_EACCESS | (x->flags & AT_EMPTY_PATH));
+    return sys_call(__NR_faccessat2, x->dirfd, x->path, 1 /* X_OK */, AT_EACCESS | x->flags);
 }
 
 /* Gives the program to a new instance of this emulator: its options, the name that the program shall see, its path. */
 static int64_t exec_guest(struct user_thread *t, struct exec *x)
 {
     const char *words[64];
-    char path[USER_PATH_MAX + 32], number[16], descriptors[24];
+    char path[NAME_MAX_BY_FD], number[16], descriptors[24];
     bool by_fd = x->dirfd != AT_FDCWD && x->path[0] != '/';
     long fd = -1;
     size_t n = 0;
@@ -207,14 +229,11 @@ static int64_t exec_guest(struct user_thread *t, struct exec *x)
         return r;
     for (; user_options.self[n] && n < ARRAY_SIZE(words) - 8; n++)
         words[n] = user_options.self[n];
-    if (x->argc) {
-        words[n++] = "-0";
-        words[n++] = x->argv[0];
-    }
-    strcpy(path, x->path);
+    words[n++] = "-0";
+    words[n++] = x->argc ? x->argv[0] : ""; /* as the kernel, which knows no empty list either */
+    name_by_descriptor(x, path, sizeof(path));
     if (by_fd) {
         /* The descriptor may close on exec, and a memory file has no name: an open one is passed on. */
-        snprintf(path, sizeof(path), "/dev/fd/%d%s%s", x->dirfd, x->path[0] ? "/" : "", x->path);
         fd = open_target(x);
         if (fd < 0)
             return fd;
@@ -258,9 +277,9 @@ static int64_t exec_by_hand(struct user_thread *t, struct exec *x)
 static int64_t exec(struct user_thread *t, int dirfd, uint64_t path, uint64_t argv, uint64_t envp, int flags)
 {
     struct exec x = {.dirfd = dirfd, .flags = flags, .envp = envp};
-    char *text = NULL;
+    char *text = NULL, program[USER_PATH_MAX];
     long n = user_copy_string(x.path, path, sizeof(x.path));
-    const char *self = n < 0 ? NULL : user_proc_exe(x.path);
+    const char *self = n < 0 ? NULL : user_proc_exe(x.path, program);
     int64_t r;
 
     user_saved_publish(t, USER_SAVED_LAST);
@@ -273,6 +292,8 @@ static int64_t exec(struct user_thread *t, int dirfd, uint64_t path, uint64_t ar
     }
     if (n < 0)
         return n;
+    if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
+        return -EINVAL;
     if (self)
         strcpy(x.path, self);
     r = copy_vector(argv, &x.argv, &x.argc, &text);

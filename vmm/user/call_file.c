@@ -17,6 +17,7 @@
 #include "vmm/user/path.h"
 #include "vmm/user/proc.h"
 #include "vmm/user/seccomp.h"
+#include "vmm/user/sys/sys.h"
 #include "vmm/user/syscall.h"
 
 /* ---- open flags ---- */
@@ -71,24 +72,30 @@ int64_t user_call_file_openat(struct user_thread *t, const uint64_t a[6])
     return user_host_call(t, __NR_openat, a[0], user_path_argument(a[1], buf), flags, a[3]);
 }
 
-/* The structure is read once; what is behind the part we know must be zero, which the kernel checks. */
+/* The structure is read once; what is behind the part we know must be zero. */
 int64_t user_call_file_openat2(struct user_thread *t, const uint64_t a[6])
 {
-    uint8_t how[256] = {0};
-    struct open_how *h = (struct open_how *)how;
+    struct open_how h;
     char buf[USER_PATH_MAX];
+    uint8_t extra;
 
-    if (a[3] < sizeof(*h))
+    if (a[3] < sizeof(h))
         return -EINVAL;
-    if (a[3] > sizeof(how))
+    if (a[3] > SYS_PAGE)
         return -E2BIG;
-    if (user_copy_in(how, a[2], a[3]))
+    if (user_copy_in(&h, a[2], sizeof(h)))
         return -EFAULT;
-    h->flags = user_open_flags_to_host(h->flags);
-    int fd = h->resolve ? USER_PROC_OTHER : open_proc(a[1], h->flags);
+    for (uint64_t i = sizeof(h); i < a[3]; i++) {
+        if (user_get8(a[2] + i, &extra))
+            return -EFAULT;
+        if (extra)
+            return -E2BIG;
+    }
+    h.flags = user_open_flags_to_host(h.flags);
+    int fd = h.resolve ? USER_PROC_OTHER : open_proc(a[1], h.flags);
     if (fd != USER_PROC_OTHER)
         return fd;
-    return user_host_call(t, __NR_openat2, a[0], h->resolve ? a[1] : user_path_argument(a[1], buf), how, a[3]);
+    return user_host_call(t, __NR_openat2, a[0], h.resolve ? a[1] : user_path_argument(a[1], buf), &h, sizeof(h));
 }
 
 int64_t user_call_file_open_by_handle_at(struct user_thread *t, const uint64_t a[6])

@@ -40,10 +40,14 @@ int64_t user_call_process_prctl(struct user_thread *t, const uint64_t a[6])
     case 64: /* PR_SME_GET_VL */
     case PR_SET_TSC:
     case PR_GET_TSC:
-    case 59: /* PR_SET_SYSCALL_USER_DISPATCH is x86's in 6.12 */
-    /* As a kernel has it whose abi.tagged_addr_disabled is 1. */
+    case 59: /* PR_SET_SYSCALL_USER_DISPATCH is x86's in 6.12 */ return -EINVAL;
+    /* Without MTE this is all there is to it. */
     case PR_SET_TAGGED_ADDR_CTRL:
-    case PR_GET_TAGGED_ADDR_CTRL: return -EINVAL;
+        if ((a[1] & ~(uint64_t)PR_TAGGED_ADDR_ENABLE) || a[2] || a[3] || a[4])
+            return -EINVAL;
+        t->tagged = a[1];
+        return 0;
+    case PR_GET_TAGGED_ADDR_CTRL: return a[1] || a[2] || a[3] || a[4] ? -EINVAL : t->tagged;
     case PR_SET_SECCOMP: return user_seccomp_prctl(t, a[1], a[2]);
     default: return user_host_call(t, __NR_prctl, a[0], a[1], a[2], a[3], a[4], a[5]);
     }

@@ -84,7 +84,7 @@ bool user_debug_xfer(struct rsp *r, const char *p, struct user_thread *t)
     } else if (rsp_take(&p, "siginfo:read::") && t) {
         put_piece(r, p, &t->debug.info, t->debug.info.signo ? sizeof(t->debug.info) : 0);
     } else if (rsp_take(&p, "exec-file:read:")) {
-        const char *exe = user_proc_exe("/proc/self/exe");
+        const char *exe = user_proc_program();
         rsp_take_number(&p, &pid);
         if (rsp_take(&p, ":"))
             put_piece(r, p, exe, strlen(exe));
@@ -154,8 +154,8 @@ static void file_bytes(struct rsp *r, const void *bytes, size_t n)
 
 static long open_seen(const char *path)
 {
-    char buf[USER_PATH_MAX];
-    const char *exe = user_proc_exe(path);
+    char buf[USER_PATH_MAX], program[USER_PATH_MAX];
+    const char *exe = user_proc_exe(path, program);
     int fd = exe ? USER_PROC_OTHER : user_proc_open(path, O_RDONLY | O_CLOEXEC);
 
     if (fd != USER_PROC_OTHER)
@@ -282,7 +282,7 @@ static void file_readlink(struct rsp *r, const char *p)
         file_result(r, -EINVAL);
         return;
     }
-    exe = user_proc_exe(path);
+    exe = user_proc_exe(path, target);
     if (exe) {
         file_bytes(r, exe, strlen(exe));
         return;

@@ -410,7 +410,7 @@ static void put_reason(struct rsp *r, const struct user_thread *t)
         rsp_text(r, ";");
         break;
     case DEBUG_EXEC: {
-        const char *path = user_proc_exe("/proc/self/exe");
+        const char *path = user_proc_program();
         rsp_text(r, "exec:");
         rsp_hex(r, path, strlen(path));
         rsp_text(r, ";");

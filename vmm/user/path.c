@@ -37,7 +37,7 @@ const char *user_path_lookup(const char *path, char buf[USER_PATH_MAX])
 
 uint64_t user_path_argument(uint64_t va, char buf[USER_PATH_MAX])
 {
-    char path[USER_PATH_MAX];
+    char path[USER_PATH_MAX], program[USER_PATH_MAX];
     uint64_t head;
     const char *exe;
 
@@ -45,23 +45,22 @@ uint64_t user_path_argument(uint64_t va, char buf[USER_PATH_MAX])
     bool proc = !user_get64(va, &head) && (head & (BIT64(48) - 1)) == UINT64_C(0x2f636f72702f); /* "/proc/" */
     if ((!prefix && !proc) || user_copy_string(path, va, sizeof(path)) < 0)
         return va;
-    exe = proc ? user_proc_exe(path) : NULL;
-    if (proc && !exe)
-        exe = user_proc_exe_of(path, buf);
+    exe = proc ? user_proc_exe(path, program) : NULL;
+    if (exe == program)
+        exe = memcpy(buf, program, strlen(program) + 1);
     if (exe)
         return (uint64_t)(uintptr_t)exe;
     return user_path_lookup(path, buf) == buf ? (uint64_t)(uintptr_t)buf : va;
 }
 
-/* readlink of the guest's own /proc/self/exe is the path itself. */
+/* readlink of /proc/PID/exe is the path itself. */
 int64_t user_call_path_readlinkat(struct user_thread *t, const uint64_t a[6])
 {
-    char path[USER_PATH_MAX], buf[USER_PATH_MAX];
+    char path[USER_PATH_MAX], program[USER_PATH_MAX];
     const char *exe;
     size_t n;
 
-    if (user_copy_string(path, a[1], sizeof(path)) < 0 ||
-        (!(exe = user_proc_exe(path)) && !(exe = user_proc_exe_of(path, buf))))
+    if (user_copy_string(path, a[1], sizeof(path)) < 0 || !(exe = user_proc_exe(path, program)))
         return user_call_path1(t, a);
     if ((int)a[3] <= 0)
         return -EINVAL;

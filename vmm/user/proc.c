@@ -14,12 +14,12 @@
 #include "vmm/user/cpu.h"
 #include "vmm/user/open_flags.h"
 #include "vmm/user/options.h"
+#include "vmm/user/proc_text.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
 #include "vmm/user/trace.h"
 
 static char exe[USER_PATH_MAX];
-static uint64_t vdso;
 
 /* ---- the program ---- */
 
@@ -39,6 +39,11 @@ void user_proc_set_program(int fd, const char *path)
     if (n < 0)
         n = 0;
     snprintf(exe + (n ? n - 1 : 0), sizeof(exe) - (size_t)n, "%s%s", n ? "/" : "", path);
+}
+
+const char *user_proc_program(void)
+{
+    return exe;
 }
 
 /* The strings that a vector of pointers ends with, as the kernel keeps them: from the first to behind the last. */
@@ -61,7 +66,7 @@ void user_proc_publish(const struct user_proc_image *m, bool set_name)
     const char *slash = strrchr(exe, '/');
     uint64_t brk = (uint64_t)sys_call(__NR_brk, 0);
 
-    vdso = m->program->vdso;
+    user_proc_set_vdso(m->program->vdso);
     map.start_code = m->program->lo;
     map.end_code = m->program->hi;
     map.start_data = m->program->lo;
@@ -85,8 +90,7 @@ void user_proc_publish(const struct user_proc_image *m, bool set_name)
 
 /* ---- names ---- */
 
-/* The number that *p begins with, moving *p behind it; 0 where there is none. */
-static uint64_t take_number(const char **p)
+uint64_t user_proc_take_number(const char **p)
 {
     uint64_t n = 0;
 
@@ -95,7 +99,7 @@ static uint64_t take_number(const char **p)
     return n;
 }
 
-static bool take_word(const char **p, const char *word)
+bool user_proc_take_word(const char **p, const char *word)
 {
     size_t n = strlen(word);
 
@@ -105,30 +109,45 @@ static bool take_word(const char **p, const char *word)
     return true;
 }
 
-/* What follows "/proc/self/", or another name of this process's folder; NULL: something else. */
-static const char *own_entry(const char *path)
+/* False: not in the folder of a process that runs here. */
+static bool parse(const char *path, struct user_proc_name *name)
 {
     const char *p = path;
 
-    if (!take_word(&p, "/proc/"))
-        return NULL;
-    if (!take_word(&p, "self/") && !take_word(&p, "thread-self/")) {
-        if (take_number(&p) != (uint64_t)sys_call(__NR_getpid) || *p++ != '/')
-            return NULL;
+    *name = (struct user_proc_name){0};
+    if (!user_proc_take_word(&p, "/proc/"))
+        return false;
+    if (user_proc_take_word(&p, "thread-self/")) {
+        name->tid = (uint64_t)sys_call(__NR_gettid);
+    } else if (!user_proc_take_word(&p, "self/")) {
+        name->pid = user_proc_take_number(&p);
+        if (!name->pid || *p++ != '/')
+            return false;
+        if (name->pid == (uint64_t)sys_call(__NR_getpid))
+            name->pid = 0;
     }
-    if (take_word(&p, "task/")) {
-        uint64_t tid = take_number(&p);
-        if (!tid || *p++ != '/' || sys_call(__NR_tgkill, sys_call(__NR_getpid), tid, 0))
-            return NULL;
+    if (user_proc_take_word(&p, "task/")) {
+        name->tid = user_proc_take_number(&p);
+        if (!name->tid || *p++ != '/')
+            return false;
     }
-    return p;
+    name->entry = p;
+    return true;
 }
 
-const char *user_proc_exe(const char *path)
+const char *user_proc_exe(const char *path, char buf[USER_PATH_MAX])
 {
-    const char *entry = path[0] == '/' && path[1] == 'p' ? own_entry(path) : NULL;
+    struct user_proc_name name;
+    long n;
 
-    return entry && !strcmp(entry, "exe") ? exe : NULL;
+    if (!parse(path, &name) || strcmp(name.entry, "exe") != 0)
+        return NULL;
+    if (!name.pid)
+        return exe;
+    if (!user_proc_is_guest(name.pid))
+        return NULL;
+    n = user_proc_program_of(name.pid, buf);
+    return n < 0 ? NULL : buf;
 }
 
 /* The number that follows "/proc/", with *p behind it and the slash; 0: none. */
@@ -136,19 +155,9 @@ static uint64_t take_process(const char **p)
 {
     uint64_t pid = 0;
 
-    if (take_word(p, "/proc/"))
-        pid = take_number(p);
+    if (user_proc_take_word(p, "/proc/"))
+        pid = user_proc_take_number(p);
     return pid && *(*p)++ == '/' ? pid : 0;
-}
-
-const char *user_proc_exe_of(const char *path, char buf[USER_PATH_MAX])
-{
-    struct user_tracee other = {.tid = (int32_t)take_process(&path)};
-
-    if (!other.tid || strcmp(path, "exe") || user_tracer_is_ours(other.tid) != 1 ||
-        user_tracee_read(&other, (uint64_t)(uintptr_t)exe, buf, USER_PATH_MAX))
-        return NULL;
-    return memchr(buf, '\0', USER_PATH_MAX) && buf[0] ? buf : NULL;
 }
 
 int32_t user_proc_memory_of(int fd)
@@ -164,32 +173,23 @@ int32_t user_proc_memory_of(int fd)
         return 0;
     path[n] = '\0';
     pid = take_process(&p);
-    if (pid && take_word(&p, "task/")) {
-        take_number(&p);
+    if (pid && user_proc_take_word(&p, "task/")) {
+        user_proc_take_number(&p);
         if (*p++ != '/')
             return 0;
     }
     return pid && !strcmp(p, "mem") ? (int32_t)pid : 0;
 }
 
-/* ---- contents ---- */
+/* ---- lines ---- */
 
-struct output {
-    int fd;
-    void (*mapping)(void *opaque, const struct user_proc_mapping *m); /* instead of lines */
-    void *opaque;
-    size_t len;
-    bool hidden; /* smaps: the mapping that the lines are about is not shown */
-    char buf[4096];
-};
-
-static void flush(struct output *o)
+void user_proc_flush(struct user_proc_text *o)
 {
     sys_write_all(o->fd, o->buf, o->len);
     o->len = 0;
 }
 
-static void put(struct output *o, const char *text, size_t n)
+void user_proc_put(struct user_proc_text *o, const char *text, size_t n)
 {
     while (n) {
         size_t part = MIN(n, sizeof(o->buf) - o->len);
@@ -198,12 +198,11 @@ static void put(struct output *o, const char *text, size_t n)
         text += part;
         n -= part;
         if (o->len == sizeof(o->buf))
-            flush(o);
+            user_proc_flush(o);
     }
 }
 
-/* Calls `line` for each line of a file, its newline included; longer ones than the buffer come in pieces. */
-static int for_each_line(const char *path, void (*line)(struct output *o, const char *text, size_t n), struct output *o)
+int user_proc_for_each_line(const char *path, user_proc_line_fn line, struct user_proc_text *o)
 {
     char buf[8192];
     size_t have = 0;
@@ -230,123 +229,26 @@ static int for_each_line(const char *path, void (*line)(struct output *o, const 
     return 0;
 }
 
-static uint64_t take_hex(const char **p, const char *end)
-{
-    uint64_t v = 0;
+/* ---- contents ---- */
 
-    for (; *p < end; (*p)++) {
-        char c = **p;
-        if (c >= '0' && c <= '9')
-            v = v << 4 | (uint64_t)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            v = v << 4 | (uint64_t)(c - 'a' + 10);
-        else
-            break;
-    }
-    return v;
-}
-
-static bool ends_with(const char *text, size_t n, const char *word)
-{
-    size_t w = strlen(word);
-
-    return n >= w && !memcmp(text + n - w, word, w);
-}
-
-/* `rest` is what follows the addresses: " rwxp offset device inode   name". */
-static void call_mapping(struct output *o, uint64_t lo, uint64_t hi, const char *rest, size_t n)
-{
-    struct user_proc_mapping m = {.start = lo, .end = hi, .name = ""};
-    const char *p = rest + 6, *end = rest + n;
-    char name[USER_PATH_MAX];
-
-    m.read = rest[1] == 'r';
-    m.write = rest[2] == 'w';
-    m.exec = rest[3] == 'x';
-    m.offset = take_hex(&p, end);
-    for (p++; p < end && *p != ' '; p++) /* device */
-        ;
-    p++;
-    m.inode = take_number(&p);
-    while (p < end && *p == ' ')
-        p++;
-    size_t len = MIN((size_t)(end - p), sizeof(name));
-    if (len && p[len - 1] == '\n') {
-        memcpy(name, p, len - 1);
-        name[len - 1] = '\0';
-        m.name = name;
-    }
-    if (lo == vdso && hi - lo == SYS_PAGE)
-        m.name = "[vdso]";
-    o->mapping(o->opaque, &m);
-}
-
-/* A mapping is the guest's but for our pages; what is partly ours is shown without that part. */
-static void put_mapping(struct output *o, const char *text, size_t n)
-{
-    static const char label[] = " r-xp 00000000 00:00 0                          [vdso]\n";
-    const char *p = text, *rest;
-    uint64_t lo = take_hex(&p, text + n), hi, start, end;
-    char range[64];
-
-    p++;
-    hi = take_hex(&p, text + n);
-    rest = p;
-    n -= (size_t)(rest - text);
-    o->hidden = true;
-    /* The host's own helpers of user code: not for arm64 programs. */
-    if (ends_with(rest, n, "[vdso]\n") || ends_with(rest, n, "[vvar]\n") || ends_with(rest, n, "[vsyscall]\n") ||
-        ends_with(rest, n, "[vvar_vclock]\n"))
-        return;
-    while (lo < hi) {
-        uint64_t stop = hi, next = hi;
-        if (sys_owned_next(lo, &start, &end) && start < hi) {
-            stop = MAX(start, lo);
-            next = end;
-        }
-        if (stop > lo && o->mapping) {
-            call_mapping(o, lo, stop, rest, n);
-        } else if (stop > lo) {
-            int len = snprintf(range, sizeof(range), "%08lx-%08lx", (unsigned long)lo, (unsigned long)stop);
-            put(o, range, (size_t)len);
-            if (lo == vdso && stop - lo == SYS_PAGE)
-                put(o, label, strlen(label));
-            else
-                put(o, rest, n);
-            o->hidden = false;
-        }
-        lo = next;
-    }
-}
-
-static void maps_line(struct output *o, const char *text, size_t n)
-{
-    const char *p = text;
-
-    take_hex(&p, text + n);
-    if (p > text && p < text + n && *p == '-')
-        put_mapping(o, text, n);
-    else if (!o->hidden)
-        put(o, text, n);
-}
-
-static void fdinfo_line(struct output *o, const char *text, size_t n)
+static void fdinfo_line(struct user_proc_text *o, const char *text, size_t n)
 {
     const char *p = text;
     uint64_t flags = 0;
     char line[64];
 
-    if (!take_word(&p, "flags:\t")) {
-        put(o, text, n);
+    if (!user_proc_take_word(&p, "flags:\t")) {
+        user_proc_put(o, text, n);
         return;
     }
     for (; *p >= '0' && *p <= '7'; p++)
         flags = flags << 3 | (uint64_t)(*p - '0');
-    put(o, line,
+    user_proc_put(
+        o, line,
         (size_t)snprintf(line, sizeof(line), "flags:\t0%lo\n", (unsigned long)user_open_flags_to_guest(flags)));
 }
 
-static void put_cpuinfo(struct output *o)
+static void put_cpuinfo(struct user_proc_text *o)
 {
     const struct arm64_model *m = user_options.model;
     uint64_t cpus[128] = {0};
@@ -364,40 +266,69 @@ static void put_cpuinfo(struct output *o)
                       "CPU revision\t: %u\n\n",
                       (unsigned)bits64(m->midr, 31, 24), (unsigned)bits64(m->midr, 23, 20),
                       (unsigned)bits64(m->midr, 15, 4), (unsigned)bits64(m->midr, 3, 0));
-        put(o, text, (size_t)n);
+        user_proc_put(o, text, (size_t)n);
     }
+}
+
+typedef int (*make_fn)(struct user_proc_text *o, const char *path, const struct user_proc_name *name);
+
+static int make_cpuinfo(struct user_proc_text *o, const char *path, const struct user_proc_name *name)
+{
+    long r = sys_call(__NR_faccessat, AT_FDCWD, path, 4 /* R_OK: it is not there with subset=pid */);
+
+    (void)name;
+    if (!r)
+        put_cpuinfo(o);
+    return (int)r;
+}
+
+static int make_fdinfo(struct user_proc_text *o, const char *path, const struct user_proc_name *name)
+{
+    (void)name;
+    return user_proc_for_each_line(path, fdinfo_line, o);
+}
+
+static int make_status(struct user_proc_text *o, const char *path, const struct user_proc_name *name)
+{
+    return user_proc_for_each_line(path, !strcmp(name->entry, "stat") ? user_proc_stat_line : user_proc_status_line, o);
+}
+
+static make_fn maker(const char *path, struct user_proc_name *name)
+{
+    const char *e;
+
+    if (!parse(path, name))
+        return !strcmp(path, "/proc/cpuinfo") ? make_cpuinfo : NULL;
+    e = name->entry;
+    if (!strcmp(e, "maps") || !strcmp(e, "smaps") || !strcmp(e, "numa_maps"))
+        return !name->pid || user_proc_is_guest(name->pid) ? user_proc_maps : NULL;
+    if (user_proc_take_word(&e, "fdinfo/"))
+        return !name->pid || user_proc_is_guest(name->pid) ? make_fdinfo : NULL;
+    /* The masks of another process's threads are in its memory: there the host's are shown. */
+    if (!name->pid && (!strcmp(e, "status") || !strcmp(e, "stat")))
+        return make_status;
+    return NULL;
 }
 
 int user_proc_open(const char *path, uint64_t host_flags)
 {
-    const char *entry = own_entry(path), *p = entry;
-    bool cpuinfo = !strcmp(path, "/proc/cpuinfo");
-    bool maps = entry && (!strcmp(entry, "maps") || !strcmp(entry, "smaps") || !strcmp(entry, "numa_maps"));
-    bool fdinfo = entry && take_word(&p, "fdinfo/");
-    struct output o = {.len = 0};
-    int r = 0;
+    struct user_proc_name name;
+    struct user_proc_text o = {.opaque = &name};
+    make_fn make = host_flags & (O_ACCMODE | O_PATH | O_DIRECTORY) ? NULL : maker(path, &name);
+    int r;
 
-    if ((!cpuinfo && !maps && !fdinfo) || (host_flags & (O_ACCMODE | O_PATH | O_DIRECTORY)))
+    if (!make)
         return USER_PROC_OTHER;
-    o.fd = (int)sys_call(__NR_memfd_create, entry ? entry : "cpuinfo", host_flags & O_CLOEXEC ? MFD_CLOEXEC : 0);
+    o.fd = (int)sys_call(__NR_memfd_create, make == make_cpuinfo ? "cpuinfo" : name.entry,
+                         host_flags & O_CLOEXEC ? MFD_CLOEXEC : 0);
     if (o.fd < 0)
         return o.fd;
-    if (cpuinfo)
-        put_cpuinfo(&o);
-    else
-        r = for_each_line(path, maps ? maps_line : fdinfo_line, &o);
-    flush(&o);
+    r = make(&o, path, &name);
+    user_proc_flush(&o);
     sys_call(__NR_lseek, o.fd, 0, 0);
     if (r < 0) {
         sys_call(__NR_close, o.fd);
         return r;
     }
     return o.fd;
-}
-
-int user_proc_for_each_mapping(void (*fn)(void *opaque, const struct user_proc_mapping *m), void *opaque)
-{
-    struct output o = {.fd = -1, .mapping = fn, .opaque = opaque};
-
-    return for_each_line("/proc/self/maps", maps_line, &o);
 }

@@ -2,9 +2,10 @@
  * What of /proc would tell of the emulator instead of the guest.
  *
  * The kernel itself is told of the guest's arguments, environment, auxiliary vector, code and stack (PR_SET_MM_MAP), so
- * that cmdline, environ, auxv and stat are right for everybody who looks. What is left is answered here when this
- * process asks about itself: exe is the guest's program, maps and smaps are without our pages, fdinfo has arm64's open
- * flags, and cpuinfo is that of the CPU model.
+ * that cmdline, environ, auxv and stat are right for everybody who looks. What is left is answered here when a
+ * process asks about itself, or about another that runs here: exe is the guest's program, maps and smaps are without
+ * our pages, fdinfo has arm64's open flags, and cpuinfo is that of the CPU model; status and stat have the guest's
+ * signals for itself alone.
  */
 #ifndef PIPIT_USER_PROC_H
 #define PIPIT_USER_PROC_H
@@ -19,6 +20,9 @@
 /* The program, by the descriptor that it was opened as and by the name it was called by. */
 void user_proc_set_program(int fd, const char *path);
 
+/* This program, as its link in /proc says. */
+const char *user_proc_program(void);
+
 struct user_proc_image {
     const struct user_program *program;
     uint64_t sp;               /* where the guest's stack begins */
@@ -28,11 +32,10 @@ struct user_proc_image {
 /* Tells the kernel, and names the thread after the program. */
 void user_proc_publish(const struct user_proc_image *m, bool set_name);
 
-/* The guest's program where `path` is one of its own links to it, as /proc/self/exe; else NULL. */
-const char *user_proc_exe(const char *path);
+/* The program where `path` is the link to it of a process that runs here, as /proc/self/exe: its name, which may be in
+ * `buf`; else NULL. */
+const char *user_proc_exe(const char *path, char buf[USER_PATH_MAX]);
 
-/* The same for another process that runs this emulator ("/proc/PID/exe"), into buf; NULL: it is none. */
-const char *user_proc_exe_of(const char *path, char buf[USER_PATH_MAX]);
 /* The process whose memory the descriptor is ("/proc/PID/mem", "/proc/PID/task/TID/mem"); 0: something else. */
 int32_t user_proc_memory_of(int fd);
 

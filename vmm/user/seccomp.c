@@ -21,6 +21,7 @@
 #include "vmm/user/sys/sys.h"
 
 #define PROGRAM_MAX 4096
+#define CHAIN_MAX 32768 /* MAX_INSNS_PER_PATH of the kernel: of all programs, with 4 more for each */
 
 struct user_filter {
     _Atomic uint32_t refs;
@@ -284,6 +285,15 @@ static bool may_install(void)
     (SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW |                            \
      SECCOMP_FILTER_FLAG_TSYNC_ESRCH | SECCOMP_FILTER_FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV)
 
+static bool chain_fits(const struct user_filter *f, const struct user_filter *before)
+{
+    unsigned total = f->len;
+
+    for (; before; before = before->prev)
+        total += before->len + 4;
+    return total <= CHAIN_MAX;
+}
+
 static int64_t set_filter(struct user_thread *t, uint64_t flags, uint64_t va)
 {
     const uint64_t both = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -300,6 +310,10 @@ static int64_t set_filter(struct user_thread *t, uint64_t flags, uint64_t va)
     if (!may_install()) {
         sys_free(f);
         return -EACCES;
+    }
+    if (!chain_fits(f, t->filters)) {
+        sys_free(f);
+        return -ENOMEM;
     }
     /* The kernel's copy serves the programs that this one executes; a host that allows no filters does without. */
     r = user_seccomp_host_install(f->insn, f->len, flags);

@@ -157,6 +157,27 @@ void user_signal_apply_mask(struct user_thread *t)
     host_mask(t->mask, NULL);
 }
 
+static void sets_of(struct user_thread *t, void *opaque)
+{
+    struct user_signal_sets *out = opaque;
+    struct user_sighand *s = t->sighand;
+
+    *out = (struct user_signal_sets){.blocked = t->mask};
+    sys_lock(&s->lock);
+    for (int sig = 1; sig <= ABI_NSIG; sig++) {
+        if (s->action[sig].handler == ABI_SIG_IGN)
+            out->ignored |= ABI_SIGBIT(sig);
+        else if (s->action[sig].handler != ABI_SIG_DFL)
+            out->caught |= ABI_SIGBIT(sig);
+    }
+    sys_unlock(&s->lock);
+}
+
+bool user_signal_sets(int32_t tid, struct user_signal_sets *out)
+{
+    return user_thread_with(tid ? tid : (int32_t)sys_call(__NR_getpid), sets_of, out);
+}
+
 void user_signal_block(uint64_t *old)
 {
     host_mask(UINT64_MAX, old);

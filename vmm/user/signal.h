@@ -34,6 +34,12 @@ void user_signal_apply_mask(struct user_thread *t);
 /* Blocks all but the synchronous signals on the host; `old` gets what was. */
 void user_signal_block(uint64_t *old);
 void user_signal_unblock(const uint64_t *old);
+/* What a thread of this process has blocked, and ignores and catches, in the bits of a signal set. */
+struct user_signal_sets {
+    uint64_t blocked, ignored, caught;
+};
+/* tid 0: the first one. False: there is none. */
+bool user_signal_sets(int32_t tid, struct user_signal_sets *out);
 /* The alternate stack of the calling thread for host handlers. */
 void user_signal_stack_set(struct user_thread *t);
 

@@ -10,6 +10,7 @@
 #include "vmm/user/access.h"
 #include "vmm/user/cpu.h"
 #include "vmm/user/executor.h"
+#include "vmm/user/proc.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/syscall.h"
 
@@ -199,6 +200,29 @@ int user_signal_frame_pop(struct user_thread *t)
     return 0;
 }
 
+struct above {
+    uint64_t addr;
+    bool found;
+};
+
+static void look_above(void *opaque, const struct user_proc_mapping *m)
+{
+    struct above *a = opaque;
+
+    a->found |= m->end > a->addr;
+}
+
+/* The code of a bad frame's SIGSEGV: not whether the address is mapped, but whether anything is at or above it
+ * (arm64_notify_segfault of the kernel). */
+static int bad_frame_code(uint64_t sp)
+{
+    struct above a = {.addr = sp & (BIT64(56) - 1)};
+
+    if (user_proc_for_each_mapping(look_above, &a))
+        return ABI_SEGV_ACCERR; /* no /proc: the stack is nearly always there */
+    return a.found ? ABI_SEGV_ACCERR : ABI_SEGV_MAPERR;
+}
+
 int64_t user_call_rt_sigreturn(struct user_thread *t, const uint64_t a[6])
 {
     uint64_t sp = t->cpu->x[31];
@@ -208,7 +232,7 @@ int64_t user_call_rt_sigreturn(struct user_thread *t, const uint64_t a[6])
     bad = user_signal_frame_pop(t);
     user_signal_apply_mask(t);
     if (bad) {
-        t->fault = (struct user_fault){.sig = ABI_SIGSEGV, .code = ABI_SEGV_MAPERR, .addr = sp};
+        t->fault = (struct user_fault){.sig = ABI_SIGSEGV, .code = bad_frame_code(sp), .addr = sp};
         t->event = USER_EVENT_FAULT;
     }
     return -USER_NO_RESULT;

@@ -3,7 +3,8 @@
  * pages are kept from the guest, and executable pages are noted (space.h).
  *
  * The emulator's pages are not there for the guest: unmapping a range leaves them, changing one ends with ENOMEM as
- * for any hole, and a fixed mapping over them is refused.
+ * for any hole, and a fixed mapping over them is refused. Addresses of what is there may be tagged, always; where
+ * something shall be, never.
  */
 #include <errno.h>
 #include <linux/mman.h>
@@ -88,11 +89,11 @@ static int64_t unmap(struct user_thread *t, uint64_t start, uint64_t end)
 /* All but our pages of [addr, addr+len). */
 int64_t user_space_munmap(struct user_thread *t, const uint64_t a[6])
 {
-    uint64_t len = pages(a[1]), at = a[0], end = at + len, start, stop;
+    uint64_t len = pages(a[1]), at = user_untagged(a[0]), end = at + len, start, stop;
     int64_t r = 0;
 
     if (!len || end < at || end > USER_TASK_SIZE || (at & (SYS_PAGE - 1)))
-        return user_host_call(t, __NR_munmap, a[0], a[1]);
+        return user_host_call(t, __NR_munmap, at, a[1]);
     while (at < end && !r) {
         if (!sys_owned_next(at, &start, &stop) || start >= end)
             return unmap(t, at, end);
@@ -105,13 +106,14 @@ int64_t user_space_munmap(struct user_thread *t, const uint64_t a[6])
 
 int64_t user_space_mprotect(struct user_thread *t, const uint64_t a[6])
 {
+    uint64_t at = user_untagged(a[0]);
     int64_t r;
 
-    if (sys_owns(a[0], pages(a[1])))
+    if (sys_owns(at, pages(a[1])))
         return -ENOMEM;
-    r = user_host_call(t, __NR_mprotect, a[0], a[1], a[2]);
+    r = user_host_call(t, __NR_mprotect, at, a[1], a[2]);
     if (!r && !(a[2] & (PROT_GROWSDOWN | PROT_GROWSUP)))
-        note(a[0], a[1], a[2]);
+        note(at, a[1], a[2]);
     return r;
 }
 
@@ -123,7 +125,7 @@ int64_t user_space_pkey_mprotect(struct user_thread *t, const uint64_t a[6])
 
 int64_t user_space_mremap(struct user_thread *t, const uint64_t a[6])
 {
-    uint64_t old = a[0], old_len = pages(a[1]), new_len = pages(a[2]), lo, hi;
+    uint64_t from = user_untagged(a[0]), old = from, old_len = pages(a[1]), new_len = pages(a[2]), lo, hi;
     uint64_t gone = old_len, offset;
     struct user_space_object object;
     bool exec = user_space_exec_find(old, &lo, &hi), shared = user_space_view_find(old, &object, &offset), known;
@@ -134,7 +136,7 @@ int64_t user_space_mremap(struct user_thread *t, const uint64_t a[6])
     if ((a[3] & MREMAP_FIXED) && sys_owns(a[4], new_len))
         return -ENOMEM;
     known = user_space_unmap_begin(old, old_len);
-    r = user_host_call(t, __NR_mremap, a[0], a[1], a[2], a[3], a[4]);
+    r = user_host_call(t, __NR_mremap, from, a[1], a[2], a[3], a[4]);
     if (sys_is_err(r) || r == -SYS_RESTART || (a[3] & MREMAP_DONTUNMAP)) {
         gone = 0;
     } else if ((uint64_t)r == old) {
@@ -151,7 +153,7 @@ int64_t user_space_mremap(struct user_thread *t, const uint64_t a[6])
         user_space_view_add((uint64_t)r, new_len, object, offset);
     else
         user_space_view_remove((uint64_t)r, new_len);
-    if ((uint64_t)r == a[0])
+    if ((uint64_t)r == from)
         note((uint64_t)r, new_len, exec ? PROT_EXEC : 0);
     else
         note_mapped((uint64_t)r, new_len, exec ? PROT_EXEC : 0);
@@ -179,15 +181,15 @@ int64_t user_space_remap_file_pages(struct user_thread *t, const uint64_t a[6])
 
 int64_t user_space_madvise(struct user_thread *t, const uint64_t a[6])
 {
-    uint64_t len = pages(a[1]);
+    uint64_t len = pages(a[1]), at = user_untagged(a[0]);
     int64_t r;
 
-    if (sys_owns(a[0], len))
+    if (sys_owns(at, len))
         return -ENOMEM;
-    r = user_host_call(t, __NR_madvise, a[0], a[1], a[2]);
+    r = user_host_call(t, __NR_madvise, at, a[1], a[2]);
     /* What changes contents: code that was there is not any more. */
     if (!r && (a[2] == MADV_DONTNEED || a[2] == MADV_DONTNEED_LOCKED || a[2] == MADV_FREE || a[2] == MADV_REMOVE))
-        user_space_exec_changed(a[0], len);
+        user_space_exec_changed(at, len);
     return r;
 }
 

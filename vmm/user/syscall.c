@@ -2,7 +2,9 @@
 #include "vmm/user/syscall.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "vmm/user/access.h"
 #include "vmm/user/seccomp.h"
 #include "vmm/user/signal.h"
 #include "vmm/user/space.h"
@@ -10,7 +12,15 @@
 #include "vmm/user/sys/sys.h"
 #include "vmm/user/vdso.h"
 
+#define CALL_PTRACE 117
 #define CALL_RT_SIGRETURN 139
+#define CALL_PRCTL 167
+#define CALL_SHMAT 196
+#define CALL_SHMDT 197
+#define CALL_BRK 214
+#define CALL_MREMAP 216
+#define CALL_CLONE 220
+#define CALL_MMAP 222
 
 #define CALL(nr, host_nr, call_name, kind, handler, text)                                                              \
     [nr] = {.name = #call_name, .fn = handler, .args = text, .host = host_nr, .class = USER_CALL_##kind},
@@ -19,8 +29,45 @@ const struct user_call user_calls[USER_CALL_COUNT] = {
 };
 #undef CALL
 
+/* Is the argument that this word describes one that the kernel takes as an address? */
+static bool is_pointer(const char *word, size_t n)
+{
+    static const char *const plain[] = {"d",     "u",        "x",      "o",      "fd",         "at",   "sig",
+                                        "proto", "socktype", "openfl", "sockfl", "cloneflags", "open", "futex"};
+
+    if (n > 1 && word[1] == ':')
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
+        if (strlen(plain[i]) == n && !memcmp(plain[i], word, n))
+            return false;
+    }
+    return true;
+}
+
+/*
+ * The tagged address ABI (Documentation/arch/arm64/tagged-address-abi.rst): a thread that asked for it may give tagged
+ * addresses to system calls, but for those that say where something shall be. What is within structures is left as
+ * it is.
+ */
+static void untag(const struct user_call *call, uint64_t nr, uint64_t a[6])
+{
+    const char *p = call->args;
+
+    if (nr == CALL_BRK || nr == CALL_MMAP || nr == CALL_SHMAT || nr == CALL_SHMDT || nr == CALL_PRCTL ||
+        nr == CALL_CLONE)
+        return;
+    for (unsigned i = 0; i < 6 && *p; i++) {
+        const char *end = strchr(p, ' ');
+        size_t n = end ? (size_t)(end - p) : strlen(p);
+        if (is_pointer(p, n) && !(nr == CALL_MREMAP && i == 4))
+            a[i] = user_untagged(a[i]);
+        p += n + (p[n] == ' ');
+    }
+}
+
 static int64_t dispatch(struct user_thread *t, const struct user_call *call, uint64_t nr, const uint64_t a[6])
 {
+    uint64_t plain[6];
     int64_t ret;
 
     t->gate.judged = 0;
@@ -28,6 +75,11 @@ static int64_t dispatch(struct user_thread *t, const struct user_call *call, uin
     if (unlikely(t->filters) && !(t->cpu->pc - user_vdso_base < SYS_PAGE && nr != CALL_RT_SIGRETURN)) {
         if (!user_seccomp_allows(t, nr, a, &ret))
             return ret;
+    }
+    if (unlikely(t->tagged) && call->args) {
+        memcpy(plain, a, sizeof(plain));
+        untag(call, nr, plain);
+        a = plain;
     }
     if (call->fn)
         return call->fn(t, a);

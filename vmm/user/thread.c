@@ -148,6 +148,19 @@ struct user_thread *user_thread_next(struct user_thread *t)
     return t ? t->next : threads;
 }
 
+bool user_thread_with(int32_t tid, void (*fn)(struct user_thread *t, void *opaque), void *opaque)
+{
+    struct user_thread *t;
+
+    sys_lock(&lock);
+    for (t = threads; t && t->tid != tid; t = t->next)
+        ;
+    if (t)
+        fn(t, opaque);
+    sys_unlock(&lock);
+    return t;
+}
+
 bool user_thread_alone(const struct user_thread *t)
 {
     return !t->prev && !t->next;

@@ -84,6 +84,7 @@ struct user_thread {
     struct user_trace trace;
     struct user_debug_thread debug;
 
+    bool tagged;                                     /* PR_TAGGED_ADDR_ENABLE: system calls take tagged addresses */
     unsigned strace_word, strace_arg, strace_column; /* how far the line of the present call is printed */
     int32_t tid;
     struct user_thread *prev, *next; /* all that share this memory */
@@ -126,6 +127,8 @@ struct user_thread *user_thread_next(struct user_thread *t);
 /* While this is held, threads neither come nor go: whoever would wait. */
 void user_thread_list_lock(void);
 void user_thread_list_unlock(void);
+/* Calls fn for the thread with this number; false: there is none. It does not end meanwhile. */
+bool user_thread_with(int32_t tid, void (*fn)(struct user_thread *t, void *opaque), void *opaque);
 /* Is it the only one that shares this memory? */
 bool user_thread_alone(const struct user_thread *t);
 /* All threads get t's seccomp filters. */

@@ -26,18 +26,20 @@ extern const char _end[] __attribute__((visibility("hidden")));
 /* The list lives in a reserved table, because it cannot ask the heap that it serves. Mappings are few: the image,
  * chunks, slabs of threads, code memory. */
 #define MAX_RANGES 4096
-static struct range ranges[MAX_RANGES];
-static size_t count;
+static struct {
+    uint64_t count;
+    struct range range[MAX_RANGES];
+} owned;
 static struct sys_lock ranges_lock;
 
 /* Index of the first range that ends above addr. */
 static size_t find(uint64_t addr)
 {
-    size_t lo = 0, hi = count;
+    size_t lo = 0, hi = owned.count;
 
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (ranges[mid].end <= addr)
+        if (owned.range[mid].end <= addr)
             lo = mid + 1;
         else
             hi = mid;
@@ -48,20 +50,20 @@ static size_t find(uint64_t addr)
 static bool range_add(uint64_t start, uint64_t end)
 {
     size_t i = find(start);
-    bool before = i > 0 && ranges[i - 1].end == start, after = i < count && ranges[i].start == end;
+    bool before = i > 0 && owned.range[i - 1].end == start, after = i < owned.count && owned.range[i].start == end;
 
     if (before && after) {
-        ranges[i - 1].end = ranges[i].end;
-        memmove(&ranges[i], &ranges[i + 1], (--count - i) * sizeof(ranges[0]));
+        owned.range[i - 1].end = owned.range[i].end;
+        memmove(&owned.range[i], &owned.range[i + 1], (--owned.count - i) * sizeof(owned.range[0]));
     } else if (before) {
-        ranges[i - 1].end = end;
+        owned.range[i - 1].end = end;
     } else if (after) {
-        ranges[i].start = start;
+        owned.range[i].start = start;
     } else {
-        if (count == MAX_RANGES)
+        if (owned.count == MAX_RANGES)
             return false;
-        memmove(&ranges[i + 1], &ranges[i], (count++ - i) * sizeof(ranges[0]));
-        ranges[i] = (struct range){start, end};
+        memmove(&owned.range[i + 1], &owned.range[i], (owned.count++ - i) * sizeof(owned.range[0]));
+        owned.range[i] = (struct range){start, end};
     }
     return true;
 }
@@ -70,20 +72,20 @@ static bool range_add(uint64_t start, uint64_t end)
 static bool range_remove(uint64_t start, uint64_t end)
 {
     size_t i = find(start);
-    struct range old = ranges[i];
+    struct range old = owned.range[i];
 
     if (old.start < start && old.end > end) {
-        if (count == MAX_RANGES)
+        if (owned.count == MAX_RANGES)
             return false;
-        memmove(&ranges[i + 1], &ranges[i], (count++ - i) * sizeof(ranges[0]));
-        ranges[i].end = start;
-        ranges[i + 1].start = end;
+        memmove(&owned.range[i + 1], &owned.range[i], (owned.count++ - i) * sizeof(owned.range[0]));
+        owned.range[i].end = start;
+        owned.range[i + 1].start = end;
     } else if (old.start < start) {
-        ranges[i].end = start;
+        owned.range[i].end = start;
     } else if (old.end > end) {
-        ranges[i].start = end;
+        owned.range[i].start = end;
     } else {
-        memmove(&ranges[i], &ranges[i + 1], (--count - i) * sizeof(ranges[0]));
+        memmove(&owned.range[i], &owned.range[i + 1], (--owned.count - i) * sizeof(owned.range[0]));
     }
     return true;
 }
@@ -92,13 +94,20 @@ bool sys_owned_next(uint64_t addr, uint64_t *start, uint64_t *end)
 {
     sys_lock(&ranges_lock);
     size_t i = find(addr);
-    bool found = i < count;
+    bool found = i < owned.count;
     if (found) {
-        *start = ranges[i].start;
-        *end = ranges[i].end;
+        *start = owned.range[i].start;
+        *end = owned.range[i].end;
     }
     sys_unlock(&ranges_lock);
     return found;
+}
+
+_Static_assert(sizeof(owned) == SYS_OWNED_TABLE, "sys.h");
+
+const void *sys_owned_table(void)
+{
+    return &owned;
 }
 
 bool sys_owns(uint64_t addr, uint64_t len)

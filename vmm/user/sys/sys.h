@@ -45,6 +45,10 @@ bool sys_grow(void **array, size_t *room, size_t want, size_t size);
 bool sys_owns(uint64_t addr, uint64_t len);
 /* The first range of ours that ends above `addr`: false where there is none. Ranges do not touch each other. */
 bool sys_owned_next(uint64_t addr, uint64_t *start, uint64_t *end);
+/* The list itself, for the same program in another process, which finds it at the same place of the image: the number
+ * of ranges, and the start and end of each, in 64-bit words. */
+#define SYS_OWNED_TABLE 65544
+const void *sys_owned_table(void);
 /* Before the first call of anything above. */
 void sys_memory_init(void);
 /* Around fork: so that the child does not inherit the locks of a thread that it has not got. */
