@@ -39,6 +39,12 @@ static uint64_t pages(uint64_t len)
     return len > UINT64_MAX - (SYS_PAGE - 1) ? 0 : align_up(len, SYS_PAGE);
 }
 
+/* Are any of these pages the emulator's? Of what is misaligned the kernel says so first. */
+static bool ours(uint64_t addr, uint64_t len)
+{
+    return !(addr & (SYS_PAGE - 1)) && sys_owns(addr, len);
+}
+
 static void note(uint64_t addr, uint64_t len, uint64_t prot)
 {
     if (executable(prot))
@@ -60,7 +66,7 @@ int64_t user_space_mmap(struct user_thread *t, const uint64_t a[6])
     bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
     int64_t r;
 
-    if (fixed && sys_owns(a[0], pages(a[1])))
+    if (fixed && ours(a[0], pages(a[1])))
         return flags & MAP_FIXED_NOREPLACE ? -EEXIST : -ENOMEM;
     r = user_host_call(t, __NR_mmap, a[0], a[1], prot, flags, a[4], a[5]);
     if (sys_is_err(r) || r == -SYS_RESTART)
@@ -109,7 +115,7 @@ int64_t user_space_mprotect(struct user_thread *t, const uint64_t a[6])
     uint64_t at = user_untagged(a[0]);
     int64_t r;
 
-    if (sys_owns(at, pages(a[1])))
+    if (ours(at, pages(a[1])))
         return -ENOMEM;
     r = user_host_call(t, __NR_mprotect, at, a[1], a[2]);
     if (!r && !(a[2] & (PROT_GROWSDOWN | PROT_GROWSUP)))
@@ -131,9 +137,9 @@ int64_t user_space_mremap(struct user_thread *t, const uint64_t a[6])
     bool exec = user_space_exec_find(old, &lo, &hi), shared = user_space_view_find(old, &object, &offset), known;
     int64_t r;
 
-    if (sys_owns(old, old_len ? old_len : 1))
+    if (ours(old, old_len ? old_len : 1))
         return -EFAULT;
-    if ((a[3] & MREMAP_FIXED) && sys_owns(a[4], new_len))
+    if ((a[3] & MREMAP_FIXED) && ours(a[4], new_len))
         return -ENOMEM;
     known = user_space_unmap_begin(old, old_len);
     r = user_host_call(t, __NR_mremap, from, a[1], a[2], a[3], a[4]);
@@ -168,7 +174,7 @@ int64_t user_space_remap_file_pages(struct user_thread *t, const uint64_t a[6])
     bool shared = user_space_view_find(start, &object, &offset);
     int64_t r;
 
-    if (sys_owns(start, pages(a[1])))
+    if (ours(start, pages(a[1])))
         return -EINVAL;
     r = user_host_call(t, __NR_remap_file_pages, a[0], a[1], a[2], a[3], a[4]);
     if (r)
@@ -184,7 +190,7 @@ int64_t user_space_madvise(struct user_thread *t, const uint64_t a[6])
     uint64_t len = pages(a[1]), at = user_untagged(a[0]);
     int64_t r;
 
-    if (sys_owns(at, len))
+    if (ours(at, len))
         return -ENOMEM;
     r = user_host_call(t, __NR_madvise, at, a[1], a[2]);
     /* What changes contents: code that was there is not any more. */
