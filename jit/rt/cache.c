@@ -211,6 +211,8 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     __atomic_store_n(&j->nblocks, n + 1, __ATOMIC_RELEASE); /* looked at without the lock when an access faults */
     j->nrelocs += b->nrelocs;
 
+    if (j->user && j->user->made)
+        j->user->made(j->user->opaque, b->pc, jit_entry_rx(j, b), b->code_size);
     jit_forward_dead(j, b);
     bucket = jit_bucket(j, pc, host, b->ctx);
     b->hash_next = *bucket;

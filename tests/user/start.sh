@@ -89,6 +89,31 @@ expect stack-size-word 1 'option -s wants a number|-s wants a number, not "1x"' 
 expect jit 1 'there are "tier1" and "interp"' "$pipit" -jit 5 ./hello
 expect page-size 1 'pages are those of the host' "$pipit" -p 64K ./hello
 expect base 1 'the base is 0' "$pipit" -B 0x1000 ./hello
+expect reserved 1 '-R 4G: .* none are reserved' "$pipit" -R 4G ./hello
+expect reserved-nothing 3 '^1 \./hello -$' "$pipit" -R 0 ./hello
+expect plugin 1 '-plugin x.so: ' "$pipit" -plugin x.so ./hello
+expect trace 1 '-trace x: .*-strace' env QEMU_TRACE=x "$pipit" ./hello
+expect dfilter 1 '-dfilter 0..1: ' "$pipit" -dfilter 0..1 ./hello
+expect jitdump 1 '-jitdump: .*-perfmap' "$pipit" -jitdump ./hello
+expect log-item 1 '-d strace,in_asm: what can be logged' "$pipit" -d strace,in_asm ./hello
+expect one-instruction 3 '^1 \./hello -$' "$pipit" -one-insn-per-tb ./hello
+if "$pipit" -d help | grep -q '^strace .*system calls'; then
+    echo 'ok log-items'
+else
+    echo 'FAIL log-items: -d help does not list them'
+    bad=1
+fi
+# The map has each block of the program's code once, and the bytes that it names do not overlap.
+setsid sh -c 'echo $$ >pid; exec "$0" -perfmap ./hello' "$pipit" >/dev/null
+map=/tmp/perf-$(cat pid).map
+if [ "$(wc -l <"$map")" -ge 100 ] && ! grep -qvE '^[0-9a-f]+ [0-9a-f]+ arm64:[0-9a-f]+$' "$map" &&
+    perl -ne '($a, $n) = map hex, split; die "overlap\n" if $a < $end; $end = $a + $n' "$map"; then
+    echo "ok perf-map: $(wc -l <"$map") blocks"
+else
+    echo "FAIL perf-map: $(wc -l <"$map") lines"
+    bad=1
+fi
+rm -f "$map"
 expect log-item 1 'what can be logged is "strace" and "translations"' "$pipit" -d in_asm ./hello
 expect log-file 0 '^exit_group\(3\) += \?$' bash -c '"$0" -strace -D log ./hello >out; tail -n 1 log' "$pipit"
 cat >random.c <<'END'

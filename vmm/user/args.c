@@ -222,6 +222,45 @@ static void set_jit(const char *v)
         sys_die(USER_STATUS_USAGE, "-jit %s: there are \"tier1\" and \"interp\"", v);
 }
 
+static void set_one_insn(const char *v)
+{
+    (void)v;
+    user_options.interp = true;
+}
+
+static void set_perf_map(const char *v)
+{
+    (void)v;
+    user_options.perf_map = true;
+}
+
+static void set_reserved(const char *v)
+{
+    if (number(v, "R"))
+        sys_die(USER_STATUS_USAGE, "-R %s: guest addresses are host addresses, none are reserved; leave it out", v);
+}
+
+static void refuse_plugin(const char *v)
+{
+    sys_die(USER_STATUS_USAGE, "-plugin %s: plugins are for QEMU's translator; -perfmap and -strace are here", v);
+}
+
+static void refuse_trace(const char *v)
+{
+    sys_die(USER_STATUS_USAGE, "-trace %s: there are no trace events; -strace prints system calls", v);
+}
+
+static void refuse_filter(const char *v)
+{
+    sys_die(USER_STATUS_USAGE, "-dfilter %s: no instructions are logged that could be filtered", v);
+}
+
+static void refuse_jitdump(const char *v)
+{
+    (void)v;
+    sys_die(USER_STATUS_USAGE, "-jitdump: perf is told of translated code by -perfmap");
+}
+
 static void set_translations(const char *v)
 {
     user_options.translations = v;
@@ -229,14 +268,26 @@ static void set_translations(const char *v)
         sys_die(USER_STATUS_USAGE, "-translations wants a folder's path from the root, or \"off\", not \"%s\"", v);
 }
 
-static void set_log(const char *v)
+static void set_log(const char *list)
 {
-    if (!strcmp(v, "translations"))
-        user_options.report = true;
-    else if (!strcmp(v, "strace"))
-        user_strace_on = true;
-    else
-        sys_die(USER_STATUS_USAGE, "-d %s: what can be logged is \"strace\" and \"translations\"", v);
+    for (const char *v = list, *end; *v; v = *end ? end + 1 : end) {
+        size_t n;
+
+        end = strchr(v, ',');
+        end = end ? end : v + strlen(v);
+        n = (size_t)(end - v);
+        if (n == 12 && !strncmp(v, "translations", n))
+            user_options.report = true;
+        else if (n == 6 && !strncmp(v, "strace", n))
+            user_strace_on = true;
+        else if (!strcmp(list, "help") || !strcmp(list, "?")) {
+            sys_print(1, "strace        system calls, as -strace\n"
+                         "translations  how many blocks were translated, and found translated\n");
+            sys_call(__NR_exit_group, 0);
+        } else {
+            sys_die(USER_STATUS_USAGE, "-d %s: what can be logged is \"strace\" and \"translations\"", list);
+        }
+    }
 }
 
 static void set_log_file(const char *v)
@@ -298,6 +349,14 @@ static const struct option options[] = {
     {"p", "size", NULL, set_page_size, NULL, "the page size: 4096"},
     {"B", "base", NULL, set_base, NULL, "the guest's base address: 0"},
     {"jit", "tier1|interp", "PIPIT_JIT", set_jit, NULL, "translate, or only interpret"},
+    {"one-insn-per-tb", NULL, "QEMU_ONE_INSN_PER_TB", set_one_insn, NULL, "one instruction at a time: -jit interp"},
+    {"singlestep", NULL, "QEMU_SINGLESTEP", set_one_insn, NULL, NULL},
+    {"perfmap", NULL, "QEMU_PERFMAP", set_perf_map, NULL, "name translated code to perf: /tmp/perf-PID.map"},
+    {"jitdump", NULL, "QEMU_JITDUMP", refuse_jitdump, NULL, NULL},
+    {"R", "size", "QEMU_RESERVED_VA", set_reserved, NULL, "address space to reserve: 0"},
+    {"plugin", "file", "QEMU_PLUGIN", refuse_plugin, NULL, NULL},
+    {"trace", "events", "QEMU_TRACE", refuse_trace, NULL, NULL},
+    {"dfilter", "ranges", "QEMU_DFILTER", refuse_filter, NULL, NULL},
     {"translations", "path|off", "PIPIT_TRANSLATIONS", set_translations, NULL, "where translations are kept for later"},
     {"d", "what", "QEMU_LOG", set_log, NULL, "log: strace (as -strace), translations (a count)"},
     {"D", "file", "QEMU_LOG_FILENAME", set_log_file, NULL, "where -strace prints"},

@@ -10,6 +10,7 @@
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <linux/sem.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "vmm/user/access.h"
@@ -50,13 +51,49 @@ uint64_t user_open_flags_to_guest(uint64_t host)
     return guest;
 }
 
-/* Files of /proc that are made for the guest. */
-static int open_proc(uint64_t va, uint64_t flags)
+/* Can the last part of a relative path be the name of a file that is made? */
+static bool maybe_proc(const char *path)
 {
-    char path[128];
+    static const char *const names[] = {"cpuinfo", "maps", "smaps", "numa_maps", "status", "stat"};
+    const char *slash = strrchr(path, '/'), *last = slash ? slash + 1 : path;
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (!strcmp(last, names[i]))
+            return true;
+    return false;
+}
+
+/* Makes `path` absolute, from where `dir` leads. */
+static bool make_absolute(int dir, char *path, size_t room)
+{
+    char link[32], text[128];
+    long n;
+
+    snprintf(link, sizeof(link), dir == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d", dir);
+    n = sys_call(__NR_readlinkat, AT_FDCWD, link, text, sizeof(text));
+    if (n <= 0 || (size_t)n >= sizeof(text))
+        return false;
+    text[n] = '\0';
+    n = snprintf(text + n, sizeof(text) - (size_t)n, "/%s", path) + n;
+    if ((size_t)n >= sizeof(text))
+        return false;
+    /* The root's name ends with a slash already. */
+    return (size_t)snprintf(path, room, "%s", text + (text[1] == '/')) < room;
+}
+
+/* Files of /proc that are made for the guest, also by way of a directory. */
+static int open_proc(uint64_t dir, uint64_t va, uint64_t flags)
+{
+    char text[128], *path = text;
     uint32_t head;
 
-    if (user_get32(va, &head) || head != 0x6f72702f /* "/pro" */ || user_copy_string(path, va, sizeof(path)) < 0)
+    if (user_get32(va, &head) ||
+        ((head & 0xff) == '/' && (head & 0xffff) != 0x2f2f && head != 0x6f72702f /* "/pro" */) ||
+        user_copy_string(text, va, sizeof(text)) < 0)
+        return USER_PROC_OTHER;
+    while (path[0] == '/' && path[1] == '/')
+        path++;
+    if (path[0] != '/' && (!maybe_proc(path) || !make_absolute((int)dir, text, sizeof(text))))
         return USER_PROC_OTHER;
     return user_proc_open(path, flags);
 }
@@ -65,7 +102,7 @@ int64_t user_call_file_openat(struct user_thread *t, const uint64_t a[6])
 {
     char buf[USER_PATH_MAX];
     uint64_t flags = user_open_flags_to_host((uint32_t)a[2]);
-    int fd = open_proc(a[1], flags);
+    int fd = open_proc(a[0], a[1], flags);
 
     if (fd != USER_PROC_OTHER)
         return fd;
@@ -92,7 +129,7 @@ int64_t user_call_file_openat2(struct user_thread *t, const uint64_t a[6])
             return -E2BIG;
     }
     h.flags = user_open_flags_to_host(h.flags);
-    int fd = h.resolve ? USER_PROC_OTHER : open_proc(a[1], h.flags);
+    int fd = h.resolve ? USER_PROC_OTHER : open_proc(a[0], a[1], h.flags);
     if (fd != USER_PROC_OTHER)
         return fd;
     return user_host_call(t, __NR_openat2, a[0], h.resolve ? a[1] : user_path_argument(a[1], buf), &h, sizeof(h));

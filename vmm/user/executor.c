@@ -6,6 +6,7 @@
 #include "jit/user.h"
 #include "vmm/user/cpu.h"
 #include "vmm/user/debug.h"
+#include "vmm/user/perf_map.h"
 #include "vmm/user/saved.h"
 #include "vmm/user/space.h"
 #include "vmm/user/sys/sys.h"
@@ -39,6 +40,7 @@ static const struct jit_user_ops ops = {
     .sysreg_plain = user_cpu_sysreg_plain,
     .sysreg_const = user_cpu_sysreg_const,
     .saved = user_saved_find,
+    .made = user_perf_map_add,
 };
 
 /* Address space for code; it is used as code is made. Where it is scarce (RLIMIT_AS), less will do. */

@@ -23,11 +23,22 @@ const char *user_path_prefix(void)
     return prefix;
 }
 
+/* The root, and the folders that a tree has empty for the kernel to fill. */
+static bool is_kernels(const char *path)
+{
+    static const char *const names[] = {"/", "/dev", "/proc", "/sys"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (!strcmp(path, names[i]))
+            return true;
+    return false;
+}
+
 const char *user_path_lookup(const char *path, char buf[USER_PATH_MAX])
 {
     int n;
 
-    if (!prefix || path[0] != '/')
+    if (!prefix || path[0] != '/' || is_kernels(path))
         return path;
     n = snprintf(buf, USER_PATH_MAX, "%s%s", prefix, path);
     if (n >= USER_PATH_MAX || sys_call(__NR_faccessat, AT_FDCWD, buf, 0))
