@@ -38,7 +38,7 @@ language() {
     local name=$1 runs=$RUNS i why
     case $name in
     go | java | rust)
-        why=$(LIMIT=300 one "$name-build" chroot /mnt/root /programs/run.sh build "$name") || {
+        why=$(LIMIT=300 one "$name-build" chroot /mnt/root /bin/sh /programs/run.sh build "$name") || {
             echo "FAIL $name: not compiled: $why"
             return 1
         }
@@ -46,7 +46,7 @@ language() {
     ldconfig | apt) runs=$LOADS ;;
     esac
     for ((i = 1; i <= runs; i++)); do
-        why=$(one "$name" chroot /mnt/root /programs/run.sh run "$name") || {
+        why=$(one "$name" chroot /mnt/root /bin/sh /programs/run.sh run "$name") || {
             echo "FAIL $name: run $i of $runs: $why"
             return 1
         }

@@ -165,6 +165,8 @@ bool user_debug_settle(struct user_thread *t)
     return atomic_load(&t->debug.state) == USER_DEBUG_STOPPED;
 }
 
+/* Those that were made and have not begun are waited for, too: a debugger that finds a thread later takes it for one
+ * that runs. Beginning needs no lock that we hold. */
 static void hold_others(struct user_thread *t)
 {
     for (struct user_thread *o = user_thread_next(NULL); o; o = user_thread_next(o)) {
@@ -173,7 +175,7 @@ static void hold_others(struct user_thread *t)
     }
     for (struct user_thread *o = user_thread_next(NULL); o; o = user_thread_next(o)) {
         for (unsigned i = 0; o != t && !o->debug.off && i < WAIT_STEPS + 100; i++) {
-            if (atomic_load(&o->debug.state) != USER_DEBUG_RUNS)
+            if (atomic_load(&o->debug.state) != USER_DEBUG_RUNS && __atomic_load_n(&o->tid, __ATOMIC_RELAXED))
                 break;
             if (i < 100)
                 sys_call(__NR_sched_yield);
@@ -407,7 +409,7 @@ void user_debug_cloned(struct user_thread *t, struct user_thread *n, bool same_p
 {
     memset(&n->debug, 0, sizeof(n->debug));
     n->debug.off = t->debug.off || !same_process;
-    atomic_store(&n->debug.state, USER_DEBUG_CALLS); /* it is not waited for before it has begun */
+    atomic_store(&n->debug.state, USER_DEBUG_CALLS); /* until it has begun */
     if (n->debug.off)
         user_executor_undebugged(n);
 }

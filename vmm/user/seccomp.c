@@ -294,6 +294,13 @@ static bool chain_fits(const struct user_filter *f, const struct user_filter *be
     return total <= CHAIN_MAX;
 }
 
+bool user_seccomp_begins_with(const struct user_filter *f, const struct user_filter *other)
+{
+    while (f && f != other)
+        f = f->prev;
+    return f == other;
+}
+
 static int64_t set_filter(struct user_thread *t, uint64_t flags, uint64_t va)
 {
     const uint64_t both = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -315,6 +322,11 @@ static int64_t set_filter(struct user_thread *t, uint64_t flags, uint64_t va)
         sys_free(f);
         return -ENOMEM;
     }
+    r = flags & SECCOMP_FILTER_FLAG_TSYNC ? user_thread_filters_differ(t) : 0;
+    if (r) {
+        sys_free(f);
+        return flags & SECCOMP_FILTER_FLAG_TSYNC_ESRCH ? -ESRCH : r;
+    }
     /* The kernel's copy serves the programs that this one executes; a host that allows no filters does without. */
     r = user_seccomp_host_install(f->insn, f->len, flags);
     if (listen && r < 0) {
@@ -331,8 +343,12 @@ static int64_t set_filter(struct user_thread *t, uint64_t flags, uint64_t va)
 
 static int64_t set_strict(struct user_thread *t)
 {
-    struct user_filter *f = sys_alloc(sizeof(*f));
+    struct user_filter *f;
 
+    /* A mode is for good. */
+    if (t->filters)
+        return -EINVAL;
+    f = sys_alloc(sizeof(*f));
     if (!f)
         return -ENOMEM;
     f->refs = 1;

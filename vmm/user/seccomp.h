@@ -23,6 +23,9 @@ struct user_filter;
 /* What a call's filters decide: true: make it. False: *ret is its result, or t->event was set. */
 bool user_seccomp_allows(struct user_thread *t, uint64_t nr, const uint64_t a[6], int64_t *ret);
 
+/* Is `other` where the chain `f` began, or somewhere on its way? */
+bool user_seccomp_begins_with(const struct user_filter *f, const struct user_filter *other);
+
 /* For clone: the child has the same filters. */
 struct user_filter *user_seccomp_get(struct user_filter *f);
 void user_seccomp_put(struct user_filter *f);

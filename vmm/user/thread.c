@@ -166,6 +166,19 @@ bool user_thread_alone(const struct user_thread *t)
     return !t->prev && !t->next;
 }
 
+int32_t user_thread_filters_differ(const struct user_thread *t)
+{
+    int32_t tid = 0;
+
+    sys_lock(&lock);
+    for (struct user_thread *o = threads; o && !tid; o = o->next) {
+        if (o != t && !user_seccomp_begins_with(t->filters, o->filters))
+            tid = o->tid;
+    }
+    sys_unlock(&lock);
+    return tid;
+}
+
 void user_thread_share_filters(struct user_thread *t)
 {
     sys_lock(&lock);

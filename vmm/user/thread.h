@@ -131,6 +131,8 @@ void user_thread_list_unlock(void);
 bool user_thread_with(int32_t tid, void (*fn)(struct user_thread *t, void *opaque), void *opaque);
 /* Is it the only one that shares this memory? */
 bool user_thread_alone(const struct user_thread *t);
+/* A thread whose seccomp filters t's do not begin with, so that it cannot get t's; 0: there is none. */
+int32_t user_thread_filters_differ(const struct user_thread *t);
 /* All threads get t's seccomp filters. */
 void user_thread_share_filters(struct user_thread *t);
 /* A thread that never ran, or whose process has gone: gives everything back. */
