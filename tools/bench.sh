@@ -2,11 +2,11 @@
 # make bench: pipit beside QEMU's emulators on the same files, one after the other in turn, so that both see the
 # same weather. Prints each median and the median of the ratios (below 1: pipit is faster).
 #
-#   tools/bench.sh [boot] [programs] [start] [user] [mmdebstrap] [micro]
+#   tools/bench.sh [boot] [programs] [start] [kernels] [user] [mmdebstrap] [micro]
 #
-# BOOTS (7), ROUNDS (3), BUILDS (1), START_ROUNDS (41) and MICRO_ROUNDS (31) say how often. The peer is the host's, or the
-# one in the distribution's backports where that is newer (tools/peer.sh). QEMU_SYSTEM, QEMU_USER and QEMU_SYSTEM_X86
-# name others.
+# BOOTS (7), ROUNDS (3), BUILDS (1), START_ROUNDS (41), KERNEL_ROUNDS (3) and MICRO_ROUNDS (31) say how often. The peer is
+# the host's, or the one in the distribution's backports where that is newer (tools/peer.sh). QEMU_SYSTEM, QEMU_USER and
+# QEMU_SYSTEM_X86 name others.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
@@ -36,11 +36,11 @@ kvm_makes_vms() {
 }
 
 what=("$@")
-[ ${#what[@]} -gt 0 ] || what=(boot programs start user mmdebstrap micro)
+[ ${#what[@]} -gt 0 ] || what=(boot programs start kernels user mmdebstrap micro)
 for w in "${what[@]}"; do
     case $w in
-    boot | programs | start | user | mmdebstrap | micro) ;;
-    *) echo "no such benchmark: $w (boot, programs, start, user, mmdebstrap, micro)" >&2 && exit 2 ;;
+    boot | programs | start | kernels | user | mmdebstrap | micro) ;;
+    *) echo "no such benchmark: $w (boot, programs, start, kernels, user, mmdebstrap, micro)" >&2 && exit 2 ;;
     esac
 done
 make -s -j"$(nproc)" MODE=release all
@@ -55,10 +55,10 @@ for w in "${what[@]}"; do
         [ "$w" = boot ] || tests/rootfs.sh
         python3 tools/bench.py "$pipit" "$peer" "$cache" "$w" || status=1
         ;;
-    start)
+    start | kernels)
         peer=${QEMU_USER:-$(peer_user)}
         echo "peer: $("$peer" --version | head -n 1)"
-        python3 tools/bench/start.py build/release/pipit-aarch64 "$peer" build/bench || status=1
+        python3 "tools/bench/$w.py" build/release/pipit-aarch64 "$peer" build/bench || status=1
         ;;
     user | mmdebstrap)
         if ! why=$(tests/arm64.sh --can); then
