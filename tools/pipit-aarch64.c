@@ -25,8 +25,8 @@
 
 static int open_program(const struct user_args *s)
 {
-    long fd, r;
-    struct statx st;
+    long fd;
+    int r;
 
     if (s->fd >= 0)
         return (int)s->fd;
@@ -35,17 +35,10 @@ static int open_program(const struct user_args *s)
         sys_die(USER_STATUS_NOT_FOUND, "%s: %s", s->path, sys_error_text((int)-fd));
     if (fd < 0)
         sys_die(USER_STATUS_CANNOT_RUN, "%s cannot be opened: %s", s->path, sys_error_text((int)-fd));
-    r = sys_call(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &st);
-    if (!r && (st.stx_mode & ABI_S_IFMT) != ABI_S_IFREG)
-        sys_die(USER_STATUS_CANNOT_RUN, "%s is %s, not a program", s->path,
-                (st.stx_mode & ABI_S_IFMT) == ABI_S_IFDIR ? "a directory" : "not a file");
-    if (!user_options.by_binfmt) {
-        r = sys_call(__NR_faccessat2, AT_FDCWD, s->path, 1 /* X_OK */, AT_EACCESS);
-        if (r == -ENOSYS)
-            r = sys_call(__NR_faccessat, AT_FDCWD, s->path, 1);
-        if (r)
-            sys_die(USER_STATUS_CANNOT_RUN, "%s may not be executed: %s", s->path, sys_error_text((int)-r));
-    }
+    /* The kernel has asked where it gave us the program, by a name that may be another's here. */
+    r = user_load_allowed(s->path, (int)fd);
+    if (r && !(user_options.by_binfmt && r != -EISDIR && r != -ENOEXEC))
+        sys_die(USER_STATUS_CANNOT_RUN, "%s %s", s->path, user_load_refusal(r));
     return (int)fd;
 }
 
@@ -84,6 +77,8 @@ static void become(struct user_thread *t, uint64_t *stack)
                                                                        .model = user_options.model,
                                                                        .seeded = user_options.seeded,
                                                                        .seed = user_options.seed});
+    if (!l.sp)
+        sys_die(USER_STATUS_CANNOT_RUN, "the stack is too small for the program's arguments and environment");
     user_proc_publish(
         &(struct user_proc_image){
             .program = &program, .sp = l.sp, .argv = l.argv, .envp = l.envp, .auxv = l.auxv, .auxv_size = l.auxv_size},

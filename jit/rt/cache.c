@@ -235,13 +235,14 @@ static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc,
 }
 
 /* Exceptions and returns mostly find their code as generated branches do. It may be a dead block, which comes back
- * with JIT_EXIT_LOOKUP: that must use jit_find. */
+ * with JIT_EXIT_LOOKUP: that must use jit_find. In user mode the entry of address 0 leads to the thunk for look-ups,
+ * which takes the address from a register that only generated branches set. */
 const uint8_t *jit_find_again(struct jit_vcpu *v)
 {
     unsigned which = jit_jc_of(v->ctx);
     const struct jit_jc_entry *jc = &v->jc[which][jit_jc_index(v->cpu.pc)];
 
-    if (jc->tag == (v->cpu.pc ^ v->salt[which]) && !(v->cpu.pstate_misc & PSTATE_IL))
+    if (v->cpu.pc && jc->tag == (v->cpu.pc ^ v->salt[which]) && !(v->cpu.pstate_misc & PSTATE_IL))
         return jc->code;
     return jit_find(v);
 }

@@ -136,4 +136,39 @@ else
 fi
 expect persistent-alone 1 'goes with -register' "$pipit" -persistent ./hello
 expect small-address-space 126 'address space or memory is not enough' bash -c 'ulimit -v 2500 && exec "$0" ./hello' "$pipit"
+# From what the kernel can just begin on: one sentence, and from some size on, a program that runs.
+sweep() {
+    local name=$1 size out got runs=0
+    shift
+    for size in 2000 2500 2800 3000 3500 4200 6000 8000 9000 9500 10000 11000 12000 13000 14000 15000 17000 18000 20000 \
+        25000 33000 41000 49000 50000 57000 75000 100000 130000 165000 200000 250000 300000; do
+        out=$(ulimit -v "$size" && exec "$pipit" "$@" 2>&1 </dev/null)
+        got=$?
+        if [ $got = 3 ] && [[ $out == '1 ./hello'* ]]; then
+            runs=$((runs + 1))
+        elif [ $got != 126 ] || [ $runs != 0 ] || [[ $out != pipit-aarch64:* || $out == *$'\n'* ]]; then
+            echo "FAIL $name: status $got with $size KiB: $out"
+            bad=1
+            return
+        fi
+    done
+    [ $runs -ge 15 ] && echo "ok $name" && return
+    echo "FAIL $name: runs with $runs of the sizes"
+    bad=1
+}
+sweep address-space ./hello
+sweep address-space-pie ./hello-pie
+sweep address-space-dynamic -L $sysroot ./hello-dynamic
+expect small-stack 126 'the stack is too small' env -i bash -c 'ulimit -s 20 && exec "$0" ./hello $(seq 1100)' "$pipit"
+expect large-stack 3 '^1 \./hello -$' bash -c 'ulimit -s unlimited && exec "$0" ./hello' "$pipit"
+expect no-descriptor 126 'hello cannot be opened: Too many open files' bash -c 'ulimit -n 3 && exec "$0" ./hello' "$pipit"
+expect one-descriptor 3 '^1 \./hello -$' bash -c 'ulimit -n 4 && exec "$0" ./hello' "$pipit"
+expect little-data 126 'no room' bash -c 'ulimit -d 4000 && exec "$0" ./hello' "$pipit"
+expect many-arguments 3 '^100001 \./hello -$' bash -c 'exec "$0" ./hello $(seq 100000 199999)' "$pipit"
+expect no-environment 3 '^1 \./hello -$' env -i "$pipit" ./hello
+expect closed-input 3 '^1 \./hello -$' bash -c 'exec "$0" ./hello <&- 2>&-' "$pipit"
+expect signals-ignored 3 '^1 \./hello -$' bash -c 'trap "" CHLD PIPE SEGV BUS FPE ILL TRAP SYS USR1; exec "$0" ./hello' "$pipit"
+expect signals-blocked 3 '^1 \./hello -$' python3 -c 'import os, signal, sys
+signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+os.execv(sys.argv[1], sys.argv[1:])' "$pipit" ./hello
 exit $bad

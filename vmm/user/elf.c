@@ -53,7 +53,7 @@ static int check_load(const Elf64_Phdr *p, uint64_t task_size, const char *name,
     if (p->p_vaddr >= task_size || p->p_memsz > task_size - p->p_vaddr)
         return err_set(e, EINVAL, "%s has a segment at %#lx that does not fit the address space", name,
                        (unsigned long)p->p_vaddr);
-    if ((p->p_vaddr ^ p->p_offset) & (PAGE - 1))
+    if (p->p_filesz && ((p->p_vaddr ^ p->p_offset) & (PAGE - 1)))
         return err_set(e, EINVAL, "%s has a segment whose offset and address do not match in a page", name);
     if (p->p_offset > INT64_MAX - p->p_filesz)
         return err_set(e, EINVAL, "%s has a segment at an offset that no file has", name);

@@ -2,6 +2,7 @@
 #include "vmm/user/executor.h"
 
 #include <errno.h>
+#include <linux/mman.h>
 
 #include "jit/user.h"
 #include "vmm/user/cpu.h"
@@ -43,9 +44,24 @@ static const struct jit_user_ops ops = {
     .made = user_perf_map_add,
 };
 
-/* Address space for code; it is used as code is made. Where it is scarce (RLIMIT_AS), less will do. */
+/* Address space for code; it is used as code is made. Where it is scarce (RLIMIT_AS), less will do: the program is to
+ * have as much again, and enough for its first libraries. */
 #define CODE_MOST MIB(64)
 #define CODE_LEAST MIB(1)
+#define PROGRAM_LEAST MIB(4)
+
+static int create(const struct jit_user_config *config, struct err *e)
+{
+    size_t size = MAX(config->code_size, PROGRAM_LEAST);
+    void *room = sys_map(size, SYS_PAGE, PROT_NONE);
+    int r;
+
+    if (!room)
+        return err_set(e, ENOMEM, "no room for the program: the address space is not enough");
+    r = jit_user_create(&jit, config, e);
+    sys_unmap(room, size);
+    return r;
+}
 
 int user_executor_init(bool interp, struct err *e)
 {
@@ -53,7 +69,7 @@ int user_executor_init(bool interp, struct err *e)
     int r;
 
     user_cpu_ops_init();
-    while ((r = jit_user_create(&jit, &config, e)) == -ENOMEM && config.code_size / 4 >= CODE_LEAST)
+    while ((r = create(&config, e)) == -ENOMEM && config.code_size / 4 >= CODE_LEAST)
         config.code_size /= 4;
     return r;
 }

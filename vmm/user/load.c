@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "vmm/base/util.h"
+#include "vmm/user/abi.h"
 #include "vmm/user/access.h"
 #include "vmm/user/elf.h"
 #include "vmm/user/path.h"
@@ -240,6 +241,31 @@ static int map_image(struct image *m, bool window, struct err *e)
     return r;
 }
 
+/* ---- what may be executed ---- */
+
+int user_load_allowed(const char *path, int fd)
+{
+    struct statx st;
+    long r = sys_call(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &st);
+
+    if (!r && (st.stx_mode & ABI_S_IFMT) != ABI_S_IFREG)
+        return (st.stx_mode & ABI_S_IFMT) == ABI_S_IFDIR ? -EISDIR : -ENOEXEC;
+    r = sys_call(__NR_faccessat2, AT_FDCWD, path, 1 /* X_OK */, AT_EACCESS);
+    if (r == -ENOSYS)
+        r = sys_call(__NR_faccessat, AT_FDCWD, path, 1);
+    return (int)r;
+}
+
+const char *user_load_refusal(int r)
+{
+    switch (-r) {
+    case EISDIR: return "is a directory, not a program";
+    case ENOEXEC: return "is not a file, not a program";
+    case EACCES: return "may not be executed: Permission denied";
+    default: return sys_error_text(-r);
+    }
+}
+
 /* ---- the interpreter ---- */
 
 static int open_interpreter(const struct image *m, char path[ELF_INTERP_MAX], struct err *e)
@@ -253,8 +279,10 @@ static int open_interpreter(const struct image *m, char path[ELF_INTERP_MAX], st
         return r;
     if (path[m->layout.interp_len - 1])
         return err_set(e, ENOEXEC, "the interpreter's name in %s has no end", m->name);
+    if (!path[0])
+        return err_set(e, ENOEXEC, "%s names an interpreter without a name", m->name);
     found = user_path_lookup(path, buf);
-    fd = sys_call(__NR_openat, AT_FDCWD, found, O_RDONLY | O_CLOEXEC, 0);
+    fd = sys_call(__NR_openat, AT_FDCWD, found, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
     if (fd == -ENOENT)
         return err_set(e, ENOENT,
                        "%s needs the interpreter %s, which is not there; -L names a folder with an arm64 root", m->name,
@@ -262,6 +290,11 @@ static int open_interpreter(const struct image *m, char path[ELF_INTERP_MAX], st
     if (fd < 0)
         return err_set(e, (int)-fd, "the interpreter %s of %s cannot be opened: %s", path, m->name,
                        sys_error_text((int)-fd));
+    r = user_load_allowed(found, (int)fd);
+    if (r) {
+        sys_call(__NR_close, fd);
+        return err_set(e, -r, "the interpreter %s of %s %s", path, m->name, user_load_refusal(r));
+    }
     return (int)fd;
 }
 

@@ -23,4 +23,9 @@ struct user_program {
 /* `fd` is the program, open for reading; `name` what sentences call it. 0 or -errno with a sentence. */
 int user_load(int fd, const char *name, struct user_program *out, struct err *e);
 
+/* May the file at `path`, which is open as fd, be executed? 0, -EISDIR or -ENOEXEC for what is no file, or the kernel's
+ * -errno; and the words for these, to follow a name. */
+int user_load_allowed(const char *path, int fd);
+const char *user_load_refusal(int r);
+
 #endif

@@ -9,6 +9,7 @@
 
 #include "vmm/base/util.h"
 #include "vmm/user/abi.h"
+#include "vmm/user/access.h"
 #include "vmm/user/cpu.h"
 #include "vmm/user/sys/sys.h"
 
@@ -30,13 +31,17 @@ static size_t count_of(const char **list)
     return n;
 }
 
+/* Puts bytes on the stack, which may have reached its limit: *sp is then 0, and stays it. */
+static uint64_t put(uint64_t *sp, const void *p, size_t n)
+{
+    if (*sp)
+        *sp = user_copy_out(*sp - n, p, n) ? 0 : *sp - n;
+    return *sp;
+}
+
 static uint64_t put_string(uint64_t *sp, const char *text)
 {
-    size_t n = strlen(text) + 1;
-
-    *sp -= n;
-    memcpy((void *)(uintptr_t)*sp, text, n);
-    return *sp;
+    return put(sp, text, strlen(text) + 1);
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
@@ -98,30 +103,26 @@ static size_t fill_auxv(const struct user_stack *s, uint64_t execfn, uint64_t pl
 struct user_stack_layout user_stack_build(const struct user_stack *s)
 {
     size_t argc = count_of(s->argv), envc = count_of(s->envp), n;
-    uint64_t auxv[AUXV_MAX][2], sp = s->top, execfn, platform, *p;
+    uint64_t auxv[AUXV_MAX][2], sp = s->top, execfn, platform;
     uint64_t random = user_auxv_find(s->host_auxv, AT_RANDOM, 0);
+    struct user_stack_layout l;
 
     execfn = put_string(&sp, s->execfn);
     platform = put_string(&sp, "aarch64");
     if (s->seeded) {
         uint64_t state = s->seed, bytes[2] = {next_random(&state), next_random(&state)};
-        sp -= sizeof(bytes);
-        memcpy((void *)(uintptr_t)sp, bytes, sizeof(bytes));
-        random = sp;
+        random = put(&sp, bytes, sizeof(bytes));
     }
     make_contiguous(&sp, s->envp, envc);
     make_contiguous(&sp, s->argv, argc);
     n = fill_auxv(s, execfn, platform, random, auxv);
-    sp = align_down(align_down(sp, 16) - (1 + argc + 1 + envc + 1 + 2 * n) * sizeof(uint64_t), 16);
-    struct user_stack_layout l = {.sp = sp, .argv = sp + sizeof(*p), .auxv_size = n * sizeof(auxv[0])};
-    p = (uint64_t *)(uintptr_t)sp;
-    *p++ = argc;
-    memcpy(p, s->argv, (argc + 1) * sizeof(*p));
-    p += argc + 1;
-    l.envp = (uint64_t)(uintptr_t)p;
-    memcpy(p, s->envp, (envc + 1) * sizeof(*p));
-    p += envc + 1;
-    l.auxv = (uint64_t)(uintptr_t)p;
-    memcpy(p, auxv, n * sizeof(auxv[0]));
+    sp = align_down(sp, 16);
+    if ((1 + argc + 1 + envc + 1) % 2)
+        put(&sp, &(uint64_t){0}, sizeof(uint64_t));
+    l.auxv = put(&sp, auxv, n * sizeof(auxv[0]));
+    l.envp = put(&sp, s->envp, (envc + 1) * sizeof(uint64_t));
+    l.argv = put(&sp, s->argv, (argc + 1) * sizeof(uint64_t));
+    l.sp = put(&sp, &(uint64_t){argc}, sizeof(uint64_t));
+    l.auxv_size = n * sizeof(auxv[0]);
     return l;
 }

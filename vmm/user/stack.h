@@ -25,7 +25,7 @@ struct user_stack {
 
 /* Where things are on it. */
 struct user_stack_layout {
-    uint64_t sp; /* to start with: argc, 16-byte aligned */
+    uint64_t sp; /* to start with: argc, 16-byte aligned; 0: the stack is too small */
     uint64_t argv, envp, auxv, auxv_size;
 };
 struct user_stack_layout user_stack_build(const struct user_stack *s);
