@@ -159,7 +159,7 @@ sweep() {
 sweep address-space ./hello
 sweep address-space-pie ./hello-pie
 sweep address-space-dynamic -L $sysroot ./hello-dynamic
-expect small-stack 126 'the stack is too small' env -i bash -c 'ulimit -s 20 && exec "$0" ./hello $(seq 1100)' "$pipit"
+expect small-stack 126 'the stack is too small' setarch -R env -i prlimit --stack=20480 "$pipit" ./hello $(seq 1100)
 expect large-stack 3 '^1 \./hello -$' bash -c 'ulimit -s unlimited && exec "$0" ./hello' "$pipit"
 expect no-descriptor 126 'hello cannot be opened: Too many open files' bash -c 'ulimit -n 3 && exec "$0" ./hello' "$pipit"
 expect one-descriptor 3 '^1 \./hello -$' bash -c 'ulimit -n 4 && exec "$0" ./hello' "$pipit"
