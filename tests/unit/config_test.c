@@ -54,6 +54,22 @@ static bool refused(const char *line, const char *says)
     return false;
 }
 
+/* The seed's disk comes last, and only when asked for. */
+static void seeds(void)
+{
+    CHECK(parse("--kernel Image --hostname web --disk a.img --ssh-key k1 --ssh-key k2") == 0);
+    CHECK_EQ(c.ndisks, 2);
+    CHECK(!c.disk[0].seed && c.disk[1].seed && c.disk[1].read_only);
+    CHECK_EQ(c.device[0].index, 0);
+    CHECK_EQ(c.device[1].index, 1);
+    CHECK_EQ(c.seed.nssh_keys, 2);
+    CHECK(parse("--kernel Image --user-data u --meta-data m") == 0);
+    CHECK(parse("--kernel Image") == 0);
+    CHECK_EQ(c.ndisks, 0);
+    CHECK(refused("--kernel Image --hostname a_b", "--hostname a_b"));
+    CHECK(refused("--kernel Image --user-data u --meta-data m --ssh-key k", "--ssh-key has no place"));
+}
+
 static void defaults(void)
 {
     CHECK(parse("--kernel Image") == 0);
@@ -394,6 +410,7 @@ int main(void)
 {
     accel_host = &host;
     RUN(defaults);
+    RUN(seeds);
     RUN(every_option);
     RUN(disks);
     RUN(too_many_disks);

@@ -250,6 +250,44 @@ out:
     return r;
 }
 
+static int set_user_data(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->seed.user_data = config_str(a->c, v);
+    return 0;
+}
+
+static int set_meta_data(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->seed.meta_data = config_str(a->c, v);
+    return 0;
+}
+
+static int set_network_config(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->seed.network_config = config_str(a->c, v);
+    return 0;
+}
+
+static int set_hostname(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->seed.hostname = config_str(a->c, v);
+    return 0;
+}
+
+static int set_ssh_key(struct run_args *a, const char *v, struct err *e)
+{
+    struct seed *s = &a->c->seed;
+
+    if (s->nssh_keys == SEED_MAX_KEYS)
+        return err_set(e, ENOSPC, "--ssh-key: more than %d files", SEED_MAX_KEYS);
+    s->ssh_key[s->nssh_keys++] = config_str(a->c, v);
+    return 0;
+}
+
 static int set_block_engine(struct run_args *a, const char *v, struct err *e)
 {
     static const char *const words[] = {"auto", "io_uring", "threads", NULL};
@@ -393,6 +431,11 @@ static const struct run_option run_options[] = {
     {"--name", 0, true, set_name},
     {"--disk", 'd', true, set_disk},
     {"--block-engine", 0, true, set_block_engine},
+    {"--user-data", 0, true, set_user_data},
+    {"--meta-data", 0, true, set_meta_data},
+    {"--network-config", 0, true, set_network_config},
+    {"--ssh-key", 0, true, set_ssh_key},
+    {"--hostname", 0, true, set_hostname},
     {"--net", 0, true, set_net},
     {"--mac", 0, true, set_mac},
     {"--publish", 'p', true, set_publish},
@@ -467,6 +510,24 @@ static int settle_console(struct run_args *a, struct err *e)
     return 0;
 }
 
+/* The seed's disk comes behind those that the user named, so that these keep their names in the guest. */
+static int settle_seed(struct run_args *a, struct err *e)
+{
+    struct vm_disk *d;
+    int index;
+
+    if (!seed_wanted(&a->c->seed))
+        return 0;
+    index = config_add_disk(a->c, &d, e);
+    if (index < 0)
+        return index;
+    d->path = "cloud-init seed";
+    d->serial = "cloud-init";
+    d->seed = true;
+    d->read_only = true;
+    return config_add_device(a->c, VM_DEVICE_BLK, (unsigned)index, e);
+}
+
 static int settle_net(struct run_args *a, struct err *e)
 {
     struct vm_config *c = a->c;
@@ -534,8 +595,8 @@ int args_run(struct vm_config *c, int argc, char **argv, struct err *e)
         goto out;
     }
     config_choose_machine(c);
-    if ((r = settle_net(a, e)) < 0 || (r = config_add_device(c, VM_DEVICE_RNG, 0, e)) < 0 ||
-        (r = settle_console(a, e)) < 0)
+    if ((r = settle_seed(a, e)) < 0 || (r = settle_net(a, e)) < 0 ||
+        (r = config_add_device(c, VM_DEVICE_RNG, 0, e)) < 0 || (r = settle_console(a, e)) < 0)
         goto out;
     r = ARGS_RUN;
 out:

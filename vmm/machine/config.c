@@ -344,6 +344,10 @@ static int validate_memory(const struct vm_config *c, const struct board_ops *bo
 
 static int validate_disks(const struct vm_config *c, struct err *e)
 {
+    int r = seed_check(&c->seed, e);
+
+    if (r < 0)
+        return r;
     for (unsigned i = 0; i < c->ndisks; i++) {
         const struct vm_disk *d = &c->disk[i];
 

@@ -13,6 +13,7 @@
 
 #include "devices/block/qcow2.h"
 #include "devices/net/net.h"
+#include "loader/seed.h"
 #include "vmm/base/err.h"
 #include "vmm/machine/affinity.h"
 
@@ -33,6 +34,7 @@ enum vm_device_kind { VM_DEVICE_BLK, VM_DEVICE_NET, VM_DEVICE_CONSOLE, VM_DEVICE
 struct vm_disk {
     const char *path;
     const char *serial; /* at most 20 bytes, or NULL */
+    bool seed;          /* the cloud-init seed, made of vm_config.seed; path only names it */
     bool read_only;
     enum block_format format; /* BLOCK_FORMAT_PROBE: the user did not say */
     bool snapshot;            /* what is written is thrown away */
@@ -90,6 +92,7 @@ struct vm_config {
 
     struct vm_disk disk[VM_MAX_SLOTS];
     unsigned ndisks;
+    struct seed seed;
     struct vm_net net[VM_MAX_SLOTS];
     unsigned nnets;
     struct vm_chardev chardev[VM_MAX_CHARDEVS];

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -108,6 +109,39 @@ static void destroy_vcpus(struct machine *m)
 
 /* ---- disks ---- */
 
+/* A file without a name that holds the image. */
+static int seed_file(const uint8_t *image, size_t len)
+{
+    int fd = memfd_create("pipit-seed", MFD_CLOEXEC);
+
+    for (size_t done = 0; fd >= 0 && done < len;) {
+        ssize_t n = write(fd, image + done, len - done);
+
+        if (n < 0) {
+            close(fd);
+            return -1;
+        }
+        done += (size_t)n;
+    }
+    return fd;
+}
+
+static int open_seed(struct machine *m, const struct vm_disk *d, struct block **out, struct err *e)
+{
+    const struct block_options o = {.read_only = true, .no_lock = true};
+    uint8_t *image;
+    size_t len;
+    int fd, r = seed_make(&m->cfg->seed, m->cfg->name, &image, &len, e);
+
+    if (r < 0)
+        return r;
+    fd = seed_file(image, len);
+    free(image);
+    if (fd < 0)
+        return err_set(e, errno, "no memory for the %s: %s", d->path, strerror(errno));
+    return block_open_raw_fd(out, m->engine, fd, d->path, &o, e);
+}
+
 static int open_disk(struct machine *m, const struct vm_disk *d, struct block **out, struct err *e)
 {
     const struct qcow2_options o = {
@@ -122,6 +156,8 @@ static int open_disk(struct machine *m, const struct vm_disk *d, struct block **
     };
     struct block *base;
 
+    if (d->seed)
+        return open_seed(m, d, out, e);
     if (!d->snapshot)
         return block_open(out, m->engine, d->path, d->format, &o, e);
     int r = block_open(&base, m->engine, d->path, d->format, &o, e);
