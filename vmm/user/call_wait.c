@@ -12,18 +12,13 @@
 #include "vmm/user/signal.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/syscall.h"
+#include "vmm/user/wait_mask.h"
 
 /* ---- temporary masks ---- */
 
-struct wait_mask {
-    bool given;
-    uint64_t guest, host; /* as the guest asked for; as the kernel gets it */
-};
-
-/* Reads the mask at va (0: none). 0 or -errno. */
-static int mask_take(struct wait_mask *m, uint64_t va, uint64_t size)
+int user_wait_mask_take(struct user_wait_mask *m, uint64_t va, uint64_t size)
 {
-    *m = (struct wait_mask){.given = va != 0};
+    *m = (struct user_wait_mask){.given = va != 0};
     if (!va)
         return 0;
     if (size != sizeof(m->guest))
@@ -35,22 +30,21 @@ static int mask_take(struct wait_mask *m, uint64_t va, uint64_t size)
 }
 
 /* The pair of pointer and size that pselect6 and io_pgetevents take. */
-static int mask_take_pair(struct wait_mask *m, uint64_t va)
+static int mask_take_pair(struct user_wait_mask *m, uint64_t va)
 {
     uint64_t pair[2] = {0};
 
     if (va && user_copy_in(pair, va, sizeof(pair)))
         return -EFAULT;
-    return mask_take(m, pair[0], pair[1]);
+    return user_wait_mask_take(m, pair[0], pair[1]);
 }
 
-static uint64_t mask_host(const struct wait_mask *m)
+uint64_t user_wait_mask_host(const struct user_wait_mask *m)
 {
     return m->given ? (uint64_t)(uintptr_t)&m->host : 0;
 }
 
-/* A signal that we hold and that the mask lets through ends the wait before it begins. */
-static bool mask_interrupts(struct user_thread *t, const struct wait_mask *m)
+bool user_wait_mask_interrupts(struct user_thread *t, const struct user_wait_mask *m)
 {
     if (!m->given || !(t->held & ~m->guest))
         return false;
@@ -58,7 +52,7 @@ static bool mask_interrupts(struct user_thread *t, const struct wait_mask *m)
     return true;
 }
 
-static int64_t mask_end(struct user_thread *t, const struct wait_mask *m, int64_t r)
+int64_t user_wait_mask_end(struct user_thread *t, const struct user_wait_mask *m, int64_t r)
 {
     if (m->given && r == -EINTR)
         user_signal_temporary_mask(t, m->guest);
@@ -67,28 +61,29 @@ static int64_t mask_end(struct user_thread *t, const struct wait_mask *m, int64_
 
 int64_t user_call_wait_ppoll(struct user_thread *t, const uint64_t a[6])
 {
-    struct wait_mask m;
-    int r = mask_take(&m, a[3], a[4]);
+    struct user_wait_mask m;
+    int r = user_wait_mask_take(&m, a[3], a[4]);
 
     if (r)
         return r;
-    if (mask_interrupts(t, &m))
+    if (user_wait_mask_interrupts(t, &m))
         return -EINTR;
-    return mask_end(t, &m, user_host_call(t, __NR_ppoll, a[0], a[1], a[2], mask_host(&m), sizeof(m.host)));
+    return user_wait_mask_end(t, &m,
+                              user_host_call(t, __NR_ppoll, a[0], a[1], a[2], user_wait_mask_host(&m), sizeof(m.host)));
 }
 
 /* A call whose sixth argument points at a signal mask and its size. */
 static int64_t wait_with_pair(struct user_thread *t, const uint64_t a[6], long nr)
 {
-    struct wait_mask m;
+    struct user_wait_mask m;
     int r = mask_take_pair(&m, a[5]);
 
     if (r)
         return r;
-    if (mask_interrupts(t, &m))
+    if (user_wait_mask_interrupts(t, &m))
         return -EINTR;
-    uint64_t pair[2] = {mask_host(&m), sizeof(m.host)};
-    return mask_end(t, &m, user_host_call(t, nr, a[0], a[1], a[2], a[3], a[4], pair));
+    uint64_t pair[2] = {user_wait_mask_host(&m), sizeof(m.host)};
+    return user_wait_mask_end(t, &m, user_host_call(t, nr, a[0], a[1], a[2], a[3], a[4], pair));
 }
 
 int64_t user_call_wait_pselect6(struct user_thread *t, const uint64_t a[6])
@@ -135,14 +130,15 @@ static int64_t spread_events(uint64_t va, int64_t n)
 
 static int64_t epoll_wait(struct user_thread *t, long nr, const uint64_t a[6])
 {
-    struct wait_mask m;
-    int64_t r = mask_take(&m, a[4], a[5]);
+    struct user_wait_mask m;
+    int64_t r = user_wait_mask_take(&m, a[4], a[5]);
 
     if (r)
         return r;
-    if (mask_interrupts(t, &m))
+    if (user_wait_mask_interrupts(t, &m))
         return -EINTR;
-    r = mask_end(t, &m, user_host_call(t, nr, a[0], a[1], a[2], a[3], mask_host(&m), sizeof(m.host)));
+    r = user_wait_mask_end(t, &m,
+                           user_host_call(t, nr, a[0], a[1], a[2], a[3], user_wait_mask_host(&m), sizeof(m.host)));
     return r > 0 ? spread_events(a[1], r) : r;
 }
 

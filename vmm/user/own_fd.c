@@ -15,10 +15,10 @@
 static int *slot[USER_OWN_FDS];
 static unsigned used; /* slots that have been in use: most processes have none */
 
-static bool owned(uint64_t fd)
+bool user_own_fd_is(uint32_t fd)
 {
     for (unsigned i = 0; i < used; i++) {
-        if (slot[i] && (uint32_t)*slot[i] == (uint32_t)fd)
+        if (slot[i] && (uint32_t)*slot[i] == fd)
             return true;
     }
     return false;
@@ -70,7 +70,7 @@ void user_own_fd_close(int *fd)
 
 int64_t user_call_file_close(struct user_thread *t, const uint64_t a[6])
 {
-    if (unlikely(used) && owned(a[0]))
+    if (unlikely(used) && user_own_fd_is((uint32_t)a[0]))
         return -EBADF;
     return user_host_call(t, __NR_close, a[0]);
 }
@@ -103,7 +103,7 @@ int64_t user_call_file_close_range(struct user_thread *t, const uint64_t a[6])
 int64_t user_call_file_dup3(struct user_thread *t, const uint64_t a[6])
 {
     if (unlikely(used) && !t->vfork) { /* such a child has a table of its own */
-        if (owned(a[0]))
+        if (user_own_fd_is((uint32_t)a[0]))
             return -EBADF;
         for (unsigned i = 0; i < used; i++) {
             if (!slot[i] || (uint32_t)*slot[i] != (uint32_t)a[1])

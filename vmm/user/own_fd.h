@@ -13,6 +13,8 @@
 /* Takes over a descriptor: *fd becomes its new number, closed at exec, and stays true when it has to move again. 0 or
  * -errno, and then the descriptor is as it was. */
 int user_own_fd_add(int *fd);
+/* Is this number one of them? */
+bool user_own_fd_is(uint32_t fd);
 /* Closes it, and sets *fd to -1. */
 void user_own_fd_close(int *fd);
 

@@ -45,6 +45,8 @@ void user_space_view_cut(uint64_t start, uint64_t len);
 bool user_space_view_any(uint64_t start, uint64_t len);
 /* What is shown at addr, where that is shared. */
 bool user_space_view_find(uint64_t addr, struct user_space_object *object, uint64_t *offset);
+/* Where [offset, offset+len) of the object is shown, all in one view: `hint`, or else the first; 0: nowhere. */
+uint64_t user_space_view_where(const struct user_space_object *object, uint64_t offset, uint64_t len, uint64_t hint);
 /* The first piece, from address `at` on, of the segment that shmat put at addr. */
 bool user_space_view_segment(uint64_t addr, uint64_t at, uint64_t *start, uint64_t *end);
 /* IC IVAU: [addr, addr+len), within one page, may be new code, by whichever address it is executed. */

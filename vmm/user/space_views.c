@@ -128,6 +128,31 @@ bool user_space_view_find(uint64_t addr, struct user_space_object *object, uint6
     return found;
 }
 
+/* Where that is in the view, or 0. */
+static uint64_t shown(const struct view *v, const struct user_space_object *object, uint64_t offset, uint64_t len)
+{
+    uint64_t size = v->hi - v->lo;
+
+    if (!same(&v->object, object) || offset < v->offset || offset - v->offset > size ||
+        len > size - (offset - v->offset))
+        return 0;
+    return v->lo + (offset - v->offset);
+}
+
+uint64_t user_space_view_where(const struct user_space_object *object, uint64_t offset, uint64_t len, uint64_t hint)
+{
+    uint64_t at = 0;
+
+    user_space_lock();
+    size_t i = find(hint);
+    if (i < count)
+        at = shown(&views[i], object, offset, len);
+    for (i = 0; i < count && !at; i++)
+        at = shown(&views[i], object, offset, len);
+    user_space_unlock();
+    return at;
+}
+
 struct user_space_object user_space_object_of(int fd)
 {
     static _Atomic uint64_t anonymous;

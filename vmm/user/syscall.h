@@ -79,6 +79,11 @@ USER_CALL_DECLARE(wait_ppoll);
 USER_CALL_DECLARE(wait_pselect6);
 USER_CALL_DECLARE(wait_io_pgetevents);
 
+/* call_uring.c */
+USER_CALL_DECLARE(uring_setup);
+USER_CALL_DECLARE(uring_enter);
+USER_CALL_DECLARE(uring_register);
+
 /* call_child.c, call_ptrace.c */
 USER_CALL_DECLARE(child_wait4);
 USER_CALL_DECLARE(child_waitid);

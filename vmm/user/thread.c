@@ -19,6 +19,7 @@
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/lock.h"
 #include "vmm/user/sys/sys.h"
+#include "vmm/user/uring.h"
 
 /* ---- regions ---- */
 
@@ -195,6 +196,7 @@ void user_thread_destroy(struct user_thread *t)
 {
     user_sighand_put(t->sighand);
     user_seccomp_put(t->filters);
+    sys_free(t->rings);
     user_executor_thread_destroy(t);
     atomic_store_explicit(&t->busy, 0, memory_order_release);
 }
@@ -206,6 +208,7 @@ void user_thread_lock_all(struct user_thread *t)
     user_strace_lock();
     sys_lock(&lock);
     user_sighand_lock(t->sighand);
+    user_uring_lock();
     user_space_lock();
     user_executor_fork_begin(t);
     user_saved_lock();
@@ -220,6 +223,7 @@ int user_thread_unlock_all(struct user_thread *t, bool child)
     user_saved_unlock();
     r = user_executor_fork_end(t, child);
     user_space_unlock();
+    user_uring_unlock(child);
     user_sighand_unlock(t->sighand);
     sys_unlock(&lock);
     user_strace_unlock();
@@ -241,6 +245,8 @@ void user_thread_forked(struct user_thread *t)
     t->prev = t->next = NULL;
     t->tid = (int32_t)sys_call(__NR_gettid);
     t->vfork = false;
+    sys_free(t->rings); /* registered rings stay with the parent */
+    t->rings = NULL;
     user_tracer_forked();
 }
 
@@ -297,6 +303,7 @@ void user_thread_end(struct user_thread *t, long nr, int status)
         user_thread_unlink(t);
         user_sighand_put(t->sighand);
         user_seccomp_put(t->filters);
+        sys_free(t->rings);
         user_executor_thread_destroy(t);
     }
     __asm__ volatile("movl $0, (%[busy])\n"

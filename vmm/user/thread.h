@@ -56,6 +56,8 @@ struct user_debug_thread {
     struct abi_siginfo info; /* of the signal that was reported last */
 };
 
+struct user_space_object;
+
 /* What a signal does; shared by threads made with CLONE_SIGHAND. */
 struct user_sighand;
 
@@ -75,7 +77,8 @@ struct user_thread {
     bool restore_mask;
     struct sys_gate_state
         gate; /* pending: `info` is to be delivered, and all others are blocked on the host till then */
-    struct user_filter *filters; /* seccomp, the newest */
+    struct user_filter *filters;     /* seccomp, the newest */
+    struct user_space_object *rings; /* io_uring: what it has registered (uring.h); NULL: nothing */
     struct abi_siginfo info;
     uint64_t held; /* USER_SYNC_SIGNALS that came from other processes while the guest blocks them */
     struct abi_siginfo held_info[USER_SYNC_COUNT];
