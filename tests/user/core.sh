@@ -1,6 +1,6 @@
 #!/bin/bash
 # Core files of guests, read by gdb-multiarch: the signal, backtraces of all threads, variables, memory; and when there
-# is none. The end itself is the guest's signal in any case.
+# is none. The end itself is the guest's signal in any case, and its parent sees whether there was one.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
@@ -115,6 +115,75 @@ run unlimited "$pipit" -L /usr/aarch64-linux-gnu ./crash-dynamic fault
 out=$(timeout 60 gdb-multiarch -q -batch -nx -ex 'set sysroot /usr/aarch64-linux-gnu' -ex bt -ex 'info sharedlibrary' ./crash-dynamic "$core" 2>&1)
 check dynamic-backtrace 'main \(argc=2' "$out"
 check dynamic-library 'libc.so.6' "$out"
+
+# The wait status, to a parent of the host's and to a guest, is that of the same program on this host.
+cat >parent.c <<'END'
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    struct rlimit limit;
+    siginfo_t si;
+    int status;
+    pid_t pid = fork();
+    if (!pid) {
+        getrlimit(RLIMIT_CORE, &limit);
+        limit.rlim_cur = strtoul(argv[1], NULL, 0);
+        setrlimit(RLIMIT_CORE, &limit);
+        execv(argv[2], argv + 2);
+        _exit(127);
+    }
+    if (waitid(P_PID, pid, &si, WEXITED | WNOWAIT) || waitpid(pid, &status, 0) != pid)
+        return 1;
+    printf("signal %d dumped %d code %d status %d\n", WTERMSIG(status), !!WCOREDUMP(status), si.si_code, si.si_status);
+    return argc > 99;
+}
+END
+gcc -w -pthread crash.c -o crash-native && gcc -w parent.c -o parent-native &&
+    aarch64-linux-gnu-gcc -w -static parent.c -o parent || exit 1
+mkdir run
+cp "$pipit" ./pipit-aarch64
+chmod 1777 run
+chmod 755 . pipit-aarch64
+cd run || exit 1
+ulimit -S -c unlimited
+same() {
+    local name=$1 limit=$2 out want
+    shift 2
+    want=$("${as[@]}" ../parent-native "$limit" ../crash-native "$@")
+    rm -f core*
+    for parent in '../parent-native' '../pipit-aarch64 ../parent'; do
+        [ "$parent" = ../parent-native ] || name=$name-guest
+        # shellcheck disable=SC2086 # two words
+        out=$("${as[@]}" $parent "$limit" ../pipit-aarch64 ../crash "$@")
+        check "$name" "^$want\$" "$out"
+        [ "$want" = "${want#*dumped 1}" ] || check "$name-core" "^core" "$(ls)"
+        rm -f core*
+    done
+}
+case $(cat /proc/sys/kernel/core_pattern) in
+*[/\|@]*) echo 'skip wait-status: kernel.core_pattern is not a name in the working directory' ;;
+*)
+    as=()
+    same dumped -1 abort
+    same dumped-fault -1 fault
+    same dumped-page 4096 quit
+    same not-dumped 0 abort
+    same not-dumped-term -1 term
+    same not-dumpable -1 abort undumpable
+    as=(setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all)
+    if "${as[@]}" unshare -U true 2>/dev/null; then
+        same dumped-user -1 abort
+    else
+        echo 'skip dumped-user: this host has no user namespaces for users'
+    fi
+    ;;
+esac
+cd ..
 
 rm -f core*
 run 0 "$pipit" ./crash fault

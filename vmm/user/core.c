@@ -257,15 +257,17 @@ static size_t read_line(const char *path, char *buf, size_t size)
     return n > 0 ? (size_t)n : 0;
 }
 
-static int open_core(int sig)
+static int open_core(int sig, bool *here)
 {
     char pattern[256], uses_pid[8], path[USER_PATH_MAX];
     bool pid;
 
-    if (!read_line("/proc/sys/kernel/core_pattern", pattern, sizeof(pattern)) || pattern[0] == '|')
+    if (!read_line("/proc/sys/kernel/core_pattern", pattern, sizeof(pattern)) || strchr("|@", pattern[0]))
         strcpy(pattern, "core.%p");
     else if (pattern[0] == '\n')
         return -ENOENT;
+    else
+        *here = !strchr(pattern, '/');
     pid = !strchr(pattern, '%') && read_line("/proc/sys/kernel/core_uses_pid", uses_pid, sizeof(uses_pid)) &&
           uses_pid[0] != '0';
     expand(pattern, sig, path, sizeof(path) - 32);
@@ -325,21 +327,23 @@ static void write_core(struct writer *w, struct user_thread *t)
         sys_call(__NR_ftruncate, w->fd, w->at); /* a hole at the end is a part of it */
 }
 
-void user_core_dump(struct user_thread *t, const struct abi_siginfo *info)
+enum user_core_file user_core_dump(struct user_thread *t, const struct abi_siginfo *info)
 {
     struct rlimit limit = {0};
     struct writer w = {.info = info};
+    bool here = false;
 
     if (!(USER_CORE_SIGNALS & ABI_SIGBIT(info->signo)) || sys_call(__NR_prlimit64, 0, RLIMIT_CORE, NULL, &limit) ||
         limit.rlim_cur < SYS_PAGE || sys_call(__NR_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) != 1)
-        return;
+        return USER_CORE_NONE;
     w.limit = limit.rlim_cur;
     w.files = sys_alloc(NT_FILE_MAX);
-    w.fd = w.files ? open_core(info->signo) : -ENOMEM;
+    w.fd = w.files ? open_core(info->signo, &here) : -ENOMEM;
     if (w.fd >= 0) {
         user_executor_fp_sync(t->cpu);
         write_core(&w, t);
         sys_call(__NR_close, w.fd);
     }
     sys_free(w.files);
+    return w.fd < 0 ? USER_CORE_NONE : here ? USER_CORE_WRITTEN_HERE : USER_CORE_WRITTEN;
 }

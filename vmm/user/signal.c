@@ -312,15 +312,15 @@ static void default_action(struct user_thread *t, const struct abi_siginfo *info
     int sig = info->signo;
     uint64_t mask = t->mask & ~USER_SYNC_SIGNALS & ~ABI_SIGBIT(sig);
 
-    user_core_dump(t, info);
+    bool here = user_core_dump(t, info) == USER_CORE_WRITTEN_HERE;
     if (unlikely(user_debug_on))
         user_debug_signaled(t, sig);
     if (forced || (USER_CORE_SIGNALS & ABI_SIGBIT(sig)) || user_debug_catches(sig)) {
-        /* The kernel's core file would be the emulator's. */
-        struct rlimit none = {0, 0}, limit;
+        /* The kernel's core file would be the emulator's: there is none, or one page of it that goes with us. */
+        struct rlimit limit;
         if (!sys_call(__NR_prlimit64, 0, RLIMIT_CORE, NULL, &limit)) {
-            none.rlim_max = limit.rlim_max;
-            sys_call(__NR_prlimit64, 0, RLIMIT_CORE, &none, NULL);
+            limit.rlim_cur = here && user_core_status() ? SYS_PAGE : 0;
+            sys_call(__NR_prlimit64, 0, RLIMIT_CORE, &limit, NULL);
         }
         sys_call(__NR_rt_sigaction, sig, &dfl, NULL, sizeof(uint64_t));
     }
