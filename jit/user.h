@@ -43,8 +43,8 @@ struct jit_saved_place {
 };
 
 /* What a debugger is told of, before the instruction at cpu.pc has done anything (JIT_DEBUG_STEP: behind the one that
- * was stepped). */
-enum jit_debug { JIT_DEBUG_BREAK, JIT_DEBUG_READ, JIT_DEBUG_WRITE, JIT_DEBUG_STEP };
+ * was stepped). JIT_DEBUG_POINT: one of the thread's own. */
+enum jit_debug { JIT_DEBUG_BREAK, JIT_DEBUG_READ, JIT_DEBUG_WRITE, JIT_DEBUG_STEP, JIT_DEBUG_POINT };
 
 struct jit_user_ops {
     /* Does the guest have PROT_EXEC for the 4 KiB page at va? */
@@ -139,12 +139,21 @@ int jit_user_break(struct jit *j, uint64_t pc, unsigned kinds, bool set);
 unsigned jit_user_break_kinds(const struct jit *j, uint64_t pc);
 /* `kind`: JIT_DEBUG_READ, JIT_DEBUG_WRITE, or both (their bits). -ENOSPC. */
 #define JIT_WATCH(why) (1u << (why))
+struct jit_watch {
+    uint64_t addr, len;
+    unsigned kinds; /* JIT_WATCH() */
+};
 int jit_user_watch(struct jit *j, uint64_t addr, uint64_t len, unsigned kinds, bool set);
 void jit_user_debug_end(struct jit *j); /* neither of both any more */
 /* The next run executes one instruction (of an exclusive pair: all up to its store), and calls `debug`. */
 void jit_user_step_next(struct arm64_cpu *c, bool step);
 /* The thread meets neither breakpoints nor watchpoints. */
 void jit_user_undebugged(struct arm64_cpu *c);
+
+/* Debug registers: breakpoints (JIT_DEBUG_BREAK) and watchpoints of one thread, instead of those that it had. Other
+ * threads may run guest code; this one does not, and is interpreted afterwards while it has any. */
+#define JIT_POINTS 16u
+void jit_user_points(struct arm64_cpu *c, const struct jit_watch *point, unsigned n);
 
 /* Around fork (clone without CLONE_VM), in the thread that forks, outside: the child has this thread alone. The second
  * one in parent and child; -errno in a child that cannot run. */

@@ -98,18 +98,53 @@ void jit_user_undebugged(struct arm64_cpu *c)
     jit_vcpu_of(c)->undebugged = true;
 }
 
+void jit_user_points(struct arm64_cpu *c, const struct jit_watch *point, unsigned n)
+{
+    struct jit_vcpu *v = jit_vcpu_of(c);
+
+    v->npoints = MIN(n, JIT_POINTS);
+    for (unsigned i = 0; i < v->npoints; i++)
+        v->point[i] = point[i];
+}
+
+/* The instruction is to have no effect, and the debugger to be told. */
+static bool jit_debug_tell(struct jit_vcpu *v, enum jit_debug why, uint64_t addr)
+{
+    v->excl_valid = false; /* as an exception return does (Arm ARM B2.9.4) */
+    v->jit->user->debug(&v->cpu, why, addr);
+    return true;
+}
+
+/* What of [va, va+size) one of n watches, for any of these kinds; NULL. */
+static const struct jit_watch *jit_debug_meets(const struct jit_watch *w, unsigned n, uint64_t va, uint64_t size,
+                                               unsigned kinds)
+{
+    for (; n; n--, w++) {
+        if ((w->kinds & kinds) && va + size > w->addr && va < w->addr + w->len)
+            return w;
+    }
+    return NULL;
+}
+
+bool jit_debug_fetch(struct jit_vcpu *v, uint64_t pc)
+{
+    if (jit_debug_meets(v->point, v->npoints, pc, 4, JIT_WATCH(JIT_DEBUG_BREAK)))
+        return jit_debug_tell(v, JIT_DEBUG_POINT, pc);
+    if (!v->undebugged && jit_debug_breaks(v->jit, pc))
+        return jit_debug_tell(v, JIT_DEBUG_BREAK, pc);
+    return false;
+}
+
 bool jit_debug_access(struct jit_vcpu *v, uint64_t va, uint64_t size, unsigned kinds)
 {
     const struct jit *j = v->jit;
+    const struct jit_watch *w = jit_debug_meets(v->point, v->npoints, va, size, kinds);
 
-    for (unsigned i = 0; i < j->nwatches && !v->undebugged; i++) {
-        const struct jit_watch *w = &j->watch[i];
-        unsigned both = w->kinds & kinds;
-        if (!both || va + size <= w->addr || va >= w->addr + w->len)
-            continue;
-        v->excl_valid = false; /* as an exception return does (Arm ARM B2.9.4) */
-        j->user->debug(&v->cpu, both & JIT_WATCH(JIT_DEBUG_WRITE) ? JIT_DEBUG_WRITE : JIT_DEBUG_READ, MAX(va, w->addr));
-        return true;
-    }
-    return false;
+    if (w)
+        return jit_debug_tell(v, JIT_DEBUG_POINT, MAX(va, w->addr));
+    w = jit_debug_meets(j->watch, v->undebugged ? 0 : j->nwatches, va, size, kinds);
+    if (!w)
+        return false;
+    return jit_debug_tell(v, w->kinds & kinds & JIT_WATCH(JIT_DEBUG_WRITE) ? JIT_DEBUG_WRITE : JIT_DEBUG_READ,
+                          MAX(va, w->addr));
 }

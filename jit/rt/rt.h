@@ -261,6 +261,8 @@ struct jit_vcpu {
     bool fault_gp;          /* it was a general protection fault: the address may be tagged */
     bool stepping;          /* user mode: one instruction, for a debugger */
     bool undebugged;        /* user mode: breakpoints and watchpoints are not for this thread */
+    unsigned npoints;       /* user mode: its debug registers */
+    struct jit_watch point[JIT_POINTS];
     struct jit_salt salts[JIT_SALTS];
     uint32_t salt_next;
     uint8_t exec_pages[8192]; /* Bloom bitmap of pages with jump cache entries, by page number */
@@ -295,10 +297,6 @@ struct jit_vcpu {
 /* User mode, for a debugger (debug.c). */
 #define JIT_BREAKS 4096
 #define JIT_WATCHES 64
-struct jit_watch {
-    uint64_t addr, len;
-    unsigned kinds; /* JIT_WATCH() */
-};
 
 /* Hash tables grow by a factor of four from the first size up to the last. */
 #define JIT_HASH_BITS_FIRST 10
@@ -441,15 +439,23 @@ static inline bool jit_debug_breaks(const struct jit *j, uint64_t pc)
 {
     return unlikely(j->nbreaks) && jit_debug_find(j, pc);
 }
+/* The same for the instruction that a thread executes next: then the debugger was told. */
+bool jit_debug_fetch(struct jit_vcpu *v, uint64_t pc);
+static inline bool jit_debug_stops(struct jit_vcpu *v, uint64_t pc)
+{
+    return unlikely(v->jit->nbreaks | v->npoints) && jit_debug_fetch(v, pc);
+}
 /* Is the access watched? Then the debugger was told, and the instruction has no effect. */
 static inline bool jit_debug_watched(struct jit_vcpu *v, uint64_t va, uint64_t size, unsigned kinds)
 {
-    return unlikely(v->jit->nwatches) && jit_debug_access(v, va, size, kinds);
+    return unlikely(v->jit->nwatches | v->npoints) && jit_debug_access(v, va, size, kinds);
 }
 /* Must the thread be interpreted, instruction by instruction? */
 static inline bool jit_debug_interprets(const struct jit_vcpu *v)
 {
-    return unlikely(v->jit->nwatches || v->undebugged) && (v->undebugged ? v->jit->nbreaks : v->jit->nwatches);
+    if (likely(!(v->jit->nwatches | v->npoints) && !v->undebugged))
+        return false;
+    return v->npoints || (v->undebugged ? v->jit->nbreaks : v->jit->nwatches);
 }
 
 /* jit.c */

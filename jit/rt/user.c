@@ -332,11 +332,7 @@ static const uint8_t *jit_user_fetch(struct jit_vcpu *v)
             f = jit_user_describe(v, c->pc, 4, false);
             f.fetch = true;
         } else if (ops->executable(ops->opaque, c->pc)) {
-            if (!jit_debug_breaks(v->jit, c->pc) || v->undebugged)
-                return (const uint8_t *)(uintptr_t)c->pc;
-            v->excl_valid = false;
-            ops->debug(c, JIT_DEBUG_BREAK, c->pc);
-            return NULL;
+            return jit_debug_stops(v, c->pc) ? NULL : (const uint8_t *)(uintptr_t)c->pc;
         }
     }
     jit_user_raise(v, &f);

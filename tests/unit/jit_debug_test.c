@@ -130,6 +130,41 @@ static void kinds(void)
     end();
 }
 
+static void points(void)
+{
+    BEGIN(LDR(2, 1), STR(2, 1), ADD(3, 3, 1), MOVZ(0, 2), SVC(0));
+    const struct jit_watch own[] = {
+        {addr(&code[2]), 4, JIT_WATCH(JIT_DEBUG_BREAK)},
+        {addr(data) + 7, 1, JIT_WATCH(JIT_DEBUG_WRITE)},
+    };
+    struct user_env_thread *first = thread, *other = user_env_thread(jit);
+
+    CHECK(other);
+    CHECK(ends()); /* translated */
+    first->cpu->pc = addr(code);
+    jit_user_points(first->cpu, own, 2);
+    CHECK(stops(JIT_DEBUG_POINT, 1));
+    CHECK_EQ(first->event.fault.addr, addr(data) + 7);
+    CHECK(stops(JIT_DEBUG_POINT, 1)); /* nothing was executed */
+    jit_user_points(first->cpu, NULL, 0);
+    jit_user_step_next(first->cpu, true);
+    CHECK(stops(JIT_DEBUG_STEP, 2));
+    jit_user_points(first->cpu, own, 2);
+    CHECK(stops(JIT_DEBUG_POINT, 2));
+    CHECK_EQ(first->cpu->x[3], 1);
+    thread = other; /* they are the first one's alone */
+    other->cpu->pc = addr(code);
+    other->cpu->x[1] = addr(data);
+    CHECK(ends());
+    thread = first;
+    CHECK(stops(JIT_DEBUG_POINT, 2));
+    jit_user_points(first->cpu, own, 0);
+    CHECK(ends());
+    CHECK_EQ(first->cpu->x[3], 2);
+    user_env_thread_end(other);
+    end();
+}
+
 static void watched(void)
 {
     BEGIN(LDR(2, 1), STR(2, 1), STP(2, 3, 1), LDADD(2, 3, 1), DC_ZVA(1), LDXR(4, 1), STXR(5, 4, 1), SVC(0));
@@ -199,6 +234,7 @@ int main(void)
         RUN(kinds);
         RUN(watched);
         RUN(steps);
+        RUN(points);
     }
     return check_done();
 }

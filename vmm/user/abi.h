@@ -63,6 +63,7 @@ struct abi_sigaction {
 #define ABI_SEGV_ACCERR 2
 #define ABI_BUS_ADRALN 1
 #define ABI_TRAP_BRKPT 1
+#define ABI_TRAP_HWBKPT 4
 #define ABI_SYS_SECCOMP 1
 #define ABI_AUDIT_ARCH 0xc00000b7u /* AUDIT_ARCH_AARCH64 */
 

@@ -148,7 +148,7 @@ static int64_t resume(struct user_thread *t, struct user_tracee *e, uint64_t req
 
 static int64_t detach(struct user_thread *t, struct user_tracee *e, uint64_t signal)
 {
-    uint32_t watch, none = 0;
+    uint32_t watch, none = 0, one = 1;
     int64_t r;
 
     if (signal > ABI_NSIG)
@@ -156,6 +156,7 @@ static int64_t detach(struct user_thread *t, struct user_tracee *e, uint64_t sig
     if (!e->foreign && e->thread && !GET_TRACE(e, watch, &watch)) {
         watch &= ~USER_WATCH_TRACED;
         PUT_TRACE(e, resume, &none);
+        PUT_TRACE(e, hw_changed, &one);
         PUT_TRACE(e, watch, &watch);
     }
     if (!e->foreign && !e->direct) {

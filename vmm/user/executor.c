@@ -30,8 +30,12 @@ static void fault(struct arm64_cpu *c, const struct jit_fault *f)
 
 static void debug(struct arm64_cpu *c, enum jit_debug why, uint64_t addr)
 {
-    (void)c;
-    user_debug_hit(user_self(), why, addr);
+    const struct user_fault trap = {.sig = ABI_SIGTRAP, .code = ABI_TRAP_HWBKPT, .addr = addr};
+
+    if (why == JIT_DEBUG_POINT)
+        user_cpu_fault(c, &trap);
+    else
+        user_debug_hit(user_self(), why, addr);
 }
 
 static const struct jit_user_ops ops = {
@@ -147,6 +151,11 @@ void user_executor_debug_end(void)
 void user_executor_step_next(struct user_thread *t, bool step)
 {
     jit_user_step_next(t->cpu, step);
+}
+
+void user_executor_points(struct user_thread *t, const struct jit_watch *point, unsigned n)
+{
+    jit_user_points(t->cpu, point, n);
 }
 
 void user_executor_undebugged(struct user_thread *t)

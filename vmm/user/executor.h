@@ -13,6 +13,7 @@
 struct arm64_cpu;
 struct jit_saved_writer;
 struct user_thread;
+struct jit_watch;
 
 /* Once, before the first thread gets a CPU. `interp`: no translation, the interpreter alone. 0 or -errno. */
 int user_executor_init(bool interp, struct err *e);
@@ -42,6 +43,7 @@ unsigned user_executor_break_kinds(uint64_t pc);
 int user_executor_watch(uint64_t addr, uint64_t len, unsigned kinds, bool set);
 void user_executor_debug_end(void);
 void user_executor_step_next(struct user_thread *t, bool step);
+void user_executor_points(struct user_thread *t, const struct jit_watch *point, unsigned n);
 void user_executor_undebugged(struct user_thread *t);
 
 /* In a signal handler: the fault was a guest access; registers are changed so that the handler can return. */

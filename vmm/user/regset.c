@@ -17,8 +17,8 @@
 #define REGSET_HW_WATCH 0x403
 #define REGSET_SYSTEM_CALL 0x404
 
-#define HW_SLOTS 16
-#define HW_ARCH 6u /* ID_AA64DFR0_EL1.DebugVer: Armv8.0 */
+#define HW_SLOTS 16 /* in the layout */
+#define HW_ARCH 6u  /* ID_AA64DFR0_EL1.DebugVer: Armv8.0 */
 
 #define PSTATE_USER (PSTATE_N | PSTATE_Z | PSTATE_C | PSTATE_V | PSTATE_DIT | PSTATE_SSBS | PSTATE_BTYPE)
 /* AArch32's state bit, and the exception level: what the kernel refuses or clears. */
@@ -73,6 +73,72 @@ static int load(const struct user_tracee *e, struct state *s)
     user_tracee_write(e, (uint64_t)(uintptr_t)(s)->thread.cpu + offsetof(struct arm64_cpu, field), &(s)->cpu.field,    \
                       sizeof((s)->cpu.field))
 
+/* ---- debug registers ---- */
+
+static struct user_hw_point *points(struct user_trace *tr, uint64_t type, unsigned *n)
+{
+    *n = type == REGSET_HW_BREAK ? USER_HW_BREAKS : USER_HW_WATCHES;
+    return type == REGSET_HW_BREAK ? tr->hw : tr->hw + USER_HW_BREAKS;
+}
+
+static void fill_points(const struct state *s, uint64_t type, struct hw_state *out)
+{
+    struct user_trace tr = s->thread.trace;
+    unsigned n;
+    const struct user_hw_point *p = points(&tr, type, &n);
+
+    out->info = HW_ARCH << 8 | n;
+    for (unsigned i = 0; i < n; i++) {
+        out->reg[i].addr = p[i].addr;
+        out->reg[i].ctrl = p[i].ctrl;
+    }
+}
+
+/* What the kernel takes (ptrace_hbp_fill_attr_ctrl, arch_bp_generic_fields), as it shows it afterwards. */
+static int check_point(uint64_t type, uint64_t addr, uint32_t ctrl, struct user_hw_point *p)
+{
+    uint32_t bytes = USER_HW_BYTES(ctrl);
+
+    if (addr >= USER_TASK_SIZE)
+        return -EINVAL;
+    if (!(ctrl & USER_HW_ENABLED)) {
+        *p = (struct user_hw_point){addr, p->ctrl & ~USER_HW_ENABLED};
+        return 0;
+    }
+    if ((type == REGSET_HW_BREAK) != (USER_HW_TYPE(ctrl) == 0))
+        return -EINVAL;
+    /* One run of bytes; of an instruction, all four. */
+    if (!bytes || ((bytes >> __builtin_ctz(bytes)) & ((bytes >> __builtin_ctz(bytes)) + 1)))
+        return -EINVAL;
+    if (type == REGSET_HW_BREAK && bytes != 0xf)
+        return -EINVAL;
+    if (type == REGSET_HW_WATCH)
+        bytes = bytes << (addr & 7) & 0xff;
+    *p = (struct user_hw_point){align_down(addr, type == REGSET_HW_BREAK ? 4 : 8),
+                                bytes << 5 | USER_HW_TYPE(ctrl) << 3 | USER_HW_EL0 | USER_HW_ENABLED};
+    return 0;
+}
+
+static int store_points(const struct user_tracee *e, struct state *s, uint64_t type, const struct hw_state *in)
+{
+    struct user_trace *tr = &s->thread.trace;
+    uint64_t at = e->thread + offsetof(struct user_thread, trace);
+    unsigned n;
+    struct user_hw_point *p = points(tr, type, &n);
+    int r = 0;
+
+    for (unsigned i = 0; !r && i < n; i++)
+        r = check_point(type, in->reg[i].addr, in->reg[i].ctrl, &p[i]);
+    for (unsigned i = n; !r && i < HW_SLOTS; i++)
+        r = in->reg[i].ctrl & USER_HW_ENABLED ? -ENOSPC : 0;
+    /* Those before a bad one count, as they do in the kernel. */
+    tr->hw_changed = 1;
+    if (user_tracee_write(e, at + offsetof(struct user_trace, hw), tr->hw, sizeof(tr->hw)) ||
+        user_tracee_write(e, at + offsetof(struct user_trace, hw_changed), &tr->hw_changed, sizeof(tr->hw_changed)))
+        return -ESRCH;
+    return r;
+}
+
 /* ---- conversion ---- */
 
 static int fill(const struct state *s, uint64_t type, union regset *r, uint64_t *size)
@@ -104,8 +170,7 @@ static int fill(const struct state *s, uint64_t type, union regset *r, uint64_t 
         return 0;
     case REGSET_HW_BREAK:
     case REGSET_HW_WATCH:
-        /* No slot: debuggers do without, by breakpoint instructions and single steps. */
-        r->hw.info = HW_ARCH << 8;
+        fill_points(s, type, &r->hw);
         *size = sizeof(r->hw);
         return 0;
     default: return -EINVAL;
@@ -141,10 +206,7 @@ static int store(const struct user_tracee *e, struct state *s, uint64_t type, co
     case NT_ARM_TLS: c->sys.tpidr_el0 = r->tls[0]; return PUT_CPU(e, s, sys.tpidr_el0);
     case REGSET_SYSTEM_CALL:
         return user_tracee_write(e, e->thread + offsetof(struct user_thread, trace.nr), &r->nr, sizeof(r->nr));
-    default:
-        for (unsigned i = 0; i < HW_SLOTS; i++)
-            bad |= r->hw.reg[i].ctrl & 1;
-        return bad ? -ENOSPC : 0;
+    default: return store_points(e, s, type, &r->hw);
     }
 }
 

@@ -65,6 +65,19 @@ enum user_trace_kind {
     USER_STOP_PARK, /* kicked: not shown where the host has a stop for it */
 };
 
+/* Debug registers as the tracer wrote them: DBGBVRn and DBGWVRn, and of DBGBCRn and DBGWCRn what Linux knows
+ * (encode_ctrl_reg in asm/hw_breakpoint.h). As many as most machines have. */
+#define USER_HW_BREAKS 6u
+#define USER_HW_WATCHES 4u
+#define USER_HW_ENABLED 1u
+#define USER_HW_EL0 (2u << 1)
+#define USER_HW_TYPE(ctrl) ((ctrl) >> 3 & 3u) /* 0: execute; 1: load, 2: store, 3: both */
+#define USER_HW_BYTES(ctrl) ((ctrl) >> 5 & 0xffu)
+struct user_hw_point {
+    uint64_t addr;
+    uint32_t ctrl;
+};
+
 /* In struct user_thread. The tracer writes it while the thread stands in a stop of the host. */
 struct user_trace {
     uint64_t self; /* the address of its thread: a region in use */
@@ -93,6 +106,8 @@ struct user_trace {
     uint32_t forking;      /* in clone without CLONE_VM: a copy of this with result 0 is a child that has not run */
     uint32_t parked;       /* the host's stop is at a place where the state is whole */
     uint32_t mask_changed; /* PTRACE_SETSIGMASK: user_thread.mask is not the host's yet */
+    uint32_t hw_changed;   /* `hw` is not the JIT's yet */
+    struct user_hw_point hw[USER_HW_BREAKS + USER_HW_WATCHES]; /* breakpoints, watchpoints */
 
     uint32_t raw; /* a signal that the kernel shall take its default action for */
 

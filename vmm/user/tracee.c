@@ -1,7 +1,9 @@
 /* The tracee's side of ptrace: stops that it makes, see trace.h. */
 #include <errno.h>
 #include <linux/ptrace.h>
+#include <string.h>
 
+#include "jit/user.h"
 #include "vmm/user/access.h"
 #include "vmm/user/executor.h"
 #include "vmm/user/signal.h"
@@ -68,6 +70,31 @@ static void serve_pokes(void)
     atomic_store(&m->served, end);
 }
 
+/* The tracer's debug registers become the JIT's. Those of a thread that nobody traces are gone. */
+static void take_points(struct user_thread *t)
+{
+    struct user_trace *tr = &t->trace;
+    struct jit_watch point[USER_HW_BREAKS + USER_HW_WATCHES];
+    unsigned n = 0;
+
+    if (!is_traced(t))
+        memset(tr->hw, 0, sizeof(tr->hw));
+    for (unsigned i = 0; i < ARRAY_SIZE(tr->hw); i++) {
+        uint32_t ctrl = tr->hw[i].ctrl, bytes = USER_HW_BYTES(ctrl);
+        if (!(ctrl & USER_HW_ENABLED) || !bytes)
+            continue;
+        if (i < USER_HW_BREAKS)
+            point[n++] = (struct jit_watch){align_down(tr->hw[i].addr, 4), 4, JIT_WATCH(JIT_DEBUG_BREAK)};
+        else
+            point[n++] = (struct jit_watch){align_down(tr->hw[i].addr, 8) + (unsigned)__builtin_ctz(bytes),
+                                            (unsigned)__builtin_popcount(bytes),
+                                            (USER_HW_TYPE(ctrl) & 1 ? JIT_WATCH(JIT_DEBUG_READ) : 0) |
+                                                (USER_HW_TYPE(ctrl) & 2 ? JIT_WATCH(JIT_DEBUG_WRITE) : 0)};
+    }
+    tr->hw_changed = 0;
+    user_executor_points(t, point, n);
+}
+
 static void before_stop(struct user_thread *t)
 {
     if (t->cpu)
@@ -83,6 +110,8 @@ static void after_stop(struct user_thread *t)
         t->trace.mask_changed = 0;
         user_signal_apply_mask(t);
     }
+    if (t->trace.hw_changed)
+        take_points(t);
     serve_pokes();
 }
 
@@ -102,6 +131,7 @@ static bool halt(struct user_thread *t, enum user_trace_kind kind, uint32_t code
     if (gone) {
         tr->watch &= ~USER_WATCH_TRACED;
         tr->resume = 0;
+        tr->hw_changed = 1;
     }
     after_stop(t);
     return !gone;
@@ -247,6 +277,7 @@ void user_trace_child(struct user_thread *t)
     tr->watch &= ~USER_WATCH_TRACED;
     tr->resume = tr->event = tr->kick = 0;
     tr->queued = false;
+    take_points(t);
     user_trace_begin(t);
 }
 

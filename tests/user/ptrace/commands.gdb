@@ -17,12 +17,12 @@ watch counter
 continue
 continue
 delete
-break on_usr1
+hbreak on_usr1
 continue
 bt
 print $_siginfo.si_signo
 delete
-break thread
+hbreak thread
 continue
 info threads
 thread apply all bt 1
@@ -34,4 +34,7 @@ set var counter = 100
 print $v0.d.u[0] == 12345
 set var $v0.d.u[0] = 12345
 print $v0.d.u[0]
+rwatch handled
+continue
+delete
 continue
