@@ -2,6 +2,7 @@
  * Files: what the two ABIs have different. Four open flags have other values, `stat` another layout, and two old
  * structures other widths.
  */
+#include <asm/ioctls.h>
 #include <asm/stat.h>
 #include <errno.h>
 #include <linux/fcntl.h>
@@ -17,6 +18,7 @@
 #include "vmm/user/open_flags.h"
 #include "vmm/user/path.h"
 #include "vmm/user/proc.h"
+#include "vmm/user/proc_text.h"
 #include "vmm/user/seccomp.h"
 #include "vmm/user/sys/sys.h"
 #include "vmm/user/syscall.h"
@@ -55,8 +57,11 @@ uint64_t user_open_flags_to_guest(uint64_t host)
 static bool maybe_proc(const char *path)
 {
     static const char *const names[] = {"cpuinfo", "maps", "smaps", "numa_maps", "status", "stat"};
-    const char *slash = strrchr(path, '/'), *last = slash ? slash + 1 : path;
+    const char *slash = strrchr(path, '/'), *last = slash ? slash + 1 : path, *p = last;
 
+    user_proc_take_number(&p);
+    if (p > last && !*p) /* in a folder fdinfo */
+        return true;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         if (!strcmp(last, names[i]))
             return true;
@@ -261,6 +266,7 @@ static int64_t loop_get_status(struct user_thread *t, const uint64_t a[6])
 int64_t user_call_file_ioctl(struct user_thread *t, const uint64_t a[6])
 {
     switch ((uint32_t)a[1]) {
+    case TIOCGPTPEER: return user_host_call(t, __NR_ioctl, a[0], a[1], user_open_flags_to_host((uint32_t)a[2]));
     case LOOP_SET_STATUS: return loop_set_status(t, a);
     case SECCOMP_IOCTL_NOTIF_RECV: return user_seccomp_receive(t, a);
     case LOOP_GET_STATUS: return loop_get_status(t, a);
