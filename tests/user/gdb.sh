@@ -29,6 +29,11 @@ __attribute__((noinline)) void handler(int sig)
 {
     counter += sig;
 }
+volatile int value;
+static void told(int sig, siginfo_t *info, void *context)
+{
+    value = info->si_value.sival_int;
+}
 __attribute__((noinline)) int work(int n)
 {
     counter += n;
@@ -66,6 +71,12 @@ int main(int argc, char **argv)
     work(3);
     if (!strcmp(mode, "signal"))
         raise(SIGUSR1);
+    if (!strcmp(mode, "siginfo")) {
+        struct sigaction sa = {.sa_sigaction = told, .sa_flags = SA_SIGINFO};
+        sigaction(SIGUSR2, &sa, NULL);
+        sigqueue(getpid(), SIGUSR2, (union sigval){.sival_int = 77});
+        printf("value %d\n", value);
+    }
     if (!strcmp(mode, "vectors"))
         vectors();
     if (!strcmp(mode, "odd")) {
@@ -193,6 +204,14 @@ session signal -ex 'handle SIGUSR1 stop print' -ex c -ex 'print $_siginfo.si_sig
 check signal-stop 'received signal SIGUSR1' '^\$1 = 10$' '^handler in section' '=42'
 session signal -ex 'handle SIGUSR1 stop nopass' -ex 'break handler' -ex c -ex 'signal 0'
 check signal-dropped 'received signal SIGUSR1' 'exited with code 052'
+session siginfo -ex c -ex 'print $_siginfo._sifields._rt.si_sigval.sival_int = 1234' -ex c
+check signal-info-written 'received signal SIGUSR2' '^value 1234$' '=42'
+session plain -ex 'monitor help' -ex 'monitor version' -ex 'monitor translations' -ex 'break work' -ex c -ex 'monitor forget' \
+    -ex 'monitor nothing' -ex delete -ex c
+check monitor '^forget +drop all' '^pipit-aarch64 [0-9.]+, process [0-9]+, translated$' '^blocks: [0-9]+ translated' 'translated anew' \
+    'no such command' '=42'
+session plain -ex 'break work' -ex c -ex 'monitor exit'
+check monitor-exit '=137'
 session plain -ex 'break main' -ex c -ex 'watch watched' -ex c -ex c -ex c
 check watchpoint 'Hardware watchpoint 2: watched' '^Old value = 1$' '^New value = 6$' '^New value = 14$' '=42'
 session plain -ex 'break work' -ex c -ex delete -ex 'rwatch counter' -ex c -ex 'info symbol $pc' -ex delete -ex 'awatch counter' -ex c -ex c

@@ -371,8 +371,11 @@ bool user_debug_signal(struct user_thread *t, struct abi_siginfo *info)
     sig = stop(t);
     if (!sig)
         return false;
-    if (sig != info->signo)
+    if (sig == info->signo)
+        *info = t->debug.info; /* the debugger may have written to it */
+    else
         *info = (struct abi_siginfo){.signo = sig, .code = ABI_SI_USER, .pid = user_debug.pid};
+    info->signo = sig;
     if (user_debug_on && t->debug.step) {
         user_executor_step_next(t, false);
         t->debug.why = DEBUG_STEP;

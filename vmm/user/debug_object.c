@@ -1,6 +1,7 @@
 /*
  * What the debugger reads in pieces: the description of the registers, the auxiliary vector, the program's name, the
- * last signal (qXfer), and files as the program sees them (vFile): its own, its libraries, /proc/PID/maps.
+ * last signal (qXfer; this one can be written), and files as the program sees them (vFile): its own, its libraries,
+ * /proc/PID/maps.
  */
 #include <asm/byteorder.h>
 #include <asm/stat.h>
@@ -72,6 +73,23 @@ static void put_piece(struct rsp *r, const char *range, const void *object, size
     rsp_end(r);
 }
 
+/* "offset:bytes" of the last signal's siginfo: what the program is given when it goes on with that signal. */
+static void write_siginfo(struct rsp *r, const char *p, struct user_thread *t)
+{
+    const char *end = r->in + r->in_len;
+    uint64_t offset;
+
+    if (!t->debug.info.signo || !rsp_take_number(&p, &offset) || !rsp_take(&p, ":") ||
+        !range_within(offset, (uint64_t)(end - p), sizeof(t->debug.info))) {
+        rsp_error(r, EINVAL);
+        return;
+    }
+    memcpy((uint8_t *)&t->debug.info + offset, p, (size_t)(end - p));
+    rsp_begin(r);
+    rsp_number(r, (uint64_t)(end - p));
+    rsp_end(r);
+}
+
 bool user_debug_xfer(struct rsp *r, const char *p, struct user_thread *t)
 {
     static char xml[A64_GDB_XML_MAX];
@@ -83,6 +101,8 @@ bool user_debug_xfer(struct rsp *r, const char *p, struct user_thread *t)
         put_piece(r, p, auxv, auxv_len);
     } else if (rsp_take(&p, "siginfo:read::") && t) {
         put_piece(r, p, &t->debug.info, t->debug.info.signo ? sizeof(t->debug.info) : 0);
+    } else if (rsp_take(&p, "siginfo:write::") && t) {
+        write_siginfo(r, p, t);
     } else if (rsp_take(&p, "exec-file:read:")) {
         const char *exe = user_proc_program();
         rsp_take_number(&p, &pid);

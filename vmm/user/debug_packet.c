@@ -12,6 +12,7 @@
 #include "vmm/user/access.h"
 #include "vmm/user/debug_parts.h"
 #include "vmm/user/executor.h"
+#include "vmm/user/options.h"
 #include "vmm/user/proc.h"
 #include "vmm/user/space.h"
 #include "vmm/user/sys/call.h"
@@ -604,6 +605,80 @@ __attribute__((noreturn)) static void kill_process(bool answer)
         sys_call(__NR_kill, user_debug.pid, ABI_SIGKILL);
 }
 
+/* ---- "monitor" ---- */
+
+static size_t monitor_help(char *text, size_t size);
+
+static size_t monitor_version(char *text, size_t size)
+{
+    return (size_t)snprintf(text, size, "pipit-aarch64 %s, process %d, %s\n", PIPIT_VERSION, user_debug.pid,
+                            user_options.interp ? "interpreted" : "translated");
+}
+
+static size_t monitor_translations(char *text, size_t size)
+{
+    uint64_t made, taken;
+
+    user_executor_counts(&made, &taken);
+    return (size_t)snprintf(text, size, "blocks: %lu translated, %lu saved ones used\n", (unsigned long)made,
+                            (unsigned long)taken);
+}
+
+static size_t monitor_forget(char *text, size_t size)
+{
+    user_executor_invalidate(0, USER_TASK_SIZE);
+    return (size_t)snprintf(text, size, "code is translated anew from here on\n");
+}
+
+__attribute__((noreturn)) static size_t monitor_exit(char *text, size_t size)
+{
+    (void)text, (void)size;
+    kill_process(true);
+}
+
+static const struct {
+    const char *word;
+    size_t (*fn)(char *text, size_t size); /* the length of what it answers */
+    const char *help;
+} monitor_commands[] = {
+    {"exit", monitor_exit, "kill the program"},
+    {"forget", monitor_forget, "drop all translations"},
+    {"help", monitor_help, "this list"},
+    {"translations", monitor_translations, "how many blocks were translated, and found translated"},
+    {"version", monitor_version, "which emulator this is"},
+};
+
+static size_t monitor_help(char *text, size_t size)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(monitor_commands); i++)
+        n += (size_t)snprintf(text + n, size - n, "%-13s %s\n", monitor_commands[i].word, monitor_commands[i].help);
+    return n;
+}
+
+/* "qRcmd,": words in hexadecimal; the answer is printed as it is. */
+static void monitor(const char *p)
+{
+    struct rsp *r = &user_debug.rsp;
+    char word[32], text[1024];
+    size_t n = 0;
+    bool found = false;
+
+    if (!rsp_take_string(&p, word, sizeof(word)) || *p)
+        word[0] = '\0';
+    for (size_t i = 0; !found && i < ARRAY_SIZE(monitor_commands); i++) {
+        found = !strcmp(word, monitor_commands[i].word);
+        if (found)
+            n = monitor_commands[i].fn(text, sizeof(text));
+    }
+    if (!found)
+        n = (size_t)snprintf(text, sizeof(text), "there is no such command; \"monitor help\" lists them\n");
+    rsp_begin(r);
+    rsp_hex(r, text, n);
+    rsp_end(r);
+}
+
 /* ---- general queries ---- */
 
 static void supported(const char *p)
@@ -632,7 +707,8 @@ static void supported(const char *p)
     rsp_number(r, RSP_PACKET_MAX);
     rsp_text(
         r, ";QStartNoAckMode+;QPassSignals+;vContSupported+;multiprocess+;fork-events+;exec-events+;swbreak+;hwbreak+;"
-           "no-resumed+;qXfer:features:read+;qXfer:auxv:read+;qXfer:exec-file:read+;qXfer:siginfo:read+");
+           "no-resumed+;qXfer:features:read+;qXfer:auxv:read+;qXfer:exec-file:read+;qXfer:siginfo:read+;qXfer:siginfo:"
+           "write+");
     rsp_end(r);
 }
 
@@ -670,6 +746,8 @@ static void query(const char *p)
         list_threads(false);
     } else if (rsp_take(&p, "qThreadExtraInfo,")) {
         thread_words(p);
+    } else if (rsp_take(&p, "qRcmd,")) {
+        monitor(p);
     } else if (rsp_take(&p, "qAttached")) {
         reply("0"); /* it was started to be debugged, and ends with the debugger */
     } else if (rsp_take(&p, "qSymbol::")) {

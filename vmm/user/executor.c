@@ -115,11 +115,16 @@ void user_executor_invalidate(uint64_t start, uint64_t len)
         jit_user_invalidate(jit, start, len);
 }
 
+void user_executor_counts(uint64_t *made, uint64_t *taken)
+{
+    jit_saved_counts(jit, made, taken);
+}
+
 void user_executor_report(void)
 {
     uint64_t made, taken;
 
-    jit_saved_counts(jit, &made, &taken);
+    user_executor_counts(&made, &taken);
     sys_print(2, "pipit-aarch64: blocks: %lu translated, %lu saved ones used\n", made, taken);
 }
 

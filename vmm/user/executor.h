@@ -32,7 +32,8 @@ void user_executor_step(struct user_thread *t);
 /* Code in [start, start+len) changed or went away. From any thread. */
 void user_executor_invalidate(uint64_t start, uint64_t len);
 
-/* Prints how many blocks were translated, and how many came from saved translations. */
+/* How many blocks were translated, and how many came from saved translations; and prints it. */
+void user_executor_counts(uint64_t *made, uint64_t *taken);
 void user_executor_report(void);
 /* Adds blocks to an image of saved translations: jit_saved_add_blocks. */
 void user_executor_save(struct jit_saved_writer *w, uint64_t lo, uint64_t hi, uint64_t offset);
