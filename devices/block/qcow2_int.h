@@ -86,6 +86,7 @@ struct q_req {
     int result;
     bool parked, running;
     struct q_req *next_flush;
+    struct block_req whole; /* all of it, where that lies in one place */
 };
 
 /* A piece of metadata as it was when a commit began. */
@@ -219,14 +220,8 @@ __attribute__((format(printf, 2, 3))) int q_corrupt(struct qcow2 *q, const char 
 void q_start(struct block *b, struct block_req *r);
 void q_req_done(struct q_req *x);   /* a part is over: goes on or finishes */
 void q_req_finish(struct q_req *x); /* tells the caller */
-/* Part of a request's data: children keep a reference. */
-struct q_child {
-    struct block_req req;
-    struct q_req *x;
-    unsigned niov;
-    struct iovec iov[];
-};
-struct q_child *q_child_new(struct q_req *x, uint64_t from, uint64_t len);
+/* Reads or writes the next `len` bytes of a request at `offset` of another block; -ENOMEM. */
+int q_req_part(struct q_req *x, struct block *b, uint64_t offset, uint64_t len);
 /* Bytes [from, from+len) of the request's buffers into iov; their number. A NULL iov counts. */
 unsigned q_iov_part(const struct block_req *r, uint64_t from, uint64_t len, struct iovec *iov);
 /* What the guest would read from [at, at+len) is zeroes, as far as the tables in memory tell without reading. */

@@ -50,15 +50,32 @@ void q_req_done(struct q_req *x)
         req_over(x);
 }
 
-static void child_done(struct block_req *r, int result)
-{
-    struct q_child *c = container_of(r, struct q_child, req);
-    struct q_req *x = c->x;
+/* Part of a request's data, where that lies in several places. */
+struct child {
+    struct block_req req;
+    struct q_req *x;
+    struct iovec iov[];
+};
 
+static void part_done(struct q_req *x, int result)
+{
     if (result < 0 && x->result == 0)
         x->result = result;
-    free(c);
     q_req_done(x);
+}
+
+static void child_done(struct block_req *r, int result)
+{
+    struct child *c = container_of(r, struct child, req);
+    struct q_req *x = c->x;
+
+    free(c);
+    part_done(x, result);
+}
+
+static void whole_done(struct block_req *r, int result)
+{
+    part_done(container_of(r, struct q_req, whole), result);
 }
 
 unsigned q_iov_part(const struct block_req *r, uint64_t from, uint64_t len, struct iovec *iov)
@@ -80,17 +97,29 @@ unsigned q_iov_part(const struct block_req *r, uint64_t from, uint64_t len, stru
     return n;
 }
 
-struct q_child *q_child_new(struct q_req *x, uint64_t from, uint64_t len)
+int q_req_part(struct q_req *x, struct block *b, uint64_t offset, uint64_t len)
 {
-    unsigned n = q_iov_part(x->r, from, len, NULL);
-    struct q_child *c = malloc(sizeof(*c) + n * sizeof(struct iovec));
+    struct block_req *part = &x->whole;
 
-    if (!c)
-        return NULL;
-    *c = (struct q_child){.x = x, .niov = n};
-    q_iov_part(x->r, from, len, c->iov);
-    c->req = (struct block_req){.len = len, .iov = c->iov, .niov = n, .done = child_done};
-    return c;
+    if (len == x->r->len) {
+        *part = (struct block_req){.iov = x->r->iov, .niov = x->r->niov, .done = whole_done};
+    } else {
+        unsigned n = q_iov_part(x->r, x->pos, len, NULL);
+        struct child *c = malloc(sizeof(*c) + n * sizeof(struct iovec));
+        if (!c)
+            return -ENOMEM;
+        c->x = x;
+        q_iov_part(x->r, x->pos, len, c->iov);
+        part = &c->req;
+        *part = (struct block_req){.iov = c->iov, .niov = n, .done = child_done};
+    }
+    part->op = x->r->op;
+    part->offset = offset;
+    part->len = len;
+    x->pending++;
+    x->pos += len;
+    block_submit(b, part);
+    return 0;
 }
 
 /* Copies into the request's buffers, zeroes where `data` is NULL. */
@@ -114,20 +143,6 @@ static void req_fill(const struct block_req *r, uint64_t from, uint64_t len, con
     }
 }
 
-static int read_from(struct q_req *x, struct block *b, uint64_t offset, uint64_t len)
-{
-    struct q_child *c = q_child_new(x, x->pos, len);
-
-    if (!c)
-        return -ENOMEM;
-    c->req.op = BLOCK_READ;
-    c->req.offset = offset;
-    x->pending++;
-    x->pos += len;
-    block_submit(b, &c->req);
-    return 0;
-}
-
 bool q_reads_zero(struct qcow2 *q, uint64_t at, uint64_t len)
 {
     struct q_map m;
@@ -147,7 +162,7 @@ static int read_absent(struct q_req *x, uint64_t at, uint64_t len)
     uint64_t size = backing ? backing->size : 0;
 
     if (at < size)
-        return read_from(x, backing, at, MIN(len, size - at));
+        return q_req_part(x, backing, at, MIN(len, size - at));
     req_fill(x->r, x->pos, len, NULL);
     x->pos += len;
     return 0;
@@ -193,7 +208,7 @@ static int step_read(struct q_req *x)
         return rc;
     switch (m.type) {
     case Q_ABSENT: return read_absent(x, at, m.len);
-    case Q_DATA: return read_from(x, x->q->file, m.host, m.len);
+    case Q_DATA: return q_req_part(x, x->q->file, m.host, m.len);
     case Q_PACKED: return read_packed(x, at, &m);
     case Q_ZEROES: break;
     }
@@ -243,17 +258,13 @@ static void req_resume(struct q_waiter *w)
 void q_start(struct block *b, struct block_req *r)
 {
     struct qcow2 *q = qcow2_of(b);
-    struct q_req *x = calloc(1, sizeof(*x));
+    struct q_req *x = malloc(sizeof(*x));
 
     if (!x) {
         block_finish_later(r, -ENOMEM);
         return;
     }
-    x->q = q;
-    x->r = r;
-    x->wait.resume = req_resume;
-    x->number = q->next_number++;
-    x->older = q->newest_req;
+    *x = (struct q_req){.q = q, .r = r, .wait.resume = req_resume, .number = q->next_number++, .older = q->newest_req};
     *(q->newest_req ? &q->newest_req->newer : &q->oldest_req) = x;
     q->newest_req = x;
     engine_io(r)->qreq = x;

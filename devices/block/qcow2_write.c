@@ -274,15 +274,7 @@ static int write_in_place(struct q_req *x, uint64_t host, uint64_t len)
     if (!q_host_ok(q, align_down(host, q->cluster_size)) || !range_within(host, len, BIT64(56)) ||
         q_meta_touched(q, host, len))
         return q_corrupt(q, "data at offset 0x%llx", (unsigned long long)host);
-    struct q_child *c = q_child_new(x, x->pos, len);
-    if (!c)
-        return -ENOMEM;
-    c->req.op = BLOCK_WRITE;
-    c->req.offset = host;
-    x->pending++;
-    x->pos += len;
-    block_submit(q->file, &c->req);
-    return 0;
+    return q_req_part(x, q->file, host, len);
 }
 
 static bool entry_is_ours(uint64_t entry)

@@ -5,18 +5,17 @@
  * operation straight on the caller's buffers. The rare ones (a short transfer, a buffer that O_DIRECT refuses, zeroes
  * that the file system cannot make by itself) use a raw_slow, allocated when first needed and of fixed size.
  *
- * Locks are open-file-description locks on single bytes, at the places and with the meaning that QEMU's file driver
- * gives them, so that the two programs see each other: byte 100+n is held while permission n is in use, byte 200+n
- * while others are denied permission n.
+ * O_DIRECT wants whole blocks of the file system's device. A read of less goes through a buffer of our own; a write of
+ * less reads the blocks, changes its part and writes them back, and no other write runs beside it: it could be lost.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices/block/engine.h"
+#include "devices/block/raw_lock.h"
 #include "vmm/base/log.h"
 
 #define SECTOR 512
@@ -28,17 +27,10 @@
 
 #define CONTAINER_MAX BIT64(56) /* more than any format can address */
 
-#define LOCK_IN_USE 100
-#define LOCK_DENIED 200
-#define LOCK_TRIES 25
-#define LOCK_PAUSE_NS 20000000
-#define PERM_CONSISTENT_READ 0
-#define PERM_WRITE 1
-#define PERM_RESIZE 3
-
 enum raw_phase {
     PHASE_DATA,   /* on the caller's buffers, or what is left of them */
     PHASE_BOUNCE, /* through slow->bounce */
+    PHASE_FILL,   /* slow->bounce gets what is around a write's data */
     PHASE_SYNC,   /* the last fdatasync */
     PHASE_DISCARD,
     PHASE_ZERO_PUNCH, /* the file system deallocates */
@@ -47,13 +39,19 @@ enum raw_phase {
 };
 
 struct raw_slow {
-    uint8_t *bounce; /* BOUNCE_SIZE bytes, or NULL */
+    uint8_t *bounce;     /* BOUNCE_SIZE bytes, or NULL */
+    size_t head, n, len; /* bytes in it before the caller's, of the caller's, and altogether */
+    size_t filled;       /* PHASE_FILL */
     struct iovec iov[SLOW_IOVS];
 };
 
 struct raw {
     struct block b;
     bool direct, writeback, ignore_flush, guard_magic;
+    unsigned align;          /* O_DIRECT: of offsets and lengths, bytes; else 1 */
+    unsigned writing;        /* requests on their way that change the file */
+    bool alone;              /* the one on its way writes parts of blocks */
+    struct engine_list held; /* wait for it, or are such and wait for others */
     char *path;
 };
 
@@ -64,7 +62,30 @@ static struct raw *raw_of(struct block *b)
     return container_of(b, struct raw, b);
 }
 
-static void raw_finish(struct block_req *r, int result)
+static void raw_go(struct raw *w, struct block_req *r);
+
+static bool raw_changes(const struct block_req *r)
+{
+    return r->op == BLOCK_WRITE || r->op == BLOCK_WRITE_ZEROES || r->op == BLOCK_DISCARD;
+}
+
+static bool raw_partial(const struct raw *w, const struct block_req *r)
+{
+    return (r->op == BLOCK_WRITE || r->op == BLOCK_READ) && (r->offset | r->len) % w->align;
+}
+
+static void raw_admit(struct raw *w)
+{
+    while (w->held.first && !w->alone && !(w->writing && raw_partial(w, w->held.first))) {
+        struct block_req *r = engine_list_take(&w->held);
+        w->writing++;
+        w->alone = raw_partial(w, r);
+        raw_go(w, r);
+    }
+}
+
+/* The request has no more to do with the file. */
+static void raw_leave(struct raw *w, struct block_req *r)
 {
     struct engine_io *io = engine_io(r);
 
@@ -73,7 +94,24 @@ static void raw_finish(struct block_req *r, int result)
         free(io->slow);
         io->slow = NULL;
     }
+    if (!raw_changes(r) || w->align == 1)
+        return;
+    w->writing--;
+    w->alone = false;
+    raw_admit(w);
+}
+
+static void raw_finish(struct block_req *r, int result)
+{
+    raw_leave(raw_of(engine_io(r)->block), r);
     block_finish(r, result);
+}
+
+/* Also from where a request is submitted. */
+static void raw_no_memory(struct block_req *r)
+{
+    raw_leave(raw_of(engine_io(r)->block), r);
+    block_finish_later(r, -ENOMEM);
 }
 
 static void raw_op(struct raw *w, struct block_req *r, enum raw_phase phase, enum engine_op op)
@@ -107,10 +145,12 @@ static uint64_t raw_progress(struct block_req *r)
     return engine_io(r)->offset - r->offset;
 }
 
-/* Copies between the bounce buffer and `len` bytes of the caller's buffers from byte `at` on. */
-static void raw_bounce_copy(struct block_req *r, uint64_t at, size_t len)
+/* Copies between the caller's buffers, from where the request stands, and the bounce buffer. */
+static void raw_bounce_copy(struct block_req *r, size_t len)
 {
-    uint8_t *p = engine_io(r)->slow->bounce;
+    struct raw_slow *slow = engine_io(r)->slow;
+    uint8_t *p = slow->bounce + slow->head;
+    uint64_t at = raw_progress(r);
 
     for (unsigned i = 0; i < r->niov && len; i++) {
         if (at >= r->iov[i].iov_len) {
@@ -144,28 +184,70 @@ static void raw_zero_fill(struct block_req *r)
     }
 }
 
-/* The next stretch through the bounce buffer. */
+/* Bytes [from, slow->len) of the bounce buffer, from or to the file. The request stands at slow->head. */
+static void raw_bounce_op(struct raw *w, struct block_req *r, enum raw_phase phase, enum engine_op op, size_t from)
+{
+    struct engine_io *io = engine_io(r);
+    struct raw_slow *slow = io->slow;
+
+    slow->iov[0] = (struct iovec){.iov_base = slow->bounce + from, .iov_len = slow->len - from};
+    io->iov = slow->iov;
+    io->niov = 1;
+    io->offset = io->offset - slow->head + from; /* until raw_bounce_back */
+    raw_op(w, r, phase, op);
+}
+
+static void raw_bounce_back(struct block_req *r, size_t from)
+{
+    struct engine_io *io = engine_io(r);
+    io->offset = io->offset - from + io->slow->head;
+}
+
+/* The next stretch through the bounce buffer, in whole blocks. */
 static void raw_bounce_next(struct raw *w, struct block_req *r)
 {
     struct engine_io *io = engine_io(r);
-    size_t n = MIN(r->len - raw_progress(r), BOUNCE_SIZE);
+    struct raw_slow *slow;
+    uint64_t at = io->offset, end = r->offset + r->len;
 
-    if (!raw_need_slow(r)) {
-        raw_finish(r, -ENOMEM);
+    if (!raw_need_slow(r) || (!io->slow->bounce && !(io->slow->bounce = aligned_alloc(BOUNCE_ALIGN, BOUNCE_SIZE)))) {
+        raw_no_memory(r);
         return;
     }
-    if (!io->slow->bounce)
-        io->slow->bounce = aligned_alloc(BOUNCE_ALIGN, BOUNCE_SIZE);
-    if (!io->slow->bounce) {
-        raw_finish(r, -ENOMEM);
+    slow = io->slow;
+    slow->head = at % w->align;
+    end = MIN(end, at - slow->head + BOUNCE_SIZE);
+    slow->n = end - at;
+    slow->len = align_up(slow->head + slow->n, w->align);
+    slow->filled = 0;
+    if (r->op == BLOCK_READ) {
+        raw_bounce_op(w, r, PHASE_BOUNCE, ENGINE_READV, 0);
+    } else if (slow->head + slow->n == slow->len && slow->head == 0) {
+        raw_bounce_copy(r, slow->n);
+        raw_bounce_op(w, r, PHASE_BOUNCE, ENGINE_WRITEV, 0);
+    } else {
+        raw_bounce_op(w, r, PHASE_FILL, ENGINE_READV, 0);
+    }
+}
+
+/* Until the file ends, or all is there. */
+static void raw_step_fill(struct raw *w, struct block_req *r, int result)
+{
+    struct raw_slow *slow = engine_io(r)->slow;
+
+    raw_bounce_back(r, slow->filled);
+    if (result < 0) {
+        raw_finish(r, result);
         return;
     }
-    if (r->op == BLOCK_WRITE)
-        raw_bounce_copy(r, raw_progress(r), n);
-    io->slow->iov[0] = (struct iovec){.iov_base = io->slow->bounce, .iov_len = n};
-    io->iov = io->slow->iov;
-    io->niov = 1;
-    raw_op(w, r, PHASE_BOUNCE, r->op == BLOCK_READ ? ENGINE_READV : ENGINE_WRITEV);
+    slow->filled += (size_t)result;
+    if (result && slow->filled < slow->len && slow->filled % w->align == 0) {
+        raw_bounce_op(w, r, PHASE_FILL, ENGINE_READV, slow->filled);
+        return;
+    }
+    memset(slow->bounce + slow->filled, 0, slow->len - slow->filled);
+    raw_bounce_copy(r, slow->n);
+    raw_bounce_op(w, r, PHASE_BOUNCE, ENGINE_WRITEV, 0);
 }
 
 /* The rest of the caller's buffers after a short transfer; as many of them as slow->iov holds. */
@@ -175,7 +257,7 @@ static void raw_data_rest(struct raw *w, struct block_req *r)
     uint64_t at = raw_progress(r);
 
     if (!raw_need_slow(r)) {
-        raw_finish(r, -ENOMEM);
+        raw_no_memory(r);
         return;
     }
     io->iov = io->slow->iov;
@@ -203,10 +285,14 @@ static void raw_step_data(struct raw *w, struct block_req *r, int result)
         raw_bounce_next(w, r);
         return;
     }
+    if (bounce)
+        raw_bounce_back(r, 0);
     if (result < 0) {
         raw_finish(r, result);
         return;
     }
+    if (bounce) /* of the caller's bytes */
+        result = (size_t)result > io->slow->head ? (int)MIN((size_t)result - io->slow->head, io->slow->n) : 0;
     if (result == 0) {
         if (r->op == BLOCK_READ)
             raw_zero_fill(r);
@@ -214,7 +300,7 @@ static void raw_step_data(struct raw *w, struct block_req *r, int result)
         return;
     }
     if (bounce && r->op == BLOCK_READ)
-        raw_bounce_copy(r, raw_progress(r), (size_t)result);
+        raw_bounce_copy(r, (size_t)result);
     io->offset += (unsigned)result;
     if (raw_progress(r) == r->len)
         raw_written(w, r);
@@ -230,7 +316,7 @@ static void raw_zero_write(struct raw *w, struct block_req *r)
     uint64_t left = r->len - raw_progress(r);
 
     if (!raw_need_slow(r)) {
-        raw_finish(r, -ENOMEM);
+        raw_no_memory(r);
         return;
     }
     io->iov = io->slow->iov;
@@ -278,6 +364,7 @@ static void raw_step(struct block *b, struct block_req *r, int result)
     switch ((enum raw_phase)io->phase) {
     case PHASE_DATA:
     case PHASE_BOUNCE: raw_step_data(w, r, result); break;
+    case PHASE_FILL: raw_step_fill(w, r, result); break;
     case PHASE_SYNC: raw_finish(r, result); break;
     /* A discard is a hint. */
     case PHASE_DISCARD: raw_finish(r, result == -EOPNOTSUPP ? 0 : result); break;
@@ -313,21 +400,19 @@ static bool raw_writes_magic(const struct block_req *r)
     return !memcmp(head, "QFI\xfb", sizeof(head));
 }
 
-static void raw_start(struct block *b, struct block_req *r)
+static void raw_go(struct raw *w, struct block_req *r)
 {
-    struct raw *w = raw_of(b);
+    struct block *b = &w->b;
     struct engine_io *io = engine_io(r);
 
     io->offset = r->offset;
-    if (w->guard_magic && raw_writes_magic(r)) {
-        log_guest(w->path,
-                  "the guest would make this raw disk begin like a qcow2 image; give format=raw to allow that");
-        block_finish_later(r, -EPERM);
-        return;
-    }
     switch (r->op) {
     case BLOCK_READ:
     case BLOCK_WRITE:
+        if (raw_partial(w, r)) {
+            raw_bounce_next(w, r);
+            break;
+        }
         io->iov = r->iov;
         io->niov = r->niov;
         raw_op(w, r, PHASE_DATA, r->op == BLOCK_READ ? ENGINE_READV : ENGINE_WRITEV);
@@ -349,11 +434,20 @@ static void raw_start(struct block *b, struct block_req *r)
     }
 }
 
-static void raw_unlock(int fd)
+static void raw_start(struct block *b, struct block_req *r)
 {
-    struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_IN_USE, .l_len = 2 * LOCK_DENIED};
+    struct raw *w = raw_of(b);
 
-    fcntl(fd, F_OFD_SETLK, &fl);
+    if (w->guard_magic && raw_writes_magic(r)) {
+        log_guest(w->path,
+                  "the guest would make this raw disk begin like a qcow2 image; give format=raw to allow that");
+        block_finish_later(r, -EPERM);
+    } else if (w->align > 1 && raw_changes(r)) {
+        engine_list_add(&w->held, r);
+        raw_admit(w);
+    } else {
+        raw_go(w, r);
+    }
 }
 
 static void raw_close(struct block *b)
@@ -415,52 +509,6 @@ int block_raw_fd(const struct block *b)
     return b->fd;
 }
 
-static int lock_byte(int fd, int cmd, short type, off_t at)
-{
-    struct flock fl = {.l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
-    if (fcntl(fd, cmd, &fl) < 0)
-        return -errno;
-    return cmd == F_OFD_GETLK && fl.l_type != F_UNLCK ? -EBUSY : 0;
-}
-
-/* First takes what we need, then looks for others: of two that start together, at most one wins. */
-static int raw_try_lock(int fd, bool read_only)
-{
-    static const int denied[] = {PERM_WRITE, PERM_RESIZE};
-    int used[] = {PERM_CONSISTENT_READ, PERM_WRITE};
-    unsigned nused = read_only ? 1 : 2;
-    int rc = 0;
-
-    for (unsigned i = 0; i < nused && !rc; i++)
-        rc = lock_byte(fd, F_OFD_SETLK, F_RDLCK, LOCK_IN_USE + used[i]);
-    for (unsigned i = 0; i < ARRAY_SIZE(denied) && !rc; i++)
-        rc = lock_byte(fd, F_OFD_SETLK, F_RDLCK, LOCK_DENIED + denied[i]);
-    for (unsigned i = 0; i < nused && !rc; i++)
-        rc = lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_DENIED + used[i]);
-    for (unsigned i = 0; i < ARRAY_SIZE(denied) && !rc; i++)
-        rc = lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_IN_USE + denied[i]);
-    return rc;
-}
-
-/* A process that was killed keeps its locks for a moment: the kernel takes its ring, which holds the file, apart in the
- * background. */
-static int raw_lock(int fd, const char *path, bool read_only, struct err *e)
-{
-    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
-    int rc = raw_try_lock(fd, read_only);
-
-    for (unsigned i = 0; rc == -EBUSY && i < LOCK_TRIES; i++) {
-        raw_unlock(fd);
-        nanosleep(&pause, NULL);
-        rc = raw_try_lock(fd, read_only);
-    }
-    if (rc == -EBUSY || rc == -EAGAIN || rc == -EACCES)
-        return err_set(e, EBUSY, "disk %s is in use by another process", path);
-    if (rc)
-        log_warn(path, "this file system has no locks (%s): another process may write to the disk", strerror(-rc));
-    return 0;
-}
-
 static int raw_open_file(const char *path, const struct block_options *o, struct err *e)
 {
     /* O_NONBLOCK keeps the open of a FIFO from hanging. */
@@ -500,6 +548,18 @@ static int raw_probe(int fd, const char *path, bool container, uint64_t *size, b
     return 0;
 }
 
+/* What O_DIRECT wants of offsets and lengths here: found by trying, where there is something to read. */
+static unsigned raw_alignment(int fd)
+{
+    void *buf = aligned_alloc(BOUNCE_ALIGN, BOUNCE_ALIGN);
+    unsigned align = BOUNCE_ALIGN;
+
+    if (buf && pread(fd, buf, SECTOR, 0) == SECTOR)
+        align = SECTOR;
+    free(buf);
+    return align;
+}
+
 int block_open_raw_fd(struct block **out, struct block_engine *en, int fd, const char *path,
                       const struct block_options *o, struct err *e)
 {
@@ -522,6 +582,11 @@ int block_open_raw_fd(struct block **out, struct block_engine *en, int fd, const
     rc = o->no_lock ? 0 : raw_lock(fd, path, o->read_only, e);
     if (rc < 0)
         goto close_file;
+    w->align = o->direct ? raw_alignment(fd) : 1;
+    if (!o->read_only && !o->container && w->b.size % w->align) {
+        rc = err_set(e, EINVAL, "disk %s: direct I/O wants a size that is a multiple of %u bytes here", path, w->align);
+        goto close_file;
+    }
     /* Punching behind the end changes nothing and tells whether the file system can. */
     if (!o->read_only)
         w->b.can_discard = !regular || fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,

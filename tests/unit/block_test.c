@@ -314,6 +314,52 @@ static void test_direct_unaligned(void)
     block_close(d);
 }
 
+/* O_DIRECT with pieces of blocks, many at once that share blocks: none is lost, and nothing around them changes. */
+static void test_direct_parts_of_blocks(void)
+{
+    enum { PARTS = 200, LEN = 300, START = 777 };
+    static uint8_t model[IMAGE_SIZE], back[IMAGE_SIZE];
+    const struct block_options direct = {.direct = true, .writeback = true};
+    static struct wait w[PARTS];
+    static struct iovec iov[PARTS];
+    struct err e = {0};
+
+    CHECK(make_image(IMAGE_SIZE));
+    struct block *d = open_image(&direct, &e);
+    if (!d) {
+        CHECK_EQ(e.code, EINVAL); /* a file system without direct I/O */
+        return;
+    }
+    memset(model, 0xa5, sizeof(model));
+    CHECK_EQ(run(d, BLOCK_WRITE, 0, sizeof(model), model), 0);
+    for (unsigned i = 0; i < PARTS; i++) {
+        unsigned n = i * 77 % PARTS; /* neighbours do not come one behind the other */
+        uint64_t at = START + (uint64_t)n * LEN, len = LEN;
+        if (i % 9 == 0) { /* whole blocks, elsewhere */
+            at = KIB(128) + KIB(4) * i;
+            len = KIB(4);
+        }
+        memset(model + at, (int)i + 1, len);
+        iov[i] = (struct iovec){model + at, len};
+        start(d, &w[i], BLOCK_WRITE, at, len, &iov[i], 1);
+    }
+    block_drain(d);
+    for (unsigned i = 0; i < PARTS; i++)
+        CHECK(w[i].done && w[i].result == 0);
+    CHECK_EQ(run(d, BLOCK_READ, 0, sizeof(back), back), 0);
+    CHECK(!memcmp(back, model, sizeof(model)));
+    memset(back, 0, sizeof(back));
+    CHECK_EQ(run(d, BLOCK_READ, 1001, 70000, back), 0);
+    CHECK(!memcmp(back, model + 1001, 70000));
+    /* The last bytes, over the last block's edge. */
+    CHECK_EQ(run(d, BLOCK_WRITE, IMAGE_SIZE - 513, 513, model), 0);
+    memcpy(model + IMAGE_SIZE - 513, model, 513);
+    CHECK_EQ(run(d, BLOCK_READ, IMAGE_SIZE - 5000, 5000, back), 0);
+    CHECK(!memcmp(back, model + IMAGE_SIZE - 5000, 5000));
+    CHECK_EQ(block_raw_length(d), IMAGE_SIZE);
+    block_close(d);
+}
+
 static void test_two_writers_are_refused(void)
 {
     struct err e = {0};
@@ -412,6 +458,7 @@ static void engine_tests(void)
     RUN(test_discard_and_zeroes);
     RUN(test_write_through);
     RUN(test_direct_unaligned);
+    RUN(test_direct_parts_of_blocks);
     RUN(test_two_writers_are_refused);
     RUN(test_locks_are_where_others_look);
     RUN(test_bad_files);

@@ -61,6 +61,27 @@ int img_common_option(struct img *m, int c)
     }
 }
 
+int img_cache(const struct img *m, const char *text, struct block_options *o)
+{
+    static const struct {
+        const char *name;
+        bool direct, writeback, unsafe;
+    } modes[] = {
+        {"none", true, true, false},        {"writeback", false, true, false}, {"writethrough", false, false, false},
+        {"directsync", true, false, false}, {"unsafe", false, true, true},
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(modes); i++)
+        if (!strcmp(text, modes[i].name)) {
+            o->direct = modes[i].direct;
+            o->writeback = modes[i].writeback;
+            o->ignore_flush = modes[i].unsafe;
+            return 0;
+        }
+    return img_usage(m, "Invalid cache option '%s': none, writeback, writethrough, directsync and unsafe are known",
+                     text);
+}
+
 int img_format(const struct img *m, const char *text, enum block_format *out)
 {
     struct err e;
@@ -75,13 +96,12 @@ int img_format(const struct img *m, const char *text, enum block_format *out)
 int img_open(struct img *m, struct block **out, const char *path, const char *format, bool writable,
              enum block_backing backing)
 {
-    const struct qcow2_options o = {
-        .block = {.read_only = !writable, .writeback = true, .no_lock = m->no_lock},
-        .backing = backing,
-    };
+    struct qcow2_options o = {.block = writable ? m->target : m->source, .backing = backing};
     enum block_format f = BLOCK_FORMAT_PROBE;
     struct err e = {0};
 
+    o.block.read_only = !writable;
+    o.block.no_lock = m->no_lock;
     if (img_format(m, format, &f))
         return 1;
     if (block_open(out, m->engine, path, f, &o, &e) < 0)
@@ -112,11 +132,14 @@ bool img_is_zero(const uint8_t *p, size_t n)
     return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
 }
 
-void img_progress(const struct img *m, uint64_t done, uint64_t total)
+void img_progress(struct img *m, uint64_t done, uint64_t total)
 {
-    if (!m->progress)
+    double percent = total ? 100.0 * (double)done / (double)total : 100.0;
+
+    if (!m->progress || (done && done != total && percent < m->percent + 1))
         return;
-    printf("    (%3.2f/100%%)\r%s", total ? 100.0 * (double)done / (double)total : 100.0, done == total ? "\n" : "");
+    m->percent = percent;
+    printf("    (%3.2f/100%%)\r%s", percent, done == total ? "\n" : "");
     fflush(stdout);
 }
 
@@ -124,6 +147,14 @@ int img_size(const struct img *m, const char *text, uint64_t *out)
 {
     if (text_to_size(text, 1, out) < 0 || *out > INT64_MAX)
         return img_fail(m, "Invalid image size '%s': a number, or one with k, M, G or T behind it, is wanted", text);
+    return 0;
+}
+
+int img_number(const struct img *m, const char *what, uint64_t min, uint64_t max, uint64_t *out)
+{
+    if (text_to_u64(optarg, out) < 0 || *out < min || *out > max)
+        return img_usage(m, "Invalid %s '%s': a number from %llu to %llu is wanted", what, optarg,
+                         (unsigned long long)min, (unsigned long long)max);
     return 0;
 }
 

@@ -1,8 +1,9 @@
 /*
- * convert and compare: whole images.
+ * convert, dd and compare: whole images, or a stretch of one.
  *
- * convert keeps several buffers on their way: each is read, looked through for zeroes (4 KiB at a time), and what is
- * left is written. Compressed images go by batches: read, compressed by several threads, written in order.
+ * Several buffers are on their way at once: each is read, looked through for zeroes (4 KiB at a time), and what is left
+ * is written, in whatever order. Compressed images go by batches: read, compressed by several threads, written in
+ * order.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -11,11 +12,14 @@
 #include <unistd.h>
 
 #include "devices/block/engine.h"
+#include "vmm/base/log.h"
 #include "vmm/img/img.h"
 
 #define SLOTS 8
+#define SLOTS_MAX 16
 #define SLOT_SIZE MIB(1)
 #define ZERO_UNIT KIB(4)
+#define ZERO_UNIT_MAX MIB(1)
 #define BATCH 32
 #define THREADS_MAX 8
 
@@ -33,10 +37,15 @@ struct slot {
 struct convert {
     struct img *m;
     struct block *in, *out;
-    bool keep_zeroes; /* the output has old content: zeroes must be written */
+    bool keep_zeroes;   /* the output has old content: zeroes must be written */
+    bool overlay;       /* what the input's backing file has, the output's has, too */
+    uint64_t zero_unit; /* zeroes are looked for in pieces of so many bytes; 0: all is data */
+    uint64_t skip;      /* bytes of the input that come before the output's first */
+    uint64_t new_size;  /* of an output that was made for this; 0: it was there */
     uint64_t finished;
     int result;
-    struct slot slot[SLOTS];
+    unsigned nslots;
+    struct slot slot[SLOTS_MAX];
 };
 
 static void slot_write(struct slot *s);
@@ -59,16 +68,22 @@ static void slot_written(struct block_req *r, int result)
         slot_write(s);
 }
 
+/* Where the run that begins at `at` ends: of units that are all zeroes, or of units that are not. */
+static uint64_t run_end(const struct slot *s, uint64_t at, bool zeroes)
+{
+    uint64_t unit = s->v->zero_unit;
+
+    while (at < s->len && img_is_zero(s->buf + at, MIN(unit, s->len - at)) == zeroes)
+        at += MIN(unit, s->len - at);
+    return at;
+}
+
 /* The next run without whole units of zeroes. */
 static void slot_write(struct slot *s)
 {
-    uint64_t from = s->done, to;
+    bool all = s->v->keep_zeroes || !s->v->zero_unit;
+    uint64_t from = all ? s->done : run_end(s, s->done, true), to = all ? s->len : run_end(s, from, false);
 
-    while (from < s->len && !s->v->keep_zeroes && img_is_zero(s->buf + from, MIN(ZERO_UNIT, s->len - from)))
-        from += MIN(ZERO_UNIT, s->len - from);
-    for (to = from; to < s->len; to += MIN(ZERO_UNIT, s->len - to))
-        if (!s->v->keep_zeroes && img_is_zero(s->buf + to, MIN(ZERO_UNIT, s->len - to)))
-            break;
     s->done = to;
     if (from == s->len) {
         slot_end(s, 0);
@@ -98,14 +113,14 @@ static void slot_read(struct slot *s, uint64_t at, uint64_t len)
     s->len = len;
     s->iov = (struct iovec){s->buf, len};
     s->req = (struct block_req){
-        .op = BLOCK_READ, .offset = at, .len = len, .iov = &s->iov, .niov = 1, .done = slot_was_read};
+        .op = BLOCK_READ, .offset = s->v->skip + at, .len = len, .iov = &s->iov, .niov = 1, .done = slot_was_read};
     block_submit(s->v->in, &s->req);
 }
 
 static struct slot *slot_free(struct convert *v)
 {
     for (;;) {
-        for (unsigned i = 0; i < SLOTS; i++)
+        for (unsigned i = 0; i < v->nslots; i++)
             if (!v->slot[i].busy)
                 return &v->slot[i];
         block_pump(v->m->engine);
@@ -114,7 +129,7 @@ static struct slot *slot_free(struct convert *v)
 
 static void slots_drain(struct convert *v)
 {
-    for (unsigned i = 0; i < SLOTS; i++)
+    for (unsigned i = 0; i < v->nslots; i++)
         while (v->slot[i].busy)
             block_pump(v->m->engine);
 }
@@ -125,16 +140,17 @@ static int convert_plain(struct convert *v, uint64_t size)
         struct block_extent x;
         struct block *layer;
         unsigned depth;
-        int rc = img_status(v->in, at, size - at, &x, &layer, &depth);
+        int rc = img_status(v->in, v->skip + at, size - at, &x, &layer, &depth);
         if (rc < 0)
             return rc;
-        bool zero = x.zero || (!x.present && !x.data);
-        if (zero && v->keep_zeroes)
-            rc = block_run(v->out, BLOCK_WRITE_ZEROES, BLOCK_REQ_UNMAP, at, x.len, NULL);
+        bool below = v->overlay && layer != v->in;
+        bool zero = v->zero_unit && (x.zero || (!x.present && !x.data));
+        if (zero && v->keep_zeroes && !below)
+            rc = block_run(v->out, BLOCK_WRITE_ZEROES, v->overlay ? 0 : BLOCK_REQ_UNMAP, at, x.len, NULL);
         if (rc < 0)
             return rc;
-        uint64_t len = zero ? x.len : MIN(x.len, SLOT_SIZE);
-        if (zero)
+        uint64_t len = zero || below ? x.len : MIN(x.len, SLOT_SIZE);
+        if (zero || below)
             v->finished += len;
         else
             slot_read(slot_free(v), at, len);
@@ -288,12 +304,12 @@ static int convert_compressed(struct convert *v, uint64_t size)
     return rc;
 }
 
-static int convert_run(struct convert *v, bool compressed, const char *from, const char *to)
+/* Copies `size` bytes. */
+static int convert_run(struct convert *v, uint64_t size, bool compressed, const char *from, const char *to)
 {
-    uint64_t size = block_size(v->in);
     int rc = 0;
 
-    for (unsigned i = 0; i < SLOTS; i++) {
+    for (unsigned i = 0; i < v->nslots; i++) {
         v->slot[i].v = v;
         v->slot[i].buf = aligned_alloc(4096, SLOT_SIZE);
         if (!v->slot[i].buf)
@@ -305,8 +321,12 @@ static int convert_run(struct convert *v, bool compressed, const char *from, con
     slots_drain(v);
     if (rc == 0)
         rc = block_run(v->out, BLOCK_FLUSH, 0, 0, 0, NULL);
-    for (unsigned i = 0; i < SLOTS; i++)
+    for (unsigned i = 0; i < v->nslots; i++)
         free(v->slot[i].buf);
+    /* Direct I/O writes whole blocks, also at the end. */
+    if (rc == 0 && v->new_size && !block_is_qcow2(v->out) && block_raw_length(v->out) > v->new_size &&
+        block_raw_truncate(v->out, v->new_size) < 0)
+        log_debug(to, "a device keeps its size");
     if (rc < 0)
         return img_fail(v->m, "error while converting %s to %s: %s", from, to, strerror(-rc));
     img_progress(v->m, 1, 1);
@@ -315,7 +335,8 @@ static int convert_run(struct convert *v, bool compressed, const char *from, con
 
 struct convert_args {
     const char *format, *target, *snapshot, *from, *to;
-    bool compressed, existing;
+    bool compressed, existing, target_is_zero;
+    uint64_t slots, zero_unit;
     struct img_new n;
 };
 
@@ -326,20 +347,21 @@ static int open_target(struct convert *v, struct convert_args *a)
             return 1;
         if (block_size(v->out) < block_size(v->in))
             return img_fail(v->m, "%s is smaller than %s", a->to, a->from);
-        v->keep_zeroes = true;
+        v->keep_zeroes = !a->target_is_zero;
         return 0;
     }
-    a->n.qcow2.size = block_size(v->in);
+    v->new_size = a->n.qcow2.size = block_size(v->in);
     if (img_new_open(v->m, &a->n, a->to, &v->out))
         return 1;
     /* A device has what it had; so has a qcow2 image's backing file. */
-    v->keep_zeroes = a->n.backing || (a->n.format == BLOCK_FORMAT_RAW && block_raw_length(v->out) != block_size(v->in));
+    v->overlay = a->n.backing;
+    v->keep_zeroes = v->overlay || (a->n.format == BLOCK_FORMAT_RAW && block_raw_length(v->out) != a->n.qcow2.size);
     return 0;
 }
 
 static int convert(struct img *m, struct convert_args *a)
 {
-    struct convert v = {.m = m};
+    struct convert v = {.m = m, .nslots = (unsigned)a->slots, .zero_unit = a->zero_unit};
     struct err e = {0};
     int status = 1;
 
@@ -348,7 +370,7 @@ static int convert(struct img *m, struct convert_args *a)
     if (a->snapshot && (!block_is_qcow2(v.in) || qcow2_snapshot_load(v.in, a->snapshot, &e) < 0))
         img_fail(m, "Failed to load snapshot: %s", *e.msg ? e.msg : "a raw image has none");
     else if (open_target(&v, a) == 0)
-        status = convert_run(&v, a->compressed, a->from, a->to);
+        status = convert_run(&v, block_size(v.in), a->compressed, a->from, a->to);
     block_close(v.out);
     block_close(v.in);
     return status;
@@ -358,8 +380,14 @@ static int convert_options(struct img *m, struct convert_args *a, const char *li
 {
     if (img_format(m, a->target, &a->n.format) || (list && img_new_options(m, &a->n, list)))
         return 1;
-    if (a->n.backing)
-        return img_fail(m, "convert makes images without a backing file; rebase gives them one");
+    if (a->n.backing && (a->n.format == BLOCK_FORMAT_RAW || a->existing || a->compressed))
+        return img_fail(m, "-B makes a new qcow2 image: not with -n, with -c, or without -O qcow2");
+    if (a->n.backing && !a->n.backing_format)
+        return img_fail(m, "-B wants the backing file's format: give -F raw or -F qcow2");
+    if (a->target_is_zero && !a->existing)
+        return img_fail(m, "--target-is-zero requires use of -n");
+    if (a->compressed && a->zero_unit != ZERO_UNIT)
+        return img_fail(m, "-c looks for zeroes by clusters; -S does not go with it");
     if (a->compressed && a->n.format != BLOCK_FORMAT_QCOW2)
         return img_fail(m, "Compression not supported for file format 'raw'");
     if (a->compressed && a->existing)
@@ -370,27 +398,40 @@ static int convert_options(struct img *m, struct convert_args *a, const char *li
     return 0;
 }
 
+static int sparse_size(const struct img *m, uint64_t *out)
+{
+    if (img_size(m, optarg, out))
+        return 1;
+    if (*out % 512 || *out > ZERO_UNIT_MAX)
+        return img_fail(m, "Invalid buffer size '%s' for sparse output: a multiple of 512 up to 1M, or 0", optarg);
+    return 0;
+}
+
 int img_convert(struct img *m)
 {
-    static const struct option longs[] = {IMG_LONG_COMMON};
-    struct convert_args a = {.target = "raw"};
-    const char *list = NULL;
+    enum { TARGET_IS_ZERO = 1 };
+    static const struct option longs[] = {{"target-is-zero", no_argument, NULL, TARGET_IS_ZERO}, IMG_LONG_COMMON};
+    struct convert_args a = {.target = "raw", .slots = SLOTS, .zero_unit = ZERO_UNIT};
+    const char *list = NULL, *backing = NULL, *backing_format = NULL;
     int c, status = 0;
 
     img_new_init(&a.n);
-    while (status == 0 && (c = getopt_long(m->argc, m->argv, "f:O:o:cnpql:m:WS:t:T:U", longs, NULL)) >= 0) {
+    while (status == 0 && (c = getopt_long(m->argc, m->argv, "f:F:O:B:o:cnpql:m:WS:t:T:U", longs, NULL)) >= 0) {
         switch (c) {
         case 'f': a.format = optarg; break;
+        case 'F': backing_format = optarg; break;
         case 'O': a.target = optarg; break;
+        case 'B': backing = optarg; break;
         case 'o': list = optarg; break;
         case 'c': a.compressed = true; break;
         case 'n': a.existing = true; break;
         case 'l': a.snapshot = !strncmp(optarg, "snapshot.name=", 14) ? optarg + 14 : optarg; break;
-        case 'm':
-        case 'W':
-        case 'S':
-        case 't':
-        case 'T': status = img_usage(m, "-%c is not supported", c); break;
+        case 'm': status = img_number(m, "number of requests", 1, SLOTS_MAX, &a.slots); break;
+        case 'S': status = sparse_size(m, &a.zero_unit); break;
+        case 't': status = img_cache(m, optarg, &m->target); break;
+        case 'T': status = img_cache(m, optarg, &m->source); break;
+        case 'W': break; /* may write out of order: it always does */
+        case TARGET_IS_ZERO: a.target_is_zero = true; break;
         default: status = img_common_option(m, c); break;
         }
     }
@@ -399,12 +440,97 @@ int img_convert(struct img *m)
     if (status == 0) {
         a.from = m->argv[optind];
         a.to = m->argv[optind + 1];
+        img_new_backing(&a.n, backing, backing_format);
         status = convert_options(m, &a, list);
     }
     if (status == 0)
         status = convert(m, &a);
     img_new_free(&a.n);
     return status;
+}
+
+/* ---- dd ---- */
+
+struct dd {
+    const char *format, *target, *from, *to;
+    uint64_t block, count, skip; /* bytes; blocks, UINT64_MAX: all; blocks */
+};
+
+/* KEY=VALUE; 1 after a message. */
+static int dd_operand(const struct img *m, struct dd *d, const char *text)
+{
+    const char *value = strchr(text, '=');
+    size_t key = value ? (size_t)(value++ - text) : 0;
+
+    if (key == 2 && !strncmp(text, "if", key)) {
+        d->from = value;
+        return 0;
+    }
+    if (key == 2 && !strncmp(text, "of", key)) {
+        d->to = value;
+        return 0;
+    }
+    if (key == 2 && !strncmp(text, "bs", key)) {
+        if (img_size(m, value, &d->block))
+            return 1;
+        return d->block && d->block <= INT32_MAX ? 0 : img_fail(m, "Invalid number: '%s'", value);
+    }
+    if (key == 5 && !strncmp(text, "count", key))
+        return img_size(m, value, &d->count);
+    if (key == 4 && !strncmp(text, "skip", key))
+        return img_size(m, value, &d->skip);
+    return img_usage(m, "Unrecognized operand '%s': bs=, count=, if=, of= and skip= are known", text);
+}
+
+static int dd(struct img *m, const struct dd *d)
+{
+    struct convert v = {.m = m, .nslots = SLOTS, .zero_unit = ZERO_UNIT};
+    struct img_new n;
+    uint64_t wanted;
+    int status = 1;
+
+    img_new_init(&n);
+    if (img_format(m, d->target, &n.format) || img_open(m, &v.in, d->from, d->format, false, m->backing))
+        return 1;
+    uint64_t size = block_size(v.in);
+    if (__builtin_mul_overflow(d->skip, d->block, &v.skip) || v.skip > size) {
+        img_fail(m, "%s: cannot skip to specified offset", d->from);
+        v.skip = size;
+    }
+    if (__builtin_mul_overflow(d->count, d->block, &wanted))
+        wanted = size;
+    size = MIN(size - v.skip, wanted);
+    /* A disk has whole sectors. */
+    v.new_size = n.qcow2.size = align_up(size, 512);
+    if (img_new_open(m, &n, d->to, &v.out) == 0) {
+        v.keep_zeroes = n.format == BLOCK_FORMAT_RAW && block_raw_length(v.out) != n.qcow2.size;
+        status = convert_run(&v, size, false, d->from, d->to);
+    }
+    block_close(v.out);
+    block_close(v.in);
+    return status;
+}
+
+int img_dd(struct img *m)
+{
+    static const struct option longs[] = {IMG_LONG_COMMON};
+    struct dd d = {.target = "raw", .block = 512, .count = UINT64_MAX};
+    int c, status = 0;
+
+    while (status == 0 && (c = getopt_long(m->argc, m->argv, "f:O:Uh", longs, NULL)) >= 0) {
+        switch (c) {
+        case 'f': d.format = optarg; break;
+        case 'O': d.target = optarg; break;
+        default: status = img_common_option(m, c); break;
+        }
+    }
+    for (int i = optind; i < m->argc && status == 0; i++)
+        status = dd_operand(m, &d, m->argv[i]);
+    if (status)
+        return status;
+    if (!d.from || !d.to)
+        return img_usage(m, "Must specify both input and output file paths");
+    return dd(m, &d);
 }
 
 /* ---- compare ---- */

@@ -27,6 +27,14 @@ static void set_text(char **to, const char *from)
     *to = strdup(from);
 }
 
+void img_new_backing(struct img_new *n, const char *backing, const char *format)
+{
+    if (backing)
+        set_text(&n->backing, backing);
+    if (format)
+        set_text(&n->backing_format, format);
+}
+
 static int power_of_two(const struct img *m, const char *what, uint64_t v, uint64_t min, uint64_t max, unsigned *bits)
 {
     if (!is_pow2(v) || v < min || v > max)
@@ -118,14 +126,16 @@ static int size_of_backing(struct img *m, struct img_new *n, const char *path, b
 
 int img_new_open(struct img *m, const struct img_new *n, const char *path, struct block **out)
 {
-    struct block_options bo = {.writeback = true, .container = true};
+    struct block_options bo = m->target;
     struct qcow2_create q = n->qcow2;
     struct block *file = NULL;
     struct err e = {0};
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644), rc;
+    int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | (bo.direct ? O_DIRECT : 0);
+    int fd = open(path, flags, 0644), rc;
 
     if (fd < 0)
         return img_fail(m, "%s: Could not create '%s': %s", path, path, strerror(errno));
+    bo.container = true;
     q.backing = n->backing;
     q.backing_format = n->backing_format;
     rc = block_open_raw_fd(&file, m->engine, fd, path, &bo, &e);
@@ -151,7 +161,7 @@ int img_new_open(struct img *m, const struct img_new *n, const char *path, struc
             block_close(file);
         return 0;
     }
-    const struct qcow2_options o = {.block = {.writeback = true}, .backing = m->backing};
+    const struct qcow2_options o = {.block = m->target, .backing = m->backing};
     rc = qcow2_open_on(out, file, path, &o, &e);
     return rc < 0 ? img_fail(m, "%s: %s", path, e.msg) : 0;
 }

@@ -22,7 +22,9 @@ struct img {
     struct loop *loop;
     struct block_engine *engine;
     enum block_backing backing;
+    struct block_options source, target; /* how images are cached that are read, and that are written */
     bool quiet, progress, json, no_lock;
+    double percent; /* told last */
     int argc;
     char **argv; /* argv[0] is the command */
 };
@@ -43,18 +45,23 @@ int img_common_option(struct img *m, int c);
     {                                                                                                                  \
         NULL, 0, NULL, 0                                                                                               \
     }
+/* What a cache mode's name means: none, writeback, writethrough, directsync or unsafe; 1 after a message. */
+int img_cache(const struct img *m, const char *text, struct block_options *o);
 /* A format's name, NULL: find out. */
 int img_format(const struct img *m, const char *text, enum block_format *out);
-/* Opens an image; reports failures. `writable` with cache=writeback. */
+/* Opens an image; reports failures. */
 int img_open(struct img *m, struct block **out, const char *path, const char *format, bool writable,
              enum block_backing backing);
 /* Like block_status, through the backing files: whose layer it is, and how deep. */
 int img_status(struct block *b, uint64_t offset, uint64_t len, struct block_extent *x, struct block **layer,
                unsigned *depth);
 bool img_is_zero(const uint8_t *p, size_t n);
-void img_progress(const struct img *m, uint64_t done, uint64_t total);
+/* A line on stdout with -p; every hundredth. */
+void img_progress(struct img *m, uint64_t done, uint64_t total);
 /* Bytes from text with a unit, or 1 after a message. */
 int img_size(const struct img *m, const char *text, uint64_t *out);
+/* The whole number in optarg, from `min` to `max`, or 1 after a message. */
+int img_number(const struct img *m, const char *what, uint64_t min, uint64_t max, uint64_t *out);
 /* "1.5 GiB" */
 const char *img_human(uint64_t bytes, char buf[32]);
 
@@ -77,6 +84,8 @@ struct img_new {
 };
 void img_new_init(struct img_new *n);
 void img_new_free(struct img_new *n);
+/* A backing file and its format, where they are not NULL. */
+void img_new_backing(struct img_new *n, const char *backing, const char *format);
 /* `-o` options; 1 after a message. */
 int img_new_options(struct img *m, struct img_new *n, const char *text);
 /* Makes the file (cutting what was there) and opens it for writing. */
@@ -85,12 +94,14 @@ int img_new_open(struct img *m, const struct img_new *n, const char *path, struc
 /* A table of the image's snapshots; nothing where it has none. */
 void img_snapshot_list(struct block *b);
 
+int img_bench(struct img *m);
 int img_create(struct img *m);
 int img_measure(struct img *m);
 int img_info(struct img *m);
 int img_map(struct img *m);
 int img_check(struct img *m);
 int img_convert(struct img *m);
+int img_dd(struct img *m);
 int img_compare(struct img *m);
 int img_resize(struct img *m);
 int img_snapshot(struct img *m);

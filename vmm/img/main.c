@@ -9,12 +9,19 @@ static const struct {
     int (*run)(struct img *m);
     const char *args, *what;
 } commands[] = {
+    {"bench", img_bench,
+     "[-c COUNT] [-d DEPTH] [-f FMT] [-i io_uring|threads] [-o OFFSET] [-s SIZE] [-S STEP | --random] [-t CACHE]\n"
+     "           [-w [--flush-interval=N [--no-drain]] [--pattern=BYTE]] [-q] [-U] FILE",
+     "send requests, and say how long they take"},
     {"check", img_check, "[-f FMT] [-r leaks|all] [--output=json] FILE", "look for damage, and repair it"},
     {"commit", img_commit, "[-f FMT] [-d] [-p] FILE", "write what an overlay has into its backing file"},
     {"compare", img_compare, "[-f FMT] [-F FMT] FILE1 FILE2", "do two images have the same content?"},
-    {"convert", img_convert, "[-f FMT] [-O FMT] [-c] [-o OPTIONS] [-l SNAPSHOT] [-n] [-p] FILE OUTPUT",
+    {"convert", img_convert,
+     "[-f FMT] [-O FMT] [-c] [-o OPTIONS] [-l SNAPSHOT] [-B BACKING -F FMT] [-n [--target-is-zero]] [-p]\n"
+     "           [-m REQUESTS] [-S SIZE] [-t CACHE] [-T CACHE] [-W] FILE OUTPUT",
      "copy an image into another format"},
     {"create", img_create, "[-f FMT] [-b BACKING -F FMT] [-o OPTIONS] [-q] FILE [SIZE]", "make an image"},
+    {"dd", img_dd, "[-f FMT] [-O FMT] [bs=SIZE] [count=N] [skip=N] if=FILE of=OUTPUT", "copy a stretch of an image"},
     {"info", img_info, "[-f FMT] [--output=json] [--backing-chain] [-U] FILE", "say what an image is"},
     {"map", img_map, "[-f FMT] [--output=json] [-U] FILE", "say which parts have data, and where"},
     {"measure", img_measure, "[-f FMT] [-O FMT] [-o OPTIONS] [--output=json] FILE | --size SIZE",
@@ -45,7 +52,7 @@ static void help(const char *name)
 int img_main(int argc, char **argv)
 {
     const char *slash = strrchr(argv[0], '/');
-    struct img m = {.name = slash ? slash + 1 : argv[0]};
+    struct img m = {.name = slash ? slash + 1 : argv[0], .source = {.writeback = true}, .target = {.writeback = true}};
     bool qemu = !strcmp(m.name, "qemu-img");
     struct err e = {0};
     unsigned i;
