@@ -23,8 +23,9 @@
 /* Which rights a data access is checked with. Unprivileged accesses (LDTR) at EL1 use VIEW_EL0. */
 enum jit_view { JIT_VIEW_EL0, JIT_VIEW_EL1, JIT_VIEW_EL1_PAN, JIT_VIEWS };
 
-#define JIT_TLB_BITS 10
+#define JIT_TLB_BITS 12 /* 16 MiB of guest-virtual space: heaps of real programs miss in less */
 #define JIT_TLB_SIZE (1u << JIT_TLB_BITS)
+#define JIT_TLB_LOG 1024
 #define JIT_TLB_NONE 1 /* a tag that no page address equals */
 
 /*
@@ -171,17 +172,19 @@ enum jit_exit_reason { JIT_EXIT_LOOKUP, JIT_EXIT_LINK, JIT_EXIT_POLL, JIT_EXIT_T
 
 /* Thunk addresses, in the writable view: distances within one view are the same as in the other. */
 struct jit_thunks {
-    const uint8_t *enter;  /* int enter(struct jit_vcpu *, const uint8_t *code) */
-    const uint8_t *lookup; /* rax: guest pc */
-    const uint8_t *link;   /* eax: exit number, rcx: block entry */
-    const uint8_t *poll;   /* rax: pc offset from the block, rcx: block entry */
-    const uint8_t *pollpc; /* rax: guest pc */
-    const uint8_t *dead;   /* rcx: block entry */
-    const uint8_t *mem;    /* rax: va, edx: info, rcx: entry; value through slow[] */
-    const uint8_t *interp; /* edx: instruction, eax: pc offset, rcx: entry */
-    const uint8_t *simd;   /* edx: instruction, eax: row; one that touches registers only */
-    const uint8_t *svc;    /* edx: immediate, eax: pc offset, rcx: entry */
-    const uint8_t *fault;  /* a guest access failed; cpu.pc is set */
+    const uint8_t *enter;               /* int enter(struct jit_vcpu *, const uint8_t *code) */
+    const uint8_t *lookup;              /* rax: guest pc */
+    const uint8_t *link;                /* eax: exit number, rcx: block entry */
+    const uint8_t *poll;                /* rax: pc offset from the block, rcx: block entry */
+    const uint8_t *pollpc;              /* rax: guest pc */
+    const uint8_t *dead;                /* rcx: block entry */
+    const uint8_t *probe[JIT_VIEWS][2]; /* rax: va, rdx: of the last byte; ZF: may be accessed (by view, write), with
+                                           the addend in rcx; rdx is lost */
+    const uint8_t *mem;                 /* rax: va, edx: info, rcx: entry; value through slow[] */
+    const uint8_t *interp;              /* edx: instruction, eax: pc offset, rcx: entry */
+    const uint8_t *simd;                /* edx: instruction, eax: row; one that touches registers only */
+    const uint8_t *svc;                 /* edx: immediate, eax: pc offset, rcx: entry */
+    const uint8_t *fault;               /* a guest access failed; cpu.pc is set */
 };
 
 /* C functions that thunks and code call through struct jit_vcpu, so that code holds no host addresses. */
@@ -224,6 +227,7 @@ struct jit_vcpu {
     uint64_t excl_value[2]; /* what a translated load-exclusive read */
     const uint8_t *link_entry;
     uint8_t slow[32] __attribute__((aligned(16))); /* values to and from slow paths */
+    uint64_t share;                                /* the addend of JIT_MEM_BELOW and above, or zero */
     void *helper[JIT_HELPERS];
     const void *exec; /* a64_exec */
     arm64_vreg consts[JIT_CONSTS];
@@ -238,12 +242,16 @@ struct jit_vcpu {
     uint16_t asid; /* the one that the TLB's non-global entries belong to */
     uint64_t ttbr1;
     uint64_t sctlr, tcr, mair; /* what the TLB was filled under */
-    bool has_ng;               /* some entry is not global */
-    bool strict_align;         /* SCTLR.A: all accesses take the slow path */
-    bool tbi[2];               /* top byte ignored, by VA bit 55 */
-    /* Bloom bitmaps of 2 MiB and 1 GiB regions with entries that came from block mappings: a TLBI by address that
-     * lands there drops every entry of the region. */
-    uint8_t large_2m[1024], large_1g[128];
+    /* Entries of the lower half, by number, since they were last dropped: those are what a change of ASID drops. More
+     * than JIT_TLB_LOG: all may be. */
+    unsigned low_count;
+    uint16_t low[JIT_TLB_LOG];
+    bool high_ng;      /* some entry of the upper half is not global */
+    bool strict_align; /* SCTLR.A: all accesses take the slow path */
+    bool tbi[2];       /* top byte ignored, by VA bit 55 */
+    /* Bloom bitmaps of 2 MiB and 1 GiB regions with entries that came from block mappings, by half: a TLBI by address
+     * that lands there drops every entry of the half. */
+    uint8_t large_2m[2][1024], large_1g[2][128];
     uint8_t exec_2m[1024], exec_1g[128]; /* the same for code; the jump cache outlives the TLB's entries */
     bool exec_el1_ng;                    /* EL1's code in the upper half depends on the ASID */
     bool exec_el0_global;                /* EL0's code in the lower half does not, somewhere */
@@ -477,7 +485,13 @@ void jit_region_end(struct jit_vcpu *v);
 #define JIT_MEM_UNPRIV 0x40
 #define JIT_MEM_ALIGNED 0x80
 #define JIT_MEM_PAIR 0x100
-#define JIT_MEM_PC_SHIFT 16 /* instruction number in the block */
+#define JIT_MEM_PC_SHIFT 16 /* instruction number in the block, 6 bits */
+#define JIT_MEM_PC_MASK 0x3f
+/* Tier 1's range of accesses that share an addend, in units of 8 bytes below and above the address; none above: no such
+ * range. 7 bits each. */
+#define JIT_MEM_BELOW_SHIFT 9
+#define JIT_MEM_ABOVE_SHIFT 22
+#define JIT_MEM_REACH_MASK 0x7f
 
 /* The host registers that hold guest registers. */
 extern const int8_t jit_pin[32]; /* host register by guest register, -1: in memory; [31] is SP */

@@ -104,6 +104,22 @@ static void jit_emit_helper_call(struct x64_emit *e, enum jit_helper h, const ui
     jit_emit_reload(e);
 }
 
+/* As tier 1's own probes. */
+static const uint8_t *jit_emit_probe(struct x64_emit *e, unsigned view, bool write)
+{
+    int32_t tlb = JIT_OFF(tlb) + (int32_t)(view * sizeof(((struct jit_vcpu *)0)->tlb[0]));
+    const uint8_t *at = e->p;
+
+    x64_mov_rr(e, false, RCX, RAX);
+    x64_shift_ri(e, false, SH_SHR, RCX, 12 - 5);
+    x64_alu_ri(e, false, ALU_AND, RCX, (int32_t)((JIT_TLB_SIZE - 1) << 5));
+    x64_alu_ri(e, true, ALU_AND, RDX, -4096);
+    x64_alu_rm(e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, tlb + (write ? 8 : 0)));
+    x64_load(e, true, RCX, x64_mx(RBP, RCX, 0, tlb + (int32_t)offsetof(struct jit_tlb_entry, addend)));
+    x64_u8(e, 0xc3);
+    return at;
+}
+
 static const uint8_t *jit_emit_mem(struct x64_emit *e, const uint8_t *leave)
 {
     const uint8_t *at = e->p;
@@ -112,6 +128,7 @@ static const uint8_t *jit_emit_mem(struct x64_emit *e, const uint8_t *leave)
     x64_mov_rr(e, true, RSI, RAX);
     x64_mov_rr(e, false, RAX, RDX);
     x64_shift_ri(e, false, SH_SHR, RAX, JIT_MEM_PC_SHIFT);
+    x64_alu_ri(e, false, ALU_AND, RAX, JIT_MEM_PC_MASK);
     x64_shift_ri(e, false, SH_SHL, RAX, 2);
     jit_emit_pc(e);
     jit_emit_helper_call(e, JIT_HELPER_MEM, leave);
@@ -176,6 +193,8 @@ void jit_thunks_emit(struct jit *j)
     x64_alu_rr(&e, false, ALU_XOR, RAX, RAX);
     jit_emit_pc(&e);
     jit_emit_exit(&e, JIT_EXIT_LOOKUP, leave);
+    for (unsigned i = 0; i < 2 * JIT_VIEWS; i++)
+        t->probe[i / 2][i % 2] = jit_emit_probe(&e, i / 2, i % 2);
     t->mem = jit_emit_mem(&e, leave);
     t->interp = jit_emit_insn(&e, JIT_HELPER_INTERP, leave);
     t->simd = jit_emit_simd(&e);

@@ -37,9 +37,39 @@ static void jit_tlb_drop_entries(struct jit_vcpu *v)
 {
     for (unsigned i = 0; i < JIT_VIEWS; i++)
         jit_view_flush(v, i);
-    v->has_ng = false;
+    v->low_count = 0;
+    v->high_ng = false;
     memset(v->large_2m, 0, sizeof(v->large_2m));
     memset(v->large_1g, 0, sizeof(v->large_1g));
+}
+
+/* Drops the entries of the lower half, a process's. A short-lived one has few, and the kernel's are worth keeping. */
+static void jit_tlb_drop_low(struct jit_vcpu *v)
+{
+    struct jit_tlb_entry *all = &v->tlb[0][0];
+
+    if (v->low_count <= JIT_TLB_LOG) {
+        for (unsigned i = 0; i < v->low_count; i++)
+            jit_entry_drop(&all[v->low[i]]);
+    } else {
+        for (unsigned i = 0; i < JIT_VIEWS * JIT_TLB_SIZE; i++) {
+            uint64_t w = atomic_load_explicit(&all[i].w, memory_order_relaxed);
+            if (!((all[i].r | w | all[i].x) >> 63))
+                jit_entry_drop(&all[i]);
+        }
+    }
+    v->low_count = 0;
+    memset(v->large_2m[0], 0, sizeof(v->large_2m[0]));
+    memset(v->large_1g[0], 0, sizeof(v->large_1g[0]));
+}
+
+/* Drops the entries that are not global, and perhaps others. */
+static void jit_tlb_drop_ng(struct jit_vcpu *v)
+{
+    if (unlikely(v->high_ng))
+        jit_tlb_drop_entries(v);
+    else
+        jit_tlb_drop_low(v);
 }
 
 /* Bloom bitmaps of `size` bytes, a power of two, over numbers of pages or regions. */
@@ -166,8 +196,7 @@ void jit_context_update(struct jit_vcpu *v)
     if (unlikely(asid != v->asid)) {
         v->asid = asid;
         v->remapped = true;
-        if (v->has_ng)
-            jit_tlb_drop_entries(v);
+        jit_tlb_drop_ng(v);
         if (v->exec_el1_ng)
             jit_salts_drop(v, true, true, 0);
     }
@@ -183,9 +212,14 @@ void jit_context_update(struct jit_vcpu *v)
 
 static void jit_tlb_drop_page(struct jit_vcpu *v, uint64_t va)
 {
-    if (jit_bloom_has(v->large_2m, sizeof(v->large_2m), va >> 21) ||
-        jit_bloom_has(v->large_1g, sizeof(v->large_1g), va >> 30)) {
-        jit_tlb_drop_entries(v);
+    unsigned half = va >> 63;
+
+    if (jit_bloom_has(v->large_2m[half], sizeof(v->large_2m[half]), va >> 21) ||
+        jit_bloom_has(v->large_1g[half], sizeof(v->large_1g[half]), va >> 30)) {
+        if (half)
+            jit_tlb_drop_entries(v);
+        else
+            jit_tlb_drop_low(v);
         return;
     }
     for (unsigned i = 0; i < JIT_VIEWS; i++)
@@ -208,7 +242,9 @@ static void jit_flush_pages(struct jit_vcpu *v, const struct jit_tlbi_request *r
                 jit_bloom_has(v->exec_1g, sizeof(v->exec_1g), va >> 30);
     }
     if (exec) {
-        jit_salts_drop(v, true, true, 0);
+        /* EL1's salts serve the upper half only. */
+        if (r->va >> 63)
+            jit_salts_drop(v, true, true, 0);
         jit_salts_drop(v, false, r->kind == JIT_FLUSH_VAA, r->asid);
         /* A global page may be mapped for EL0 in every address space. */
         if (r->va >> 63 || v->exec_el0_global)
@@ -221,8 +257,8 @@ static void jit_flush_one(struct jit_vcpu *v, const struct jit_tlbi_request *r)
     v->remapped = true;
     switch (r->kind) {
     case JIT_FLUSH_ASID:
-        if (r->asid == v->asid && v->has_ng)
-            jit_tlb_drop_entries(v);
+        if (r->asid == v->asid)
+            jit_tlb_drop_ng(v);
         jit_salts_drop(v, false, false, r->asid);
         if (v->exec_el1_ng)
             jit_salts_drop(v, true, true, 0);
@@ -373,16 +409,22 @@ static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, co
         if (atomic_load_explicit(p->flags, memory_order_seq_cst) & MEM_PAGE_CODE)
             atomic_store_explicit(&e->w, JIT_TLB_NONE, memory_order_seq_cst);
     }
-    if (x->ng)
-        v->has_ng = true;
+    if (!(va >> 63)) {
+        if (v->low_count < JIT_TLB_LOG)
+            v->low[v->low_count] = (uint16_t)(e - &v->tlb[0][0]);
+        v->low_count += v->low_count <= JIT_TLB_LOG;
+    } else if (x->ng) {
+        v->high_ng = true;
+    }
     if (e->x != JIT_TLB_NONE) {
         v->exec_el1_ng |= el && x->ng && va >> 63;
         v->exec_el0_global |= !el && !x->ng && !(va >> 63);
     }
     if (x->page_bits > 12) {
         bool big = x->page_bits > 21;
-        jit_bloom_add(big ? v->large_1g : v->large_2m, big ? sizeof(v->large_1g) : sizeof(v->large_2m),
-                      va >> (big ? 30 : 21));
+        unsigned half = va >> 63;
+        jit_bloom_add(big ? v->large_1g[half] : v->large_2m[half],
+                      big ? sizeof(v->large_1g[half]) : sizeof(v->large_2m[half]), va >> (big ? 30 : 21));
         if (e->x != JIT_TLB_NONE)
             jit_bloom_add(big ? v->exec_1g : v->exec_2m, big ? sizeof(v->exec_1g) : sizeof(v->exec_2m),
                           va >> (big ? 30 : 21));
@@ -664,7 +706,20 @@ static unsigned jit_mem_flags(uint32_t info)
            (info & JIT_MEM_PAIR ? A64_MEM_PAIR : 0);
 }
 
-uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info)
+/* The addend for all that tier 1 has yet to access around va, now that the page is in the TLB; zero: not to be had. */
+static uint64_t jit_share(const struct jit_vcpu *v, uint64_t va, uint32_t info)
+{
+    uint64_t first = va - (info >> JIT_MEM_BELOW_SHIFT & JIT_MEM_REACH_MASK) * 8;
+    uint64_t last = va + (info >> JIT_MEM_ABOVE_SHIFT & JIT_MEM_REACH_MASK) * 8 - 1;
+    const struct jit_tlb_entry *e = &v->tlb[v->view][jit_tlb_index(first)];
+    uint64_t tag = info & JIT_MEM_STORE ? atomic_load_explicit(&e->w, memory_order_relaxed) : e->r;
+
+    return tag == (first & ~UINT64_C(0xfff)) && tag == (last & ~UINT64_C(0xfff))
+               ? atomic_load_explicit(&e->addend, memory_order_relaxed)
+               : 0;
+}
+
+static uint32_t jit_mem_access(struct jit_vcpu *v, uint64_t va, uint32_t info)
 {
     unsigned shift = info & JIT_MEM_SIZE, size = 1u << shift, total = info & JIT_MEM_PAIR ? size * 2 : size;
     unsigned flags = jit_mem_flags(info);
@@ -699,6 +754,15 @@ uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info)
         le64_put(v->slow, sign ? (uint64_t)(int32_t)lo : lo);
         le64_put(v->slow + 8, sign ? (uint64_t)(int32_t)hi : hi);
     }
+    return 0;
+}
+
+uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info)
+{
+    if (jit_mem_access(v, va, info))
+        return 1;
+    if (info >> JIT_MEM_ABOVE_SHIFT)
+        v->share = jit_share(v, va, info);
     return 0;
 }
 
@@ -743,8 +807,9 @@ static void jit_page_add(struct jit *j, struct jit_page *p)
 {
     if (!p->flags)
         p->flags = j->mem->page_flags(j->mem->opaque, p->host);
-    /* The flag first, then the sweep, then the reading: a store that comes later takes the slow path. */
-    if (!(atomic_fetch_or(p->flags, MEM_PAGE_CODE) & MEM_PAGE_CODE))
+    /* The flag first, then the sweep, then the reading: a store that comes later takes the slow path. No sweep for what
+     * only devices have written, as most of files: jit_tlb_fill sets the flag WRITABLE before the write tag. */
+    if ((atomic_fetch_or(p->flags, MEM_PAGE_CODE) & (MEM_PAGE_CODE | MEM_PAGE_WRITABLE)) == MEM_PAGE_WRITABLE)
         jit_tlb_protect(j, p->host);
 }
 

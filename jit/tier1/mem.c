@@ -5,9 +5,10 @@
  * an access that crosses a page misses. On a hit address + addend is the host address.
  *
  * Accesses in a block often share a base register (stack frames, structures). The first of them probes for the whole
- * range that it and those behind it cover, and keeps the addend in R14, zero if the probe failed; the others only
- * test R14. That a mapping goes away meanwhile is no matter: TLB maintenance by others waits until this vCPU polls, and
- * by ourselves it ends the block.
+ * range that it and those behind it cover, and keeps the addend in R14; the others only test that. Where the probe
+ * fails the slow path of the first access finds the addend, or gives zero where the range is more than one page of RAM.
+ * That a mapping goes away meanwhile is no matter: TLB maintenance by others waits until this vCPU polls, and by
+ * ourselves it ends the block.
  *
  * In user mode the guest's address is the host's, and all this is not there: an access is the access.
  */
@@ -97,7 +98,7 @@ static bool t1_look_ahead(const struct t1 *t, unsigned n, bool write, int64_t *l
 
 /* ---- probes ---- */
 
-static enum jit_view t1_view(const struct t1 *t, uint32_t info)
+enum jit_view t1_view(const struct t1 *t, uint32_t info)
 {
     bool el1 = t->b->ctx & JIT_CTX_EL1, uao = t->b->ctx & JIT_CTX_UAO;
     return info & JIT_MEM_UNPRIV && el1 && !uao ? JIT_VIEW_EL0 : t->v->view;
@@ -176,6 +177,7 @@ struct x64_mem t1_access(struct t1 *t, unsigned n, int64_t off, unsigned bytes, 
         t->host_flags = false;
         *s = t1_stub(t, kind, x64_jcc_fwd(t->e, CC_E));
         (*s)->info = info | t->i << JIT_MEM_PC_SHIFT | (write ? JIT_MEM_STORE : 0);
+        (*s)->alone = true;
         addend = R14;
     } else {
         bool share = !(info & JIT_MEM_UNPRIV) && t1_look_ahead(t, n, write, &lo, &hi);
@@ -188,7 +190,10 @@ struct x64_mem t1_access(struct t1 *t, unsigned n, int64_t off, unsigned bytes, 
             t->share.hi = hi;
         }
         *s = t1_probe(t, base, lo, hi, write, info, kind, addend);
-        (*s)->drop = share;
+        (*s)->alone = share;
+        if (share)
+            (*s)->info |= (uint32_t)(off - lo + 7) / 8 << JIT_MEM_BELOW_SHIFT | (uint32_t)(hi - off + 7) / 8
+                                                                                    << JIT_MEM_ABOVE_SHIFT;
     }
     (*s)->address = true;
     (*s)->base = (uint8_t)n;
@@ -309,6 +314,24 @@ static void t1_store_gpr(struct t1 *t, unsigned g, unsigned shift, bool release,
     s->r1 = (int16_t)g;
     s->r2 = -1;
     s->back = t->e->p;
+}
+
+void t1_move(struct t1 *t, const struct t1_stub *s, struct x64_mem m)
+{
+    static const uint32_t op[3][4] = {{X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b},
+                                      {X64_MOVSX8, X64_MOVSX16, X64_MOVSXD, 0x8b},
+                                      {X64_MOVSX8, X64_MOVSX16, 0x8b, 0x8b}};
+    unsigned shift = s->info & JIT_MEM_SIZE;
+    unsigned sign = s->info & JIT_MEM_SIGN ? 1 : s->info & JIT_MEM_SIGN32 ? 2 : 0;
+
+    for (unsigned k = 0; k < (s->r2 >= 0 ? 2u : 1u); k++) {
+        int r = k ? s->r2 : s->r1;
+
+        if (s->info & JIT_MEM_STORE)
+            t1_store_value(t, (unsigned)r, shift, t1_plus(m, (int32_t)(k << shift)));
+        else
+            x64_rm(t->e, shift == 3 || sign == 1, op[sign][shift], r, t1_plus(m, (int32_t)(k << shift)));
+    }
 }
 
 enum t1_mode { T1_OFF, T1_PRE, T1_POST };

@@ -42,7 +42,7 @@ struct t1_stub {
     uint32_t info;  /* JIT_MEM_* or exit number */
     int16_t r1, r2; /* host registers (loads), guest registers (stores), V registers */
     bool address;   /* the address is not in RAX yet: it is base + offset */
-    bool drop;      /* a shared addend was wanted and is not to be had */
+    bool alone;     /* what shares an addend with others: may go by a probe of its own where that was not to be had */
     uint8_t base;
     int32_t offset;
     int64_t target; /* exits: guest address */
@@ -262,6 +262,10 @@ static inline struct x64_mem t1_plus(struct x64_mem m, int32_t off)
 }
 /* RAX = base + offset. */
 void t1_address(struct t1 *t, unsigned n, int64_t off);
+/* Registers r1 and, where it is not negative, r2 of a slow access from or to m, as jit_helper_mem would have it: host
+ * registers of loads, guest registers of stores. RDX is lost. */
+void t1_move(struct t1 *t, const struct t1_stub *s, struct x64_mem m);
+enum jit_view t1_view(const struct t1 *t, uint32_t info);
 /* Rn += off after the access. */
 void t1_writeback(struct t1 *t, unsigned n, int64_t off);
 
@@ -279,5 +283,7 @@ void t1_init_simd(void);
 /* ---- fp.c ---- */
 struct x64_mem t1_v(unsigned r); /* V register r in memory */
 struct x64_mem t1_const(enum jit_const k);
+/* V registers v1 and, where it is not negative, v2 from or to 2^shift bytes each at m. RDX and XMM0 are lost. */
+void t1_vmove(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2, struct x64_mem m);
 
 #endif
