@@ -53,6 +53,22 @@ expect environment 3 '^1 \./hello b$' env QEMU_SET_ENV=A=a,V=b "$pipit" ./hello
 expect prefix-variable 3 '^1 \./hello-dynamic -$' env QEMU_LD_PREFIX=$sysroot "$pipit" ./hello-dynamic
 expect no-randomisation 3 '^1 \./hello-dynamic -$' setarch -R "$pipit" -L $sysroot ./hello-dynamic
 
+cat >uname.c <<'END'
+#include <stdio.h>
+#include <sys/utsname.h>
+int main(void)
+{
+    struct utsname u;
+    uname(&u);
+    printf("%s %s\n", u.release, u.machine);
+    return 0;
+}
+END
+aarch64-linux-gnu-gcc -O1 -static uname.c -o uname
+expect release 0 '^5\.4\.0-other aarch64$' "$pipit" -r 5.4.0-other ./uname
+expect release-variable 0 '^5\.4\.1 aarch64$' env QEMU_UNAME=5.4.1 "$pipit" ./uname
+expect release-host 0 "^$(uname -r) aarch64\$" "$pipit" ./uname
+
 echo 'not a program' >text
 head -c 40 hello >cut-header
 head -c 5000 hello >cut-segment

@@ -59,6 +59,11 @@ static void looking(char **argv)
     printf("exe cut %zd\n", readlink("/proc/self/exe", path, 3));
     snprintf(path, sizeof(path), "/proc/%d/exe", getpid());
     printf("by number %d\n", readlink(path, text, sizeof(text)) == n);
+    printf("by thread %d", readlink("/proc/thread-self/exe", text, sizeof(text)) == n);
+    slurp("/proc/thread-self/maps", text, sizeof(text));
+    printf(" %d %d\n", strstr(text, exe) != NULL, strstr(text, "pipit-aarch64") != NULL);
+    slurp("/proc/thread-self/stat", text, sizeof(text));
+    printf("name in stat %d\n", !strncmp(strchr(text, '(') + 1, basename(exe), 15));
     int r = stat("/proc/self/exe", &a);
     r |= stat(exe, &b);
     printf("stat %d %d\n", r, a.st_ino == b.st_ino);

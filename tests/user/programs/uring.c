@@ -582,7 +582,7 @@ static void waiting(void)
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, NULL);
     setitimer(ITIMER_REAL, &soon, NULL);
-    long n = result(syscall(SYS_io_uring_enter, r.fd, 0, 1, IORING_ENTER_GETEVENTS, &mask, 8));
+    long n = result(syscall(SYS_io_uring_enter, r.fd, 0, 1, IORING_ENTER_GETEVENTS, &mask, sizeof(mask)));
     printf("wait under a mask %s, caught %d\n", error(n), caught);
     caught = 0;
     setitimer(ITIMER_REAL, &soon, NULL);
@@ -604,7 +604,8 @@ static void waiting(void)
     n = result(
         syscall(SYS_io_uring_enter, r.fd, 0, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg)));
     printf("wait with half a mask %s\n", error(n));
-    n = result(syscall(SYS_io_uring_enter, r.fd, 0, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, 8));
+    n = result(
+        syscall(SYS_io_uring_enter, r.fd, 0, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(mask)));
     printf("wait with half an argument %s\n", error(n));
     sigprocmask(SIG_SETMASK, &none, NULL);
     ring_close(&r);
