@@ -98,25 +98,6 @@ void user_sighand_unlock(struct user_sighand *s)
     sys_unlock(&s->lock);
 }
 
-void user_signal_export(struct user_thread *t, bool restore)
-{
-    struct user_sighand *s = t->sighand;
-
-    if (restore)
-        user_signal_apply_mask(t);
-    else
-        user_signal_unblock(&t->mask);
-    for (int sig = 1; sig <= ABI_NSIG; sig++) {
-        if (!is_sync(sig) || s->action[sig].handler != ABI_SIG_IGN)
-            continue;
-        struct abi_sigaction host = {.handler = ABI_SIG_IGN};
-        if (restore)
-            user_host_signal_install(sig, &s->action[sig]);
-        else
-            sys_call(__NR_rt_sigaction, sig, &host, NULL, sizeof(uint64_t));
-    }
-}
-
 int64_t user_call_rt_sigaction(struct user_thread *t, const uint64_t a[6])
 {
     struct user_sighand *s = t->sighand;
@@ -146,15 +127,55 @@ int64_t user_call_rt_sigaction(struct user_thread *t, const uint64_t a[6])
 
 /* ---- masks ---- */
 
-static void host_mask(uint64_t mask, uint64_t *old)
+/*
+ * Through the gate: while a caught signal waits to be delivered, all others must stay blocked, because there is room
+ * for one; user_signal_poll sets the mask after it. The guest's filters have no say in it, not even those that the host
+ * has.
+ */
+static int set_host_mask(struct user_thread *t, uint64_t mask)
 {
-    mask &= ~USER_SYNC_SIGNALS;
-    sys_call(__NR_rt_sigprocmask, SIG_SETMASK, &mask, old, sizeof(mask));
+    uint32_t judged = t->gate.judged;
+    int r;
+
+    t->gate.judged = 1;
+    r = (int)user_host_call(t, __NR_rt_sigprocmask, SIG_SETMASK, &mask, 0, sizeof(mask));
+    t->gate.judged = judged;
+    return r;
 }
 
 void user_signal_apply_mask(struct user_thread *t)
 {
-    host_mask(t->mask, NULL);
+    set_host_mask(t, t->mask & ~USER_SYNC_SIGNALS);
+}
+
+int user_signal_set_mask(struct user_thread *t, uint64_t mask)
+{
+    int r;
+
+    mask &= ~UNBLOCKABLE;
+    r = set_host_mask(t, mask & ~USER_SYNC_SIGNALS);
+    if (!r)
+        t->mask = mask;
+    return r;
+}
+
+void user_signal_export(struct user_thread *t, bool restore)
+{
+    struct user_sighand *s = t->sighand;
+
+    if (restore)
+        user_signal_apply_mask(t);
+    else
+        set_host_mask(t, t->mask);
+    for (int sig = 1; sig <= ABI_NSIG; sig++) {
+        if (!is_sync(sig) || s->action[sig].handler != ABI_SIG_IGN)
+            continue;
+        struct abi_sigaction host = {.handler = ABI_SIG_IGN};
+        if (restore)
+            user_host_signal_install(sig, &s->action[sig]);
+        else
+            sys_call(__NR_rt_sigaction, sig, &host, NULL, sizeof(uint64_t));
+    }
 }
 
 static void sets_of(struct user_thread *t, void *opaque)
@@ -180,7 +201,9 @@ bool user_signal_sets(int32_t tid, struct user_signal_sets *out)
 
 void user_signal_block(uint64_t *old)
 {
-    host_mask(UINT64_MAX, old);
+    uint64_t mask = ~USER_SYNC_SIGNALS;
+
+    sys_call(__NR_rt_sigprocmask, SIG_SETMASK, &mask, old, sizeof(mask));
 }
 
 void user_signal_unblock(const uint64_t *old)

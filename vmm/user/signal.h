@@ -29,8 +29,10 @@ void user_sighand_unlock(struct user_sighand *s);
 /* Before execve: what the guest ignores or blocks of the synchronous signals is so on the host; undone by `restore`. */
 void user_signal_export(struct user_thread *t, bool restore);
 
-/* The thread's host mask from the guest's. */
+/* The thread's host mask from the guest's; where a signal waits to be delivered, when it has been. */
 void user_signal_apply_mask(struct user_thread *t);
+/* Sets the guest's mask, and the host's. -SYS_RESTART: a signal must be delivered first, nothing has changed. */
+int user_signal_set_mask(struct user_thread *t, uint64_t mask);
 /* Blocks all but the synchronous signals on the host; `old` gets what was. */
 void user_signal_block(uint64_t *old);
 void user_signal_unblock(const uint64_t *old);

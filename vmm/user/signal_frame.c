@@ -181,9 +181,14 @@ int user_signal_frame_pop(struct user_thread *t)
     struct abi_rt_sigframe f;
     const struct abi_sigcontext *m = &f.uc.mcontext;
 
+    int r;
+
     if ((c->x[31] & 15) || user_copy_in(&f, c->x[31], sizeof(f)))
         return -EFAULT;
-    t->mask = f.uc.sigmask & ~(ABI_SIGBIT(ABI_SIGKILL) | ABI_SIGBIT(ABI_SIGSTOP));
+    /* First of all: a signal that came before the return meets the handler's mask. */
+    r = user_signal_set_mask(t, f.uc.sigmask);
+    if (r)
+        return r;
     memcpy(c->x, m->regs, sizeof(m->regs));
     c->x[31] = m->sp;
     c->pc = m->pc;
@@ -226,12 +231,13 @@ static int bad_frame_code(uint64_t sp)
 int64_t user_call_rt_sigreturn(struct user_thread *t, const uint64_t a[6])
 {
     uint64_t sp = t->cpu->x[31];
-    int bad;
+    int r;
 
     (void)a;
-    bad = user_signal_frame_pop(t);
-    user_signal_apply_mask(t);
-    if (bad) {
+    r = user_signal_frame_pop(t);
+    if (r == -SYS_RESTART)
+        return r;
+    if (r) {
         t->fault = (struct user_fault){.sig = ABI_SIGSEGV, .code = bad_frame_code(sp), .addr = sp};
         t->event = USER_EVENT_FAULT;
     }
