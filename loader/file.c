@@ -10,11 +10,45 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "loader/loader.h"
+#include "loader/kernel.h"
 #include "vmm/base/util.h"
 
 /* One read() moves at most this much; Linux caps it near 2 GiB anyway. */
 #define FILE_READ_CHUNK MIB(256)
+
+static struct {
+    const char *name;
+    int fd;
+} file_provided[2]; /* a kernel and an initrd */
+static unsigned file_nprovided;
+
+void loader_file_provide(const char *name, int fd)
+{
+    if (file_nprovided == ARRAY_SIZE(file_provided))
+        abort();
+    file_provided[file_nprovided].name = name;
+    file_provided[file_nprovided++].fd = fd;
+}
+
+void loader_file_forget(void)
+{
+    while (file_nprovided)
+        close(file_provided[--file_nprovided].fd);
+}
+
+int file_open_path(const char *path, int flags)
+{
+    for (unsigned i = 0; i < file_nprovided; i++)
+        if (!strcmp(file_provided[i].name, path)) {
+            int fd = fcntl(file_provided[i].fd, F_DUPFD_CLOEXEC, 0);
+
+            /* The position is shared with whoever wrote it. */
+            if (fd >= 0)
+                lseek(fd, 0, SEEK_SET);
+            return fd;
+        }
+    return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags);
+}
 
 static int file_too_large(const char *path, uint64_t max_size, struct err *e)
 {
@@ -73,7 +107,7 @@ int loader_file_open(struct loader_file *f, const char *path, uint64_t max_size,
     f->data = NULL;
     f->size = 0;
     max_size = MIN(max_size, (uint64_t)INT64_MAX / 2); /* so that max_size + 1 and doubling never wrap */
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    fd = file_open_path(path, 0);
     if (fd < 0)
         return err_set(e, errno, "cannot open %s: %s", path, strerror(errno));
     if (fstat(fd, &st) < 0) {

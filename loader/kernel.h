@@ -8,6 +8,9 @@
 
 #include "loader/loader.h"
 
+/* Opens a path for reading, or a copy of the descriptor that was provided under that name. */
+int file_open_path(const char *path, int flags);
+
 /* The bytes being looked at, and what messages call them. */
 struct kernel_src {
     const uint8_t *data;

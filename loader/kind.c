@@ -197,11 +197,9 @@ static ssize_t probe_read(const char *path, uint8_t *buf, size_t size, struct er
     int fd;
 
     /* A FIFO is not even opened: its writer would find it closed again. */
-    if (stat(path, &st) < 0)
-        return err_set(e, errno, "cannot open %s: %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return 0;
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    fd = file_open_path(path, O_NONBLOCK);
     if (fd < 0)
         return err_set(e, errno, "cannot open %s: %s", path, strerror(errno));
     n = pread(fd, buf, size, 0);

@@ -22,6 +22,10 @@ struct loader_file {
  * or a character device or socket). */
 int loader_file_open(struct loader_file *f, const char *path, uint64_t max_size, struct err *e);
 void loader_file_close(struct loader_file *f);
+/* From here on `name` (not copied) means the regular file that `fd` holds, for all that the loader reads: what came out
+ * of a disk image has no path of its own. The descriptor is the loader's; loader_file_forget closes all of them. */
+void loader_file_provide(const char *name, int fd);
+void loader_file_forget(void);
 
 enum loader_arch {
     LOADER_ARCH_UNKNOWN,

@@ -8,7 +8,7 @@
 #   CC=gcc|clang
 #   CROSS=aarch64-linux-gnu-             for another architecture, against the libraries in SYSROOT (the folder that
 #                                        tools/sysroot.sh makes; SYSROOT= uses the toolchain's own)
-#   WITHOUT="slirp zlib zstd"            optional libraries to leave out although they are there
+#   WITHOUT="slirp zlib zstd ext2fs"     optional libraries to leave out although they are there
 #   V=1                                  show the commands
 
 MAKEFLAGS += --no-builtin-rules
@@ -72,19 +72,21 @@ buildable = $(call without_jit,$(filter-out $(foreach a,$(foreign),vmm/kvm/$(a)%
 # library whose package has no .pc file, or one that names packages which only its own build needs (libfdt and slirp in
 # Debian 12), is taken where its header is found.
 required := fdt seccomp uring
-optional := slirp zlib zstd
+optional := slirp zlib zstd ext2fs
 pc_fdt := libfdt
 pc_seccomp := libseccomp
 pc_uring := liburing
 pc_slirp := slirp
 pc_zlib := zlib
 pc_zstd := libzstd
+pc_ext2fs := ext2fs
 header_fdt := libfdt.h
 header_seccomp := seccomp.h
 header_uring := liburing.h
 header_slirp := slirp/libslirp.h
 header_zlib := zlib.h
 header_zstd := zstd.h
+header_ext2fs := ext2fs/ext2fs.h
 link_zlib := -lz
 
 by_pc = $(shell $(PKG_CONFIG) --exists $(pc_$(1)) 2>/dev/null && echo yes)

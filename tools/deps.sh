@@ -3,13 +3,13 @@
 # Debian 12 and 13. Asks nothing, and does nothing, not even ask the archive, when all are there.
 set -euo pipefail
 
-build='gcc libc6-dev make pkgconf libfdt-dev libseccomp-dev liburing-dev libslirp-dev zlib1g-dev libzstd-dev'
+build='gcc libc6-dev make pkgconf libfdt-dev libseccomp-dev liburing-dev libslirp-dev zlib1g-dev libzstd-dev libext2fs-dev'
 cross='gcc-aarch64-linux-gnu libc6-dev-arm64-cross make pkgconf'
 run="$build cpio gzip xz-utils python3"
 native='perl sqlite3 xz-utils zstd openssl'
 test="$run $native clang libclang-rt-dev $cross qemu-user qemu-system-arm qemu-system-x86 qemu-utils
       acpica-tools device-tree-compiler iproute2 mmdebstrap mount procps strace gdb-multiarch e2fsprogs lz4 debootstrap arch-test
-      dpkg-dev genisoimage p7zip-full util-linux"
+      dpkg-dev genisoimage p7zip-full util-linux dosfstools mtools fdisk"
 check="$build git clang clang-format clang-tidy python3"
 bench="$test"
 

@@ -20,7 +20,7 @@ arm64) triplet=aarch64-linux-gnu ;;
     ;;
 esac
 out=$cache/sysroot-$arch
-dev='libc6-dev linux-libc-dev libfdt-dev libseccomp-dev liburing-dev libslirp-dev zlib1g-dev libzstd-dev'
+dev='libc6-dev linux-libc-dev libfdt-dev libseccomp-dev liburing-dev libslirp-dev zlib1g-dev libzstd-dev libext2fs-dev'
 
 # The shared libraries that packages $@ need, themselves and in turn, and no program beside them.
 libraries() {

@@ -53,7 +53,7 @@ help:
 	@echo 'make deps      install the Debian packages that a build needs; with CROSS= fetch its libraries too'
 	@echo 'make clean     remove build/ (what was fetched stays in .cache/)'
 	@echo
-	@echo 'MODE=release|debug|asan|tsan  CC=gcc|clang  WITHOUT="slirp zlib zstd"  CROSS=aarch64-linux-gnu-  V=1'
+	@echo 'MODE=release|debug|asan|tsan  CC=gcc|clang  WITHOUT="slirp zlib zstd ext2fs"  CROSS=aarch64-linux-gnu-  V=1'
 
 # For the scripts: how a file is compiled, and which files are.
 .PHONY: generated print-cflags print-user-cflags list-sources list-user-sources list-tests

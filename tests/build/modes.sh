@@ -21,19 +21,20 @@ item() {
     fi
 }
 
-core=build/release-without-slirp-zlib-zstd
+core=build/release-without-slirp-zlib-zstd-ext2fs
 core_alone() {
-    make -s "$jobs" WITHOUT='slirp zlib zstd' tests || return
+    make -s "$jobs" WITHOUT='slirp zlib zstd ext2fs' tests || return
     # Linked against none of them; it says so, and refuses by name what needs them.
     ldd $core/pipit >"$tmp/ldd" || return
-    ! grep -E 'libslirp|libz\.|libzstd' "$tmp/ldd" || return
+    ! grep -E 'libslirp|libz\.|libzstd|libext2fs' "$tmp/ldd" || return
     $core/pipit --version >"$tmp/version" || return
     cat "$tmp/version"
-    for lib in libslirp zlib libzstd; do
+    for lib in libslirp zlib libzstd libext2fs; do
         grep -e "-[a-z-]* ($lib)" "$tmp/version" || return
     done
     head -c 65536 /dev/zero | gzip >"$tmp/kernel.gz"
-    refuses_run libslirp --kernel "$tmp/kernel.gz" --publish 2222:22 && refuses_run zlib --kernel "$tmp/kernel.gz"
+    refuses_run libslirp --kernel "$tmp/kernel.gz" --publish 2222:22 && refuses_run zlib --kernel "$tmp/kernel.gz" || return
+    truncate -s 4M "$tmp/ext4.img" && /sbin/mke2fs -q -F -t ext4 "$tmp/ext4.img" && refuses_run libext2fs --disk "$tmp/ext4.img"
 }
 
 refuses_run() {

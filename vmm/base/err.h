@@ -11,6 +11,7 @@
  */
 enum err_status {
     ERR_STATUS_NONE = 0,
+    ERR_STATUS_FAILURE = 1,         /* no matter of usage, though it came up where usage is looked at */
     ERR_STATUS_KVM_ABSENT = 10,     /* no /dev/kvm */
     ERR_STATUS_KVM_PERMISSION = 11, /* /dev/kvm may not be opened by this user */
     ERR_STATUS_KVM_CAPABILITY = 12, /* KVM is there and lacks something */

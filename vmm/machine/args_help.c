@@ -19,6 +19,11 @@
 #else
 #define FEATURE_ZSTD "-zstd-kernels (libzstd)"
 #endif
+#ifdef HAVE_EXT2FS
+#define FEATURE_EXT2FS "+kernel-from-ext4"
+#else
+#define FEATURE_EXT2FS "-kernel-from-ext4 (libext2fs)"
+#endif
 #ifdef HAVE_JIT
 #define FEATURE_JIT "+jit"
 #else
@@ -28,7 +33,7 @@
 void args_print_version(void)
 {
     puts("pipit " PIPIT_VERSION);
-    puts("features: +kvm " FEATURE_JIT " " FEATURE_SLIRP " " FEATURE_ZLIB " " FEATURE_ZSTD);
+    puts("features: +kvm " FEATURE_JIT " " FEATURE_SLIRP " " FEATURE_ZLIB " " FEATURE_ZSTD " " FEATURE_EXT2FS);
 }
 
 void args_print_help(void)
@@ -52,10 +57,13 @@ void args_print_help_run(void)
          "\n"
          "What to boot\n"
          "  --kernel FILE            arm64: Image, Image.gz, EFI zboot (gzip, zstd) or ELF; x86-64: bzImage, vmlinux\n"
-         "                           or another ELF file, by its PVH entry where it has one\n"
+         "                           or another ELF file, by its PVH entry where it has one; auto, the default with\n"
+         "                           a disk and no kernel: kernel, initrd and command line that the first disk's\n"
+         "                           GRUB, boot loader entries or extlinux.conf would boot; says which\n"
          "  --kernel-format FORMAT   auto (by content), or flat: any file for virt, as it is, 512 KiB into memory\n"
          "  --initrd FILE            initial RAM disk\n"
-         "  --cmdline TEXT           kernel command line; console= is added where it has none\n"
+         "  --cmdline TEXT           kernel command line; console= is added where it has none; instead of an\n"
+         "                           image's own\n"
          "\n"
          "The machine\n"
          "  --machine NAME           virt (arm64), micro (x86-64), or auto: what the kernel is for (default)\n"
@@ -115,6 +123,7 @@ void args_print_help_run(void)
          "architecture; 128+N ended by signal N; with --debug-device, what the guest says.\n"
          "\n"
          "Examples\n"
+         "  pipit run --disk debian-12-genericcloud-arm64.qcow2,snapshot=on -m 2G -c 2\n"
          "  pipit run --kernel vmlinuz --initrd initrd.img\n"
          "  pipit run --kernel vmlinuz --initrd initrd.img --cmdline 'root=/dev/vda1' \\\n"
          "            --disk debian.img -m 2G -c 2 -p 2222:22\n"

@@ -12,6 +12,7 @@
 #include "vmm/base/util.h"
 #include "vmm/machine/args.h"
 #include "vmm/machine/board.h"
+#include "vmm/machine/disk_boot.h"
 
 enum run_console { CONSOLE_AUTO, CONSOLE_SERIAL, CONSOLE_VIRTIO };
 
@@ -21,6 +22,7 @@ struct run_args {
     bool no_net;
     bool net_given;
     bool mac_given;
+    bool cmdline_given;
     uint8_t mac[6];
     struct net_hostfwd fwd[VM_MAX_FWD];
     unsigned nfwd;
@@ -87,6 +89,7 @@ static int set_initrd(struct run_args *a, const char *v, struct err *e)
 static int set_cmdline(struct run_args *a, const char *v, struct err *e)
 {
     (void)e;
+    a->cmdline_given = true;
     a->c->cmdline = config_str(a->c, v);
     return 0;
 }
@@ -485,6 +488,46 @@ static const struct run_option *find_option(const char *word, const char **value
     return NULL;
 }
 
+/* The kernel of the first disk, where none is named. */
+static int settle_kernel(struct run_args *a, struct err *e)
+{
+    struct vm_config *c = a->c;
+    bool asked = c->kernel && !strcmp(c->kernel, "auto");
+
+    if (asked)
+        c->kernel = NULL;
+    if (c->kernel || (!asked && !c->ndisks))
+        return 0;
+    if (!c->ndisks)
+        return err_set(e, EINVAL, "--kernel auto takes the kernel from a disk's image: name one with --disk FILE");
+    if (c->kernel_flat)
+        return err_set(e, EINVAL, "--kernel-format flat is for a file: name it with --kernel FILE");
+    return disk_boot_find(c, a->cmdline_given, e);
+}
+
+/* Is the command line's console one that the machine has? */
+static bool has_console(const char *cmdline, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *p = cmdline; (p = strstr(p, "console=")) != NULL; p += 8)
+        if ((p == cmdline || p[-1] == ' ') && !strncmp(p + 8, name, n) && (!p[8 + n] || strchr(" ,", p[8 + n])))
+            return true;
+    return false;
+}
+
+/* A console for a kernel from an image, whose command line may have been made for another machine. */
+static void settle_image_console(struct vm_config *c, const char *words, bool fits)
+{
+    char note[1200];
+
+    if (fits)
+        return;
+    config_cmdline_append(c, words);
+    snprintf(note, sizeof(note), "%s, with %s", c->boot_note, words);
+    c->boot_note = config_str(c, note);
+}
+
 /* The console and what the kernel is told about it. Where the virtio console is a module (Debian), the serial line must
  * carry what comes before it; the last one named is /dev/console. */
 static int settle_console(struct run_args *a, struct err *e)
@@ -505,7 +548,9 @@ static int settle_console(struct run_args *a, struct err *e)
             return r;
     }
     snprintf(words, sizeof(words), "console=%s%s", serial, a->console == CONSOLE_VIRTIO ? " console=hvc0" : "");
-    if (!config_cmdline_has(c->cmdline, "console="))
+    if (c->boot_note && !a->cmdline_given)
+        settle_image_console(c, words, has_console(c->cmdline, a->console == CONSOLE_VIRTIO ? "hvc0" : serial));
+    else if (!config_cmdline_has(c->cmdline, "console="))
         config_cmdline_append(c, words);
     return 0;
 }
@@ -594,6 +639,9 @@ int args_run(struct vm_config *c, int argc, char **argv, struct err *e)
         r = r < 0 ? r : ARGS_DONE;
         goto out;
     }
+    r = settle_kernel(a, e);
+    if (r < 0)
+        goto out;
     config_choose_machine(c);
     if ((r = settle_seed(a, e)) < 0 || (r = settle_net(a, e)) < 0 ||
         (r = config_add_device(c, VM_DEVICE_RNG, 0, e)) < 0 || (r = settle_console(a, e)) < 0)

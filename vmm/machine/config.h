@@ -68,10 +68,11 @@ struct vm_device {
 struct vm_config {
     const char *name;
     enum vm_machine machine;     /* AUTO until config_choose_machine */
-    const char *kernel, *initrd; /* initrd may be NULL */
+    const char *kernel, *initrd; /* paths, or names that the loader was given files for; initrd may be NULL */
     bool kernel_flat;            /* load the file as it is, whatever it holds */
     char *cmdline;
-    uint64_t memory; /* bytes */
+    const char *boot_note, *boot_warning; /* kernel from a disk image: what was taken, and what to know; or NULL */
+    uint64_t memory;                      /* bytes */
     enum vm_huge_pages huge_pages;
     unsigned cpus;
     const char *cpu;               /* NULL until config_validate: the accelerator's default */

@@ -5,13 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
-#include "vmm/machine/fatal.h"
+#include "vmm/machine/disks.h"
 #include "vmm/machine/machine.h"
 #include "vmm/service/sandbox.h"
 
@@ -109,73 +108,6 @@ static void destroy_vcpus(struct machine *m)
 
 /* ---- disks ---- */
 
-/* A file without a name that holds the image. */
-static int seed_file(const uint8_t *image, size_t len)
-{
-    int fd = memfd_create("pipit-seed", MFD_CLOEXEC);
-
-    for (size_t done = 0; fd >= 0 && done < len;) {
-        ssize_t n = write(fd, image + done, len - done);
-
-        if (n < 0) {
-            close(fd);
-            return -1;
-        }
-        done += (size_t)n;
-    }
-    return fd;
-}
-
-static int open_seed(struct machine *m, const struct vm_disk *d, struct block **out, struct err *e)
-{
-    const struct block_options o = {.read_only = true, .no_lock = true};
-    uint8_t *image;
-    size_t len;
-    int fd, r = seed_make(&m->cfg->seed, m->cfg->name, &image, &len, e);
-
-    if (r < 0)
-        return r;
-    fd = seed_file(image, len);
-    free(image);
-    if (fd < 0)
-        return err_set(e, errno, "no memory for the %s: %s", d->path, strerror(errno));
-    return block_open_raw_fd(out, m->engine, fd, d->path, &o, e);
-}
-
-static int open_disk(struct machine *m, const struct vm_disk *d, struct block **out, struct err *e)
-{
-    const struct qcow2_options o = {
-        .block =
-            {
-                .read_only = d->read_only || d->snapshot,
-                .direct = d->cache == VM_CACHE_NONE || d->cache == VM_CACHE_DIRECTSYNC,
-                .writeback = d->cache != VM_CACHE_WRITETHROUGH && d->cache != VM_CACHE_DIRECTSYNC,
-                .ignore_flush = d->cache == VM_CACHE_UNSAFE,
-            },
-        .backing = d->backing,
-    };
-    struct block *base;
-
-    if (d->seed)
-        return open_seed(m, d, out, e);
-    if (!d->snapshot)
-        return block_open(out, m->engine, d->path, d->format, &o, e);
-    int r = block_open(&base, m->engine, d->path, d->format, &o, e);
-    return r < 0 ? r : block_open_throwaway(out, m->engine, base, d->path, e);
-}
-
-/* Each thread of a pool begins with this; one that cannot be confined must not serve. */
-static void confine_worker(void)
-{
-    struct err e = {0};
-
-    fatal_enter_thread();
-    if (sandbox_enter(SANDBOX_WORKER, &e) == 0)
-        return;
-    log_error("sandbox", "%s", e.msg);
-    _exit(MACHINE_EXIT_FAILURE);
-}
-
 static int create_disks(struct machine *m, struct err *e)
 {
     const struct vm_config *c = m->cfg;
@@ -183,18 +115,10 @@ static int create_disks(struct machine *m, struct err *e)
 
     if (!c->ndisks)
         return 0;
-    block_engine_set_thread_init(confine_worker);
-    r = block_engine_create(&m->engine, m->loop, c->block_engine == VM_BLOCK_THREADS, e);
-    if (r < 0)
-        return r;
-    if (c->block_engine == VM_BLOCK_IO_URING && strcmp(block_engine_name(m->engine), "io_uring") != 0)
-        return err_set(e, ENOTSUP, "block engine io_uring: this host does not allow io_uring");
-    for (unsigned i = 0; i < c->ndisks; i++) {
-        r = open_disk(m, &c->disk[i], &m->disk[i], e);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    r = disks_create_engine(&m->engine, m->loop, c, e);
+    for (unsigned i = 0; r >= 0 && i < c->ndisks; i++)
+        r = disks_open(&m->disk[i], m->engine, c, &c->disk[i], e);
+    return r;
 }
 
 /* ---- serial back ends ---- */
@@ -273,6 +197,7 @@ int machine_create(struct machine *m, const struct vm_config *cfg, const struct 
     if ((r = create_plumbing(m, e)) < 0 || (r = create_memory(m, e)) < 0 || (r = m->board->create_accel(m, e)) < 0 ||
         (r = create_vcpus(m, e)) < 0 || (r = m->board->load(m, e)) < 0)
         goto fail;
+    loader_file_forget();
     /* Not before: a kernel may be a FIFO that nobody writes to, and waiting for it ends as any program's wait. */
     block_signals();
     if (!cfg->no_reboot && (r = machine_keep_images(m, e)) < 0)

@@ -508,6 +508,10 @@ int machine_main(const struct vm_config *cfg)
     struct err e = {0};
     int status;
 
+    if (cfg->boot_note)
+        log_info(NULL, "%s", cfg->boot_note);
+    if (cfg->boot_warning)
+        log_warn(NULL, "%s: %s", cfg->disk[0].path, cfg->boot_warning);
     if (cfg->dump_dtb)
         return machine_dump_dtb(cfg, &e) < 0 ? run_fail(cfg, &e) : MACHINE_EXIT_OK;
     pthread_mutex_init(&r->lock, NULL);

@@ -1,0 +1,13 @@
+/* Disks as the settings have them: the engine that serves them, and each with its format and overlay. */
+#ifndef PIPIT_MACHINE_DISKS_H
+#define PIPIT_MACHINE_DISKS_H
+
+#include "vmm/machine/config.h"
+
+/* -ENOTSUP where the engine that was asked for is not allowed here. Its threads, if it has any, confine themselves. */
+int disks_create_engine(struct block_engine **out, struct loop *l, const struct vm_config *c, struct err *e);
+/* `d` is one of the config's, or a copy. */
+int disks_open(struct block **out, struct block_engine *en, const struct vm_config *c, const struct vm_disk *d,
+               struct err *e);
+
+#endif
