@@ -5,9 +5,10 @@
 #
 #   tests/fresh.sh [SUITE...]     TARGETS ("run check test") says which; KEEP=1 leaves the folder
 #
-# The commands run as root in a chroot, in mount and PID namespaces of their own: however they end, no mount and no
-# process stays behind. The kernel is the host's. What mmdebstrap made is kept, and unpacked anew for each time. The logs
-# are .cache/fresh/SUITE-TARGET.log. Part of `make soak`.
+# The commands run as root with that folder as their root file system (not by chroot, which would take user namespaces
+# from them), in mount and PID namespaces of their own: however they end, no mount and no process stays behind. The kernel
+# is the host's. What mmdebstrap made is kept, and unpacked anew for each time. The logs are
+# .cache/fresh/SUITE-TARGET.log. Part of `make soak`.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${PIPIT_CACHE:-$root/.cache}/fresh
@@ -37,7 +38,7 @@ base() {
     mv "$tar.new" "$tar"
 }
 
-# inside TREE LIMIT COMMAND: in the chroot, in namespaces that end with it, with an environment of a first login.
+# inside TREE LIMIT COMMAND: with TREE as the root, in namespaces that end with it, with an environment of a first login.
 inside() {
     exec timeout -k 10 "$2" unshare --mount --pid --fork --kill-child --propagation private bash -c '
         set -e
@@ -45,8 +46,11 @@ inside() {
         mount -t proc proc "$1/proc"
         mount --rbind /dev "$1/dev"
         mount --rbind /sys "$1/sys"
+        cd "$1"
+        pivot_root . .
+        umount -l .
         exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb \
-            ${FUZZ_SECONDS:+"FUZZ_SECONDS=$FUZZ_SECONDS"} chroot "$1" sh -c "$2"' - "$1" "$3" </dev/null
+            ${FUZZ_SECONDS:+"FUZZ_SECONDS=$FUZZ_SECONDS"} sh -c "cd / && $2"' - "$1" "$3" </dev/null
 }
 
 show() {
