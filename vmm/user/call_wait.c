@@ -46,14 +46,20 @@ uint64_t user_wait_mask_host(const struct user_wait_mask *m)
 
 bool user_wait_mask_interrupts(struct user_thread *t, const struct user_wait_mask *m)
 {
-    if (!m->given || !(t->held & ~m->guest))
+    if (!m->given)
         return false;
-    user_signal_temporary_mask(t, m->guest);
-    return true;
+    if (t->held & ~m->guest) {
+        user_signal_temporary_mask(t, m->guest);
+        return true;
+    }
+    t->wait_mask = m->guest;
+    t->waits = true;
+    return false;
 }
 
 int64_t user_wait_mask_end(struct user_thread *t, const struct user_wait_mask *m, int64_t r)
 {
+    t->waits = false;
     if (m->given && r == -EINTR)
         user_signal_temporary_mask(t, m->guest);
     return r;

@@ -304,9 +304,8 @@ static make_fn maker(const char *path, struct user_proc_name *name)
         return !name->pid || user_proc_is_guest(name->pid) ? user_proc_maps : NULL;
     if (user_proc_take_word(&e, "fdinfo/"))
         return !name->pid || user_proc_is_guest(name->pid) ? make_fdinfo : NULL;
-    /* The masks of another process's threads are in its memory: there the host's are shown. */
-    if (!name->pid && (!strcmp(e, "status") || !strcmp(e, "stat")))
-        return make_status;
+    if (!strcmp(e, "status") || !strcmp(e, "stat"))
+        return !name->pid || user_proc_is_guest(name->pid) ? make_status : NULL;
     return NULL;
 }
 

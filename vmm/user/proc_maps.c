@@ -173,6 +173,16 @@ long user_proc_program_of(uint64_t pid, char buf[USER_PATH_MAX])
     return look_at(pid, &other) || buf[0] != '/' ? -1 : (long)strlen(buf);
 }
 
+bool user_proc_image_of(uint64_t pid, int64_t *moved)
+{
+    struct other other = {0};
+
+    if (look_at(pid, &other) || !other.image)
+        return false;
+    *moved = (int64_t)(other.image - (uint64_t)(uintptr_t)__ehdr_start);
+    return true;
+}
+
 /* ---- which pages are whose ---- */
 
 struct owned_list {

@@ -43,6 +43,8 @@ int user_proc_maps(struct user_proc_text *o, const char *path, const struct user
 bool user_proc_is_guest(uint64_t pid);
 /* The program that it runs, as the link to it says: its length in `buf`, or -1. */
 long user_proc_program_of(uint64_t pid, char buf[USER_PATH_MAX]);
+/* Where its image is, less where ours is. False: it cannot be told. */
+bool user_proc_image_of(uint64_t pid, int64_t *moved);
 /* Where this process's vDSO is. */
 void user_proc_set_vdso(uint64_t addr);
 

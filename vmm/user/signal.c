@@ -178,20 +178,48 @@ void user_signal_export(struct user_thread *t, bool restore)
     }
 }
 
-static void sets_of(struct user_thread *t, void *opaque)
+static void fill_sets(const struct user_thread *t, const struct user_sighand *s, struct user_signal_sets *out)
 {
-    struct user_signal_sets *out = opaque;
-    struct user_sighand *s = t->sighand;
-
-    *out = (struct user_signal_sets){.blocked = t->mask};
-    sys_lock(&s->lock);
+    *out = (struct user_signal_sets){.blocked = t->waits ? t->wait_mask : t->mask, .host_blocks = t->gate.pending};
     for (int sig = 1; sig <= ABI_NSIG; sig++) {
         if (s->action[sig].handler == ABI_SIG_IGN)
             out->ignored |= ABI_SIGBIT(sig);
         else if (s->action[sig].handler != ABI_SIG_DFL)
             out->caught |= ABI_SIGBIT(sig);
     }
+}
+
+static void sets_of(struct user_thread *t, void *opaque)
+{
+    struct user_sighand *s = t->sighand;
+
+    sys_lock(&s->lock);
+    fill_sets(t, s, opaque);
     sys_unlock(&s->lock);
+}
+
+/* More threads than this are not looked through: what is read there may run in circles. */
+#define THREADS_MOST 4096
+
+bool user_signal_sets_there(const struct user_signal_reader *r, int32_t tid, struct user_signal_sets *out)
+{
+    uint64_t at = (uint64_t)(uintptr_t)user_thread_list() + (uint64_t)r->moved;
+    struct user_sighand s;
+    struct user_thread t;
+
+    if (!r->read(r, at, &at, sizeof(at)))
+        return false;
+    for (unsigned i = 0; at && i < THREADS_MOST; i++, at = (uint64_t)(uintptr_t)t.next) {
+        if (!r->read(r, at, &t, sizeof(t)))
+            return false;
+        if (t.tid != tid)
+            continue;
+        if (!r->read(r, (uint64_t)(uintptr_t)t.sighand, &s, sizeof(s)))
+            return false;
+        fill_sets(&t, &s, out);
+        return true;
+    }
+    return false;
 }
 
 bool user_signal_sets(int32_t tid, struct user_signal_sets *out)
@@ -271,7 +299,10 @@ int64_t user_call_rt_sigsuspend(struct user_thread *t, const uint64_t a[6])
         return -EINTR;
     }
     uint64_t bits = set & ~USER_SYNC_SIGNALS;
+    t->wait_mask = set;
+    t->waits = true;
     r = user_host_call(t, __NR_rt_sigsuspend, &bits, sizeof(bits));
+    t->waits = false;
     /* Restarted where a signal came that the old mask lets through; else the handler runs under the new one. */
     if (r == -EINTR)
         user_signal_temporary_mask(t, set);

@@ -36,12 +36,21 @@ int user_signal_set_mask(struct user_thread *t, uint64_t mask);
 /* Blocks all but the synchronous signals on the host; `old` gets what was. */
 void user_signal_block(uint64_t *old);
 void user_signal_unblock(const uint64_t *old);
-/* What a thread of this process has blocked, and ignores and catches, in the bits of a signal set. */
+/* What a thread has blocked, and ignores and catches, in the bits of a signal set. */
 struct user_signal_sets {
     uint64_t blocked, ignored, caught;
+    bool host_blocks; /* the host's mask is ours for the moment, else the guest's but for USER_SYNC_SIGNALS */
 };
 /* tid 0: the first one. False: there is none. */
 bool user_signal_sets(int32_t tid, struct user_signal_sets *out);
+/* Reads memory of another process of this very program; false: it may not. */
+struct user_signal_reader {
+    bool (*read)(const struct user_signal_reader *r, uint64_t va, void *out, size_t len);
+    uint64_t pid;
+    int64_t moved; /* its image's address less ours */
+};
+/* The same for a thread there; what is read may be anything. */
+bool user_signal_sets_there(const struct user_signal_reader *r, int32_t tid, struct user_signal_sets *out);
 /* The alternate stack of the calling thread for host handlers. */
 void user_signal_stack_set(struct user_thread *t);
 

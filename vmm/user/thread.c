@@ -144,6 +144,11 @@ unsigned user_thread_count(void)
     return n;
 }
 
+const void *user_thread_list(void)
+{
+    return &threads;
+}
+
 struct user_thread *user_thread_next(struct user_thread *t)
 {
     return t ? t->next : threads;

@@ -75,6 +75,8 @@ struct user_thread {
     uint64_t mask;       /* as the guest set it */
     uint64_t saved_mask; /* what a signal frame saves while restore_mask is set (sigsuspend, ppoll ...) */
     bool restore_mask;
+    bool waits; /* in a system call that waits under another mask, wait_mask */
+    uint64_t wait_mask;
     struct sys_gate_state
         gate; /* pending: `info` is to be delivered, and all others are blocked on the host till then */
     struct user_filter *filters;     /* seccomp, the newest */
@@ -127,6 +129,8 @@ void user_thread_unlink(struct user_thread *t);
 /* For the last words of a process: how many there are, and each of them (NULL: the first), without a lock. */
 unsigned user_thread_count(void);
 struct user_thread *user_thread_next(struct user_thread *t);
+/* Where the first one is kept: the same place of the image in every process of this program. */
+const void *user_thread_list(void);
 /* While this is held, threads neither come nor go: whoever would wait. */
 void user_thread_list_lock(void);
 void user_thread_list_unlock(void);

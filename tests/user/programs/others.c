@@ -181,6 +181,72 @@ static void own_signals(void)
         signal(i, SIG_DFL);
 }
 
+static void *sleeps(void *arg)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGSEGV);
+    sigaddset(&set, SIGHUP);
+    sigsuspend(&set);
+    return arg;
+}
+
+/* A child whose first thread reads, and whose second one waits under a mask of its own. */
+static void others_signals(void)
+{
+    const char *const fields[] = {"SigBlk:", "SigIgn:", "SigCgt:"};
+    char path[64], suspended[] = "SigBlk:\t0000000000000401";
+    int go[2], tid[2], status;
+    pthread_t thread;
+    sigset_t set;
+    pid_t second;
+
+    if (pipe(go) || pipe(tid))
+        return;
+    pid_t pid = fork();
+    if (!pid) {
+        char c;
+        close(go[1]);
+        signal(SIGSEGV, nothing);
+        signal(SIGUSR1, nothing);
+        signal(SIGFPE, SIG_IGN);
+        sigemptyset(&set);
+        sigaddset(&set, SIGBUS);
+        sigaddset(&set, SIGTERM);
+        sigprocmask(SIG_SETMASK, &set, NULL);
+        pthread_create(&thread, NULL, sleeps, NULL);
+        second = 0;
+        for (int n = (int)getpid() + 1; !second && n < getpid() + 1000; n++) {
+            snprintf(path, sizeof(path), "/proc/self/task/%d", n);
+            second = access(path, F_OK) ? 0 : n;
+        }
+        _exit(write(tid[1], &second, sizeof(second)) == sizeof(second) && read(go[0], &c, 1) == 0 ? 5 : 6);
+    }
+    close(go[0]);
+    if (read(tid[0], &second, sizeof(second)) != sizeof(second))
+        return;
+    snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    slurp(path);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        print_field(fields[i]);
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    slurp(path);
+    char *p = strrchr(text, ')');
+    unsigned long blocked, ignored, caught;
+    for (int field = 2; p && field < 32; field++)
+        p = strchr(p + 1, ' ');
+    if (p && sscanf(p, "%lu %lu %lu", &blocked, &ignored, &caught) == 3)
+        printf("stat %lx %lx %lx\n", blocked, ignored, caught);
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, second);
+    for (int i = 0; i < 5000 && (slurp(path) < 0 || !strstr(text, suspended)); i++)
+        usleep(1000);
+    print_field("SigBlk:");
+    close(go[1]);
+    waitpid(pid, &status, 0);
+    printf("ended %d\n", WEXITSTATUS(status));
+}
+
 #ifdef __aarch64__
 #define TAG(p) ((void *)((uintptr_t)(p) | (0x42ul << 56)))
 #define tagged_control(set) prctl(PR_SET_TAGGED_ADDR_CTRL, set, 0, 0, 0)
@@ -309,6 +375,7 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IONBF, 0);
     another(argv);
     own_signals();
+    others_signals();
     tags();
     statuses();
     rest();
