@@ -42,6 +42,42 @@ void chardev_hold(struct chardev *c, bool hold)
         c->ops->hold(c, hold);
 }
 
+void chardev_queue_put(struct chardev_queue *q, uint16_t v)
+{
+    if (q->count < CHARDEV_QUEUE)
+        q->item[(q->head + q->count++) % CHARDEV_QUEUE] = v;
+}
+
+static uint16_t queue_take(struct chardev_queue *q)
+{
+    uint16_t v = q->item[q->head];
+
+    q->head = (q->head + 1) % CHARDEV_QUEUE;
+    q->count--;
+    return v;
+}
+
+void chardev_queue_deliver(struct chardev_queue *q, const struct chardev_frontend *f)
+{
+    uint8_t buf[256];
+
+    while (q->count) {
+        if (q->item[q->head] == CHARDEV_BREAK) {
+            if (f && f->brk)
+                f->brk(f->opaque);
+            queue_take(q);
+            continue;
+        }
+        size_t room = f ? MIN(f->room(f->opaque), sizeof(buf)) : sizeof(buf), n = 0;
+        while (n < room && q->count && q->item[q->head] != CHARDEV_BREAK)
+            buf[n++] = (uint8_t)queue_take(q);
+        if (n == 0)
+            return;
+        if (f)
+            f->receive(f->opaque, buf, n);
+    }
+}
+
 size_t chardev_write(struct chardev *c, const uint8_t *p, size_t len)
 {
     return c->ops->write(c, p, len);

@@ -1,5 +1,5 @@
 /*
- * Character back ends for PL011 and virtio-console: the terminal, a file, nothing.
+ * Character back ends for PL011 and virtio-console: the terminal, a file, nothing, and a hub before one of these.
  *
  * Output may be written from any thread and never waits: what the descriptor does not take at once is kept in a
  * bounded buffer that the loop thread empties. Input arrives on the loop thread through the front end's receive
@@ -40,6 +40,21 @@ struct chardev_stdio_options {
 int chardev_open_stdio(struct chardev **out, struct loop *l, const struct chardev_stdio_options *o, struct err *e);
 int chardev_open_file(struct chardev **out, const char *path, struct err *e); /* output only, created or truncated */
 int chardev_open_null(struct chardev **out);
+/*
+ * A console that several look at: all that `inner` (which becomes the hub's, also on failure) gets also goes to the
+ * open file log_fd (which becomes the hub's; -1: none) and to attached connections. chardev_hub.c tells how.
+ */
+int chardev_open_hub(struct chardev **out, struct loop *l, struct chardev *inner, int log_fd, struct err *e);
+#define CHARDEV_HUB_ESCAPE                                                                                             \
+    0xff /* in what a connection sends: twice for the byte itself, and before 'b' for a BREAK                          \
+          */
+/* Takes over a connected, non-blocking socket, which it closes at its end: the latest output, then all there is, and
+ * input if it is the first of those attached. On the loop thread. -ENOMEM, and then it is still the caller's. */
+int chardev_hub_attach(struct chardev *hub, int fd);
+/* Connections that are attached. */
+unsigned chardev_hub_clients(const struct chardev *hub);
+/* A BREAK and a key, to the front end that knows BREAKs; false where there is none. On the loop thread. */
+bool chardev_hub_sysrq(struct chardev *hub, uint8_t key);
 /* Writes what is still buffered, as long as the descriptor takes some of it within a second, and restores the
  * terminal. On the loop thread, or when the loop does not run any more. */
 void chardev_close(struct chardev *c);

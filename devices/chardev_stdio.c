@@ -31,8 +31,6 @@
 
 #define OUT_SIZE MIB(1)
 #define OUT_PIECE 4096 /* PIPE_BUF: a pipe that polls writable takes this much */
-#define IN_QUEUE 4096
-#define IN_BREAK 0x100 /* an entry of the input queue that is no byte */
 #define ESCAPE_KEY 0x01
 #define CLOSE_PATIENCE_MS 1000
 
@@ -44,8 +42,7 @@ struct stdio {
     struct loop_fd *in_watch; /* NULL: not reading now */
     bool in_tty, in_eof, escaped;
     bool held; /* loop thread */
-    unsigned in_head, in_count;
-    uint16_t in[IN_QUEUE];
+    struct chardev_queue in;
 
     pthread_mutex_t lock; /* what follows */
     bool out_posted, out_dead, out_short;
@@ -182,9 +179,8 @@ static void out_flush(struct stdio *s)
         tell = true;
     }
     pthread_mutex_unlock(&s->lock);
-    for (unsigned i = 0; tell && i < s->c.nfrontends; i++)
-        if (s->c.frontend[i].writable)
-            s->c.frontend[i].writable(s->c.frontend[i].opaque);
+    if (tell)
+        chardev_tell_writable(&s->c);
 }
 
 static void out_flush_posted(void *opaque)
@@ -242,12 +238,6 @@ static void out_finish(struct stdio *s)
 
 /* --- input --- */
 
-static void in_put(struct stdio *s, uint16_t v)
-{
-    if (s->in_count < IN_QUEUE)
-        s->in[(s->in_head + s->in_count++) % IN_QUEUE] = v;
-}
-
 static void in_tell(struct stdio *s, enum chardev_escape what)
 {
     if (s->opt.on_escape)
@@ -258,13 +248,13 @@ static void in_tell(struct stdio *s, enum chardev_escape what)
 static void in_byte(struct stdio *s, uint8_t b)
 {
     if (!s->opt.escapes) {
-        in_put(s, b);
+        chardev_queue_put(&s->in, b);
         return;
     }
     if (!s->escaped) {
         s->escaped = b == ESCAPE_KEY;
         if (!s->escaped)
-            in_put(s, b);
+            chardev_queue_put(&s->in, b);
         return;
     }
     s->escaped = false;
@@ -273,12 +263,12 @@ static void in_byte(struct stdio *s, uint8_t b)
     case 'h':
     case '?': in_tell(s, CHARDEV_ESC_HELP); break;
     case 'b':
-        in_put(s, IN_BREAK);
+        chardev_queue_put(&s->in, CHARDEV_BREAK);
         in_tell(s, CHARDEV_ESC_BREAK);
         break;
     case 'c': in_tell(s, CHARDEV_ESC_MONITOR); break;
     case 'p': in_tell(s, CHARDEV_ESC_PAUSE); break;
-    case ESCAPE_KEY: in_put(s, ESCAPE_KEY); break;
+    case ESCAPE_KEY: chardev_queue_put(&s->in, ESCAPE_KEY); break;
     default: break;
     }
 }
@@ -286,28 +276,8 @@ static void in_byte(struct stdio *s, uint8_t b)
 /* Queue to front end. */
 static void in_deliver(struct stdio *s)
 {
-    const struct chardev_frontend *f = s->c.nfrontends ? &s->c.frontend[s->c.nfrontends - 1] : NULL;
-    uint8_t buf[256];
-
-    while (s->in_count && !s->held) {
-        if (s->in[s->in_head] == IN_BREAK) {
-            if (f && f->brk)
-                f->brk(f->opaque);
-            s->in_head = (s->in_head + 1) % IN_QUEUE;
-            s->in_count--;
-            continue;
-        }
-        size_t room = f ? MIN(f->room(f->opaque), sizeof(buf)) : sizeof(buf), n = 0;
-        while (n < room && s->in_count && s->in[s->in_head] != IN_BREAK) {
-            buf[n++] = (uint8_t)s->in[s->in_head];
-            s->in_head = (s->in_head + 1) % IN_QUEUE;
-            s->in_count--;
-        }
-        if (n == 0)
-            return;
-        if (f)
-            f->receive(f->opaque, buf, n);
-    }
+    if (!s->held)
+        chardev_queue_deliver(&s->in, chardev_input(&s->c));
 }
 
 static void in_watch(struct stdio *s);
@@ -316,7 +286,7 @@ static void in_ready(void *opaque, int fd, unsigned events)
 {
     struct stdio *s = opaque;
     uint8_t buf[512];
-    size_t want = s->in_tty ? sizeof(buf) : MIN(sizeof(buf), (size_t)(IN_QUEUE - s->in_count));
+    size_t want = s->in_tty ? sizeof(buf) : MIN(sizeof(buf), (size_t)chardev_queue_room(&s->in));
 
     (void)events;
     ssize_t n = want ? read(fd, buf, want) : 0;
@@ -333,7 +303,7 @@ static void in_ready(void *opaque, int fd, unsigned events)
 /* Reads while there is a place to put it: a hang-up would be reported again and again otherwise. */
 static void in_watch(struct stdio *s)
 {
-    bool want = !s->in_eof && (s->in_tty || s->in_count < IN_QUEUE);
+    bool want = !s->in_eof && (s->in_tty || chardev_queue_room(&s->in));
 
     if (want && !s->in_watch) {
         int rc = loop_fd_add(s->loop, &s->in_watch, STDIN_FILENO, LOOP_IN, in_ready, s);

@@ -15,6 +15,8 @@
 #include "vmm/base/util.h"
 #include "vmm/machine/args.h"
 #include "vmm/machine/machine.h"
+#include "vmm/service/life/commands.h"
+#include "vmm/service/life/detach.h"
 
 typedef int (*args_fn)(struct vm_config *c, int argc, char **argv, struct err *e);
 
@@ -35,6 +37,9 @@ static int open_log(const struct vm_config *c, const char *program, struct err *
     if (fd < 0)
         return err_set(e, errno, "log file %s cannot be opened: %s", c->log_file, strerror(errno));
     log_set_fd(fd);
+    /* What a sandbox or a sanitizer says last, too. */
+    if (c->detach)
+        dup2(fd, STDERR_FILENO);
     return 0;
 }
 
@@ -57,8 +62,18 @@ static int run(args_fn parse, const char *program, int argc, char **argv, int us
         status = e.status && c.status_causes ? e.status : usage_status;
         goto out;
     }
+    if (c.detach && (r = detach_fork(&status, &e)) != 0) {
+        if (r < 0) {
+            log_error(NULL, "%s", e.msg);
+            status = MACHINE_EXIT_FAILURE;
+        } else if (status == MACHINE_EXIT_OK && c.listed) {
+            puts(c.name);
+        }
+        goto out;
+    }
     if (open_log(&c, program, &e) < 0) {
         log_error(NULL, "%s", e.msg);
+        detach_say(e.msg);
         status = MACHINE_EXIT_FAILURE;
         goto out;
     }
@@ -76,8 +91,10 @@ static int help(int argc, char **argv)
         args_print_help_run();
     else if (!strcmp(argv[0], "qemu"))
         args_print_help_qemu();
+    else if (life_command_known(argv[0]))
+        life_print_help();
     else {
-        log_error(NULL, "there is no command \"%s\" to explain (run and qemu are)", argv[0]);
+        log_error(NULL, "there is no command \"%s\" to explain (pipit --help lists them)", argv[0]);
         return MACHINE_EXIT_USAGE;
     }
     return fflush(stdout) == 0 ? MACHINE_EXIT_OK : MACHINE_EXIT_FAILURE;
@@ -98,7 +115,8 @@ static bool fill_std_fds(void)
 
 int main(int argc, char **argv)
 {
-    static const char *const commands[] = {"run", "qemu", "help", "--help", "--version", NULL};
+    static const char *const commands[] = {"run",  "ps",   "stop",   "rm",        "console", "ssh",
+                                           "qemu", "help", "--help", "--version", NULL};
     static const struct {
         const char *name;
         args_fn parse;
@@ -125,6 +143,8 @@ int main(int argc, char **argv)
         return run(args_run, "pipit", argc - 2, argv + 2, MACHINE_EXIT_USAGE);
     if (!strcmp(argv[1], "qemu"))
         return run(args_qemu, "pipit", argc - 2, argv + 2, 1);
+    if (life_command_known(argv[1]))
+        return life_command(argc - 1, argv + 1);
     if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
         return help(argc - 2, argv + 2);
     if (!strcmp(argv[1], "--version")) {

@@ -372,7 +372,10 @@ static void the_rest(void)
     CHECK(refused("-kernel k -S", "-S is not supported"));
     CHECK(refused("-kernel k -bios f", "-bios is not supported"));
     CHECK(refused("-kernel k --dtb f", "--dtb is not supported"));
-    CHECK(refused("-kernel k -daemonize", "-daemonize"));
+    CHECK(parse("-kernel k -daemonize -name a/b") == 0 && c.detach && !c.listed && c.serial == -1);
+    CHECK(parse("-serial file:f -kernel k -daemonize") == 0 && c.detach);
+    CHECK(refused("-daemonize -kernel k -nographic", "in the background cannot have standard input"));
+    CHECK(refused("-kernel k -serial mon:stdio -daemonize", "in the background cannot have standard input"));
     CHECK(refused("-kernel k -monitor stdio", "-monitor stdio"));
     CHECK(refused("-kernel k -qmp stdio", "-qmp"));
     CHECK(refused("-kernel k -rtc base=localtime", "base=localtime"));

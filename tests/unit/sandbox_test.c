@@ -51,7 +51,8 @@ static int __lsan_do_recoverable_leak_check(void)
 
 /* What is open before the filter, as in the real program. */
 static struct {
-    int event, timer, epoll, file, inet;
+    int event, timer, epoll, file, inet, local;
+    uid_t uid;
 } fds;
 
 struct outcome {
@@ -192,6 +193,8 @@ static int loop_calls(void)
 {
     struct epoll_event ev = {.events = EPOLLIN};
     struct termios t;
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
     char b[8];
 
     NEED(epoll_ctl(fds.epoll, EPOLL_CTL_ADD, fds.timer, &ev) == 0 || errno == EEXIST);
@@ -200,6 +203,8 @@ static int loop_calls(void)
     NEED(recv(fds.inet, b, sizeof(b), MSG_DONTWAIT) < 0 && errno == EAGAIN);
     NEED(fcntl(fds.inet, F_GETFL) >= 0);
     NEED(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+    NEED(accept4(fds.local, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) < 0 && errno == EAGAIN);
+    NEED(getsockopt(fds.local, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == fds.uid);
     NEED(close(fds.inet) == 0);
     return vcpu_calls() || disk_calls();
 }
@@ -271,6 +276,13 @@ static int call_create(void)
 static int call_socket(void)
 {
     return socket(AF_INET, SOCK_STREAM, 0) < 0;
+}
+
+static int call_getsockopt(void)
+{
+    int v;
+    socklen_t len = sizeof(v);
+    return getsockopt(fds.local, SOL_SOCKET, SO_TYPE, &v, &len) < 0;
 }
 
 static int call_packet_socket(void)
@@ -423,6 +435,7 @@ static void roles_differ(void)
 {
     CHECK(dies(SANDBOX_VCPU, call_socket, "vCPU", "socket"));
     CHECK(dies(SANDBOX_LOOP, call_socket, "loop", "socket"));
+    CHECK(dies(SANDBOX_LOOP, call_getsockopt, "loop", "getsockopt"));
     CHECK(dies(SANDBOX_WORKER, call_socket, "worker", "socket"));
     CHECK(dies(SANDBOX_VCPU, call_pread, "vCPU", "pread64"));
     CHECK(dies(SANDBOX_NET, call_pread, "network", "pread64"));
@@ -462,6 +475,11 @@ int main(void)
     fds.epoll = epoll_create1(0);
     fds.file = tmp ? fileno(tmp) : -1;
     fds.inet = socket(AF_INET, SOCK_DGRAM, 0);
+    fds.uid = geteuid();
+    /* Without a name of one's own: the kernel gives one. */
+    fds.local = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (bind(fds.local, &(struct sockaddr){.sa_family = AF_UNIX}, sizeof(sa_family_t)) < 0 || listen(fds.local, 1) < 0)
+        return 1;
     RUN(needed_calls_pass);
     RUN(no_role_runs_programs_or_writes_files);
     RUN(roles_differ);

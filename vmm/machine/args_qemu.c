@@ -531,6 +531,14 @@ static int set_log(struct qemu_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_daemonize(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->detach = true;
+    return 0;
+}
+
 static int set_version(struct qemu_args *a, const char *v, struct err *e)
 {
     (void)v;
@@ -610,7 +618,7 @@ static const struct qemu_option qemu_options[] = {
     {"gdb", true, NULL, NULL, "this machine has no debugger stub"},
     {"snapshot", false, NULL, NULL, "-drive file=FILE,snapshot=on throws away what is written"},
     {"cdrom", true, NULL, NULL, "this board has no optical drive; -drive file=FILE,readonly=on gives the guest a disk"},
-    {"daemonize", false, NULL, NULL, "the program stays in the foreground"},
+    {"daemonize", false, set_daemonize, NULL, NULL},
     {"no-shutdown", false, NULL, NULL, "a machine that has powered off needs a monitor, and there is none"},
     {"blockdev", true, NULL, NULL, "-drive gives a disk"},
     {"loadvm", true, NULL, NULL, "there are no snapshots"},

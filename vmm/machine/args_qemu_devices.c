@@ -788,7 +788,7 @@ static int default_serial(struct qemu_args *a, struct err *e)
 {
     int r;
 
-    if (a->serial_given || a->nodefaults || (a->display_none && !a->nographic))
+    if (a->serial_given || a->nodefaults || ((a->display_none || a->c->detach) && !a->nographic))
         return 0;
     /* Another user of stdio (a virtio console, say) has it then. */
     for (unsigned i = 0; i < a->c->nchardevs; i++)

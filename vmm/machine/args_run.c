@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmm/base/log.h"
 #include "vmm/base/options.h"
@@ -26,6 +27,7 @@ struct run_args {
     uint8_t mac[6];
     struct net_hostfwd fwd[VM_MAX_FWD];
     unsigned nfwd;
+    const char *console_log;
     bool done; /* help was printed */
 };
 
@@ -190,6 +192,22 @@ static int set_name(struct run_args *a, const char *v, struct err *e)
 {
     (void)e;
     a->c->name = config_str(a->c, v);
+    a->c->listed = true;
+    return 0;
+}
+
+static int set_detach(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->detach = true;
+    return 0;
+}
+
+static int set_console_log(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->console_log = config_str(a->c, v);
     return 0;
 }
 
@@ -432,6 +450,8 @@ static const struct run_option run_options[] = {
     {"--pin", 0, true, set_pin},
     {"--pin-loop", 0, true, set_pin_loop},
     {"--name", 0, true, set_name},
+    {"--detach", 0, false, set_detach},
+    {"--console-log", 0, true, set_console_log},
     {"--disk", 'd', true, set_disk},
     {"--block-engine", 0, true, set_block_engine},
     {"--user-data", 0, true, set_user_data},
@@ -534,12 +554,14 @@ static int settle_console(struct run_args *a, struct err *e)
 {
     struct vm_config *c = a->c;
     const char *serial = board_find(c->machine)->serial;
-    int r = config_add_chardev(c, VM_CHARDEV_STDIO, e);
+    int r = config_add_chardev(c, c->detach ? VM_CHARDEV_NULL : VM_CHARDEV_STDIO, e);
     char words[64];
 
     if (r < 0)
         return r;
     c->chardev[r].escapes = true;
+    c->chardev[r].hub = c->listed || a->console_log;
+    c->chardev[r].log = a->console_log;
     /* With a virtio console too: firmware and early messages have only the serial line to go to. */
     c->serial = r;
     if (a->console == CONSOLE_VIRTIO) {
@@ -553,6 +575,18 @@ static int settle_console(struct run_args *a, struct err *e)
     else if (!config_cmdline_has(c->cmdline, "console="))
         config_cmdline_append(c, words);
     return 0;
+}
+
+/* A machine in the background is reached by its name. */
+static void settle_name(struct vm_config *c)
+{
+    char name[24];
+
+    if (!c->detach || c->name)
+        return;
+    snprintf(name, sizeof(name), "vm-%ld", (long)getpid());
+    c->name = config_str(c, name);
+    c->listed = true;
 }
 
 /* The seed's disk comes behind those that the user named, so that these keep their names in the guest. */
@@ -639,6 +673,7 @@ int args_run(struct vm_config *c, int argc, char **argv, struct err *e)
         r = r < 0 ? r : ARGS_DONE;
         goto out;
     }
+    settle_name(c);
     r = settle_kernel(a, e);
     if (r < 0)
         goto out;

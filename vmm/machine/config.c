@@ -15,6 +15,7 @@
 #include "vmm/machine/accel.h"
 #include "vmm/machine/accel_jit.h"
 #include "vmm/machine/board.h"
+#include "vmm/service/life/dirs.h"
 
 #define BLK_SERIAL_MAX 20 /* virtio 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID */
 
@@ -360,6 +361,16 @@ static int validate_disks(const struct vm_config *c, struct err *e)
     return 0;
 }
 
+/* A machine in the background has no terminal, and one that others can name has a name that they can. */
+static int validate_life(const struct vm_config *c, struct err *e)
+{
+    for (unsigned i = 0; c->detach && i < c->nchardevs; i++)
+        if (c->chardev[i].kind == VM_CHARDEV_STDIO)
+            return err_set(e, EINVAL,
+                           "a machine in the background cannot have standard input and output as its serial line");
+    return c->listed ? life_name_check(c->name, e) : 0;
+}
+
 static int validate_chardevs(const struct vm_config *c, struct err *e)
 {
     unsigned stdio = 0;
@@ -371,6 +382,18 @@ static int validate_chardevs(const struct vm_config *c, struct err *e)
     return 0;
 }
 
+/* The same for the same name: what the guest calls its network device, and knows a lease by, stays. FNV-1a. */
+static void mac_of_name(uint8_t mac[6], const char *name)
+{
+    uint32_t h = UINT32_C(0x811c9dc5);
+
+    for (; *name; name++)
+        h = (h ^ (uint8_t)*name) * UINT32_C(0x01000193);
+    mac[3] = (uint8_t)(h >> 16);
+    mac[4] = (uint8_t)(h >> 8);
+    mac[5] = (uint8_t)h;
+}
+
 static void validate_macs(struct vm_config *c)
 {
     for (unsigned i = 0; i < c->nnets; i++)
@@ -378,6 +401,8 @@ static void validate_macs(struct vm_config *c)
             static const uint8_t first[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 
             memcpy(c->net[i].mac, first, 6);
+            if (c->listed)
+                mac_of_name(c->net[i].mac, c->name);
             c->net[i].mac[5] = (uint8_t)(c->net[i].mac[5] + i);
         }
 }
@@ -459,7 +484,8 @@ int config_validate(struct vm_config *c, struct err *e)
                        strlen(c->cmdline), board->name, board->cmdline_max);
     if ((r = validate_accel(c, board, e)) < 0 || (r = validate_cpu(c, board, e)) < 0 ||
         (r = validate_cpus(c, board, e)) < 0 || (r = validate_pins(c, e)) < 0 ||
-        (r = validate_memory(c, board, e)) < 0 || (r = validate_disks(c, e)) < 0 || (r = validate_chardevs(c, e)) < 0)
+        (r = validate_memory(c, board, e)) < 0 || (r = validate_disks(c, e)) < 0 || (r = validate_chardevs(c, e)) < 0 ||
+        (r = validate_life(c, e)) < 0)
         return r;
     validate_macs(c);
     r = validate_nets(c, e);

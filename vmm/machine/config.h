@@ -55,6 +55,8 @@ struct vm_net {
 struct vm_chardev {
     enum vm_chardev_kind kind;
     bool escapes;     /* Ctrl-A commands */
+    bool hub;         /* others may attach to it */
+    const char *log;  /* with hub: a file that gets a copy, or NULL */
     const char *path; /* VM_CHARDEV_FILE */
 };
 
@@ -67,6 +69,8 @@ struct vm_device {
 
 struct vm_config {
     const char *name;
+    bool listed;                 /* pipit ps knows the machine by its name (vmm/service/life) */
+    bool detach;                 /* in the background once it runs */
     enum vm_machine machine;     /* AUTO until config_choose_machine */
     const char *kernel, *initrd; /* paths, or names that the loader was given files for; initrd may be NULL */
     bool kernel_flat;            /* load the file as it is, whatever it holds */

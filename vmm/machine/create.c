@@ -123,9 +123,9 @@ static int create_disks(struct machine *m, struct err *e)
 
 /* ---- serial back ends ---- */
 
-static int open_chardev(struct machine *m, unsigned i, const struct machine_events *ev, struct err *e)
+static int open_backend(struct machine *m, const struct vm_chardev *c, const struct machine_events *ev,
+                        struct chardev **out, struct err *e)
 {
-    const struct vm_chardev *c = &m->cfg->chardev[i];
     const struct chardev_stdio_options o = {
         .escapes = c->escapes,
         .raw = true,
@@ -135,12 +135,31 @@ static int open_chardev(struct machine *m, unsigned i, const struct machine_even
     int r;
 
     switch (c->kind) {
-    case VM_CHARDEV_STDIO: return chardev_open_stdio(&m->chardev[i], m->loop, &o, e);
-    case VM_CHARDEV_FILE: return chardev_open_file(&m->chardev[i], c->path, e);
+    case VM_CHARDEV_STDIO: return chardev_open_stdio(out, m->loop, &o, e);
+    case VM_CHARDEV_FILE: return chardev_open_file(out, c->path, e);
     case VM_CHARDEV_NULL: break;
     }
-    r = chardev_open_null(&m->chardev[i]);
+    r = chardev_open_null(out);
     return r < 0 ? err_set(e, -r, "out of memory") : 0;
+}
+
+static int open_chardev(struct machine *m, unsigned i, const struct machine_events *ev, struct err *e)
+{
+    const struct vm_chardev *c = &m->cfg->chardev[i];
+    struct chardev *inner;
+    int log = -1, r;
+
+    if (!c->hub)
+        return open_backend(m, c, ev, &m->chardev[i], e);
+    /* What guests print may be secret. */
+    if (c->log && (log = open(c->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600)) < 0)
+        return err_set(e, errno, "the console's log %s cannot be opened: %s", c->log, strerror(errno));
+    r = open_backend(m, c, ev, &inner, e);
+    if (r == 0)
+        return chardev_open_hub(&m->chardev[i], m->loop, inner, log, e);
+    if (log >= 0)
+        close(log);
+    return r;
 }
 
 static int create_chardevs(struct machine *m, const struct machine_events *ev, struct err *e)

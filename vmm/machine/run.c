@@ -31,6 +31,8 @@
 #include "vmm/base/util.h"
 #include "vmm/machine/fatal.h"
 #include "vmm/machine/machine.h"
+#include "vmm/machine/run_life.h"
+#include "vmm/service/life/detach.h"
 #include "vmm/service/sandbox.h"
 
 #define RUN_END_SECONDS 5
@@ -59,6 +61,7 @@ struct run_vcpu {
 
 struct run {
     struct machine m;
+    struct run_life life;
     struct run_vcpu *vcpu; /* one a vCPU; left alone by threads that outlive main, as struct run is */
     pthread_t loop_thread;
     bool loop_started;
@@ -109,6 +112,11 @@ static void run_on_exit(void *opaque, unsigned status)
         r->guest_status = (int)status;
     pthread_mutex_unlock(&r->lock);
     run_raise(r, RUN_EV_EXIT);
+}
+
+static void run_on_quit(void *opaque)
+{
+    run_raise(opaque, RUN_EV_QUIT);
 }
 
 static void run_on_poweroff(void *opaque)
@@ -491,6 +499,7 @@ static int run_write_pidfile(const char *path, struct err *e)
 static int run_fail(const struct vm_config *c, const struct err *e)
 {
     log_error(NULL, "%s", e->msg);
+    detach_say(e->msg);
     return e->status && c->status_causes ? e->status : MACHINE_EXIT_FAILURE;
 }
 
@@ -530,11 +539,16 @@ int machine_main(const struct vm_config *cfg)
         sandbox_disable();
     fatal_handle_signals();
     fatal_enter_thread();
-    if (machine_create(&r->m, cfg, &ev, &e) < 0) {
+    if (run_life_begin(&r->life, cfg, &e) < 0) {
         free(r->vcpu);
         return run_fail(cfg, &e);
     }
-    if (run_watch_signals(r, &e) < 0 || (cfg->pidfile && run_write_pidfile(cfg->pidfile, &e) < 0)) {
+    if (machine_create(&r->m, cfg, &ev, &e) < 0) {
+        status = run_fail(cfg, &e);
+        goto end;
+    }
+    if (run_watch_signals(r, &e) < 0 || run_life_open(&r->life, &r->m, run_on_quit, r, &e) < 0 ||
+        (cfg->pidfile && run_write_pidfile(cfg->pidfile, &e) < 0)) {
         status = run_fail(cfg, &e);
         goto destroy;
     }
@@ -543,7 +557,7 @@ int machine_main(const struct vm_config *cfg)
         log_info(NULL, "%s", cfg->accel_note);
     if (run_start(r, &e) < 0)
         status = run_fail(cfg, &e);
-    else if (sandbox_enter(SANDBOX_MAIN, &e) < 0)
+    else if (run_life_running(cfg, &e) < 0 || sandbox_enter(SANDBOX_MAIN, &e) < 0)
         status = run_fail(cfg, &e);
     else
         status = run_wait(r);
@@ -551,6 +565,7 @@ int machine_main(const struct vm_config *cfg)
         unlink(cfg->pidfile);
     if (!run_end(r)) {
         machine_close_chardevs(&r->m);
+        run_life_end(&r->life);
         log_error(NULL, "a thread did not end within %d seconds", RUN_END_SECONDS);
         _exit(status ? status : MACHINE_EXIT_FAILURE);
     }
@@ -562,7 +577,10 @@ destroy:
         loop_fd_remove(r->signal_watch);
     if (r->signal_fd >= 0)
         close(r->signal_fd);
+    run_life_close(&r->life);
     machine_destroy(&r->m);
+end:
+    run_life_end(&r->life);
     free(r->vcpu);
     return status;
 }

@@ -188,6 +188,9 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(sendto, R_LOOP | R_NET),
     ROW(sendmsg, R_LOOP | R_NET),
     ROW(shutdown, R_LOOP | R_NET),
+    /* Clients of the control socket, which listens before there are filters. */
+    ROW(accept4, R_LOOP),
+    ROW(getsockopt, R_LOOP, IF(IS(1, SOL_SOCKET), IS(2, SO_PEERCRED))),
     ROW(wait4, R_LOOP),
     ROW(waitid, R_LOOP),
     ROW(pidfd_send_signal, R_LOOP),

@@ -1,0 +1,22 @@
+/*
+ * A machine's control socket. A client sends one line and is answered by one: "ok ..." or "error ...".
+ *
+ *   console   the connection becomes a console (devices/chardev.h); the answer says "types" or "reads"
+ *   stop      the guest is asked to power off; the connection ends when the machine has
+ *   quit      the machine is ended; likewise
+ */
+#ifndef PIPIT_SERVICE_LIFE_CONTROL_H
+#define PIPIT_SERVICE_LIFE_CONTROL_H
+
+#include "devices/chardev.h"
+
+struct control;
+
+/* `fd` listens, and becomes the control's, also on failure. `hub` is the console; quit() is called on the loop thread.
+ * Before the loop runs. */
+int control_open(struct control **out, struct loop *l, int fd, struct chardev *hub, void (*quit)(void *opaque),
+                 void *opaque, struct err *e);
+/* When the loop does not run any more. Connections stay open until the process ends, which tells the clients. */
+void control_close(struct control *c);
+
+#endif
