@@ -59,9 +59,9 @@ struct jit_user_ops {
     bool (*sysreg_const)(struct arm64_cpu *c, uint32_t enc, uint64_t *value);
     /* Where saved translations for the address are; false: nowhere. NULL: none are used, or made. */
     bool (*saved)(void *opaque, uint64_t va, struct jit_saved_place *out);
-    /* A block of the guest's instructions from pc on is now these bytes of host code. NULL: nobody wants to know. With
-     * a lock held: nothing of the JIT may be called. */
-    void (*made)(void *opaque, uint64_t pc, const void *code, uint32_t size);
+    /* The block of `insns` of the guest's instructions from pc on is now these bytes of host code. NULL: nobody wants
+     * to know. With a lock held: nothing of the JIT may be called. */
+    void (*made)(void *opaque, uint64_t pc, unsigned insns, const void *code, uint32_t size);
     void *opaque;
 };
 
@@ -126,6 +126,8 @@ size_t jit_saved_end(struct jit_saved_writer *w, const uint8_t key[JIT_SAVED_KEY
 void jit_saved_counts(const struct jit *j, uint64_t *made, uint64_t *taken);
 /* What the translator knows of the host's CPU, for the key. */
 uint64_t jit_saved_host(void);
+/* Calls the operation `made` for each block that there is. */
+void jit_user_tell(struct jit *j);
 /* A 64-bit hash of bytes, continued from h. Not for adversaries. */
 uint64_t jit_saved_hash(uint64_t h, const void *p, size_t len);
 

@@ -4,13 +4,22 @@
  */
 #include "jit/a64/disasm.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vmm/base/util.h"
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_letter(char c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
 
 void a64_dis_put(struct a64_dis *d, const char *fmt, ...)
 {
@@ -69,11 +78,11 @@ static uint64_t operand(const struct a64_dis *d, const char **s)
     const char *p = *s;
     uint64_t v = 0;
 
-    if (isdigit((unsigned char)*p)) {
-        for (; isdigit((unsigned char)*p); p++)
+    if (is_digit(*p)) {
+        for (; is_digit(*p); p++)
             v = v * 10 + (uint64_t)(*p - '0');
     } else {
-        while (isalpha((unsigned char)*p))
+        while (is_letter(*p))
             p++;
         v = a64_dis_field(d, *s, (size_t)(p - *s), NULL);
     }
@@ -192,7 +201,7 @@ static void directive(struct a64_dis *d, const char *s, const char *end)
     s += optional;
     char kind = *s++;
     const char *letters = s;
-    while (isalpha((unsigned char)*s))
+    while (is_letter(*s))
         s++;
     uint64_t v = a64_dis_field(d, letters, (size_t)(s - letters), &width);
     if ((kind == '-' || kind == 'p') && width)

@@ -6,6 +6,7 @@
  *   BX  vector of bytes               sX  scalar of the row's size              SX  scalar twice as wide
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "jit/a64/disasm.h"
@@ -116,12 +117,18 @@ static bool umov_is_mov(const struct a64_dis *d)
 
 /* ---- immediates ---- */
 
+/* As "%.18e" prints it. User mode has no printf of numbers that are not whole, and all of these are multiples of
+ * 1/128, that is of 78125 * 10^-7. */
 static void put_double(struct a64_dis *d, unsigned imm8)
 {
-    uint64_t bits = a64_fp_imm(3, imm8);
-    double v;
-    memcpy(&v, &bits, sizeof(v));
-    a64_dis_put(d, "#%.18e", v);
+    static const char zeros[] = "000000000000000000";
+    unsigned exponent = (imm8 >> 4 & 7) ^ 4; /* biased by 3, VFPExpandImm (Arm ARM) */
+    char digits[16];
+    int n = snprintf(digits, sizeof(digits), "%u", (((imm8 & 15) + 16u) << exponent) * 78125u);
+    int power = n - 1 - 7;
+
+    a64_dis_put(d, "#%s%c.%s%s", imm8 & 128 ? "-" : "", digits[0], digits + 1, zeros + n - 1);
+    a64_dis_put(d, "e%c%02d", power < 0 ? '-' : '+', power < 0 ? -power : power);
 }
 
 static unsigned modified_imm8(const struct a64_dis *d)

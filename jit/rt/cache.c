@@ -186,6 +186,22 @@ static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b
     return true;
 }
 
+static void jit_tell(struct jit *j, const struct jit_block *b)
+{
+    if (j->user && j->user->made)
+        j->user->made(j->user->opaque, b->pc, b->ninsns, jit_entry_rx(j, b), b->code_size);
+}
+
+void jit_user_tell(struct jit *j)
+{
+    jit_lock(&j->lock);
+    for (uint32_t i = 1; i < j->nblocks; i++) {
+        if (!j->block[i].dead)
+            jit_tell(j, &j->block[i]);
+    }
+    jit_unlock(&j->lock);
+}
+
 /* Translates the block at pc; NULL when the cache is full. */
 static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc, const uint8_t *host)
 {
@@ -211,8 +227,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     __atomic_store_n(&j->nblocks, n + 1, __ATOMIC_RELEASE); /* looked at without the lock when an access faults */
     j->nrelocs += b->nrelocs;
 
-    if (j->user && j->user->made)
-        j->user->made(j->user->opaque, b->pc, jit_entry_rx(j, b), b->code_size);
+    jit_tell(j, b);
     jit_forward_dead(j, b);
     bucket = jit_bucket(j, pc, host, b->ctx);
     b->hash_next = *bucket;

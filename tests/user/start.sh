@@ -109,9 +109,8 @@ expect reserved 1 '-R 4G: .* none are reserved' "$pipit" -R 4G ./hello
 expect reserved-nothing 3 '^1 \./hello -$' "$pipit" -R 0 ./hello
 expect plugin 1 '-plugin x.so: ' "$pipit" -plugin x.so ./hello
 expect trace 1 '-trace x: .*-strace' env QEMU_TRACE=x "$pipit" ./hello
-expect dfilter 1 '-dfilter 0..1: ' "$pipit" -dfilter 0..1 ./hello
-expect jitdump 1 '-jitdump: .*-perfmap' "$pipit" -jitdump ./hello
-expect log-item 1 '-d strace,in_asm: what can be logged' "$pipit" -d strace,in_asm ./hello
+expect dfilter 1 '-dfilter wants ranges like .*, not "0..x"' "$pipit" -dfilter 0..x ./hello
+expect log-item 1 '-d strace,exec: there is no "exec"' "$pipit" -d strace,exec ./hello
 expect one-instruction 3 '^1 \./hello -$' "$pipit" -one-insn-per-tb ./hello
 if "$pipit" -d help | grep -q '^strace .*system calls'; then
     echo 'ok log-items'
@@ -130,7 +129,63 @@ else
     bad=1
 fi
 rm -f "$map"
-expect log-item 1 'what can be logged is "strace" and "translations"' "$pipit" -d in_asm ./hello
+# The code that -d in_asm shows is what objdump shows at the same addresses.
+"$pipit" -d in_asm -D asm ./hello >/dev/null
+aarch64-linux-gnu-objdump -d hello | sed -n -E 's/^ +([0-9a-f]+):\t([0-9a-f]{8}) \t([a-z0-9.]+).*/\1 \2 \3/p' | sort >objdump.text
+sed -n -E 's/^0x0+([0-9a-f]+):  ([0-9a-f]{8})  ([a-z0-9.]+).*/\1 \2 \3/p' asm | grep -v ' .inst$' | sort -u >asm.text
+if [ "$(wc -l <asm.text)" -ge 500 ] && [ "$(comm -23 asm.text objdump.text | wc -l)" = 0 ]; then
+    echo "ok in-asm: $(wc -l <asm.text) instructions"
+else
+    comm -23 asm.text objdump.text | head -n 5
+    echo "FAIL in-asm: $(wc -l <asm.text) instructions"
+    bad=1
+fi
+entry=$(aarch64-linux-gnu-readelf -h hello | sed -n 's/.*Entry point address: *//p')
+for range in "$entry..$entry" "$entry+1" "1..2,${entry#0x}-1"; do
+    if [ "$("$pipit" -d in_asm -dfilter "$range" ./hello 2>&1 >/dev/null | grep -c ^IN:)" = 1 ]; then
+        echo "ok dfilter-$range"
+    else
+        echo "FAIL dfilter-$range: not one block"
+        bad=1
+    fi
+done
+# The dump and the map have the same blocks; a forked child has files of its own, with all that was translated before.
+cat >fork.c <<'END'
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void)
+{
+    pid_t pid = fork();
+    if (pid)
+        wait(NULL);
+    return pid ? 0 : 1;
+}
+END
+aarch64-linux-gnu-gcc -O1 -static fork.c -o fork && "$pipit" -perfmap -jitdump ./fork
+if python3 - <<'END'; then
+import glob, os, struct
+dumps = glob.glob("jit-*.dump")
+assert len(dumps) == 2, dumps
+for name in dumps:
+    data, pid = open(name, "rb").read(), int(name[4:-5])
+    magic, version, size, machine, _, owner, _, flags = struct.unpack_from("<6IQQ", data)
+    assert (magic, version, size, machine, owner, flags) == (0x4A695444, 1, 40, 62, pid, 0)
+    at, blocks = size, set()
+    while at < len(data):
+        kind, total, _, owner, _, vma, addr, length, index = struct.unpack_from("<IIQIIQQQQ", data, at)
+        text, code = data[at + 56 : at + total].split(b"\0", 1)
+        assert kind == 0 and owner == pid and vma == addr and len(code) == length and index == len(blocks)
+        blocks.add((addr, length, text.decode()))
+        at += total
+    lines = [line.split() for line in open(f"/tmp/perf-{pid}.map")]
+    os.unlink(f"/tmp/perf-{pid}.map")
+    assert len(blocks) > 100 and blocks == {(int(a, 16), int(n, 16), t) for a, n, t in lines}
+END
+    echo 'ok jitdump'
+else
+    echo 'FAIL jitdump'
+    bad=1
+fi
 expect log-file 0 '^exit_group\(3\) += \?$' bash -c '"$0" -strace -D log ./hello >out; tail -n 1 log' "$pipit"
 cat >random.c <<'END'
 #include <stdio.h>

@@ -9,6 +9,7 @@
 
 #include "arch/arm64/arm64.h"
 #include "vmm/user/debug.h"
+#include "vmm/user/log_code.h"
 #include "vmm/user/options.h"
 #include "vmm/user/path.h"
 #include "vmm/user/register.h"
@@ -250,15 +251,16 @@ static void refuse_trace(const char *v)
     sys_die(USER_STATUS_USAGE, "-trace %s: there are no trace events; -strace prints system calls", v);
 }
 
-static void refuse_filter(const char *v)
+static void set_filter(const char *v)
 {
-    sys_die(USER_STATUS_USAGE, "-dfilter %s: no instructions are logged that could be filtered", v);
+    if (!user_log_filter(v))
+        sys_die(USER_STATUS_USAGE, "-dfilter wants ranges like 0x1000..0x1fff,0x4000+0x200, not \"%s\"", v);
 }
 
-static void refuse_jitdump(const char *v)
+static void set_jitdump(const char *v)
 {
     (void)v;
-    sys_die(USER_STATUS_USAGE, "-jitdump: perf is told of translated code by -perfmap");
+    user_options.jitdump = true;
 }
 
 static void set_translations(const char *v)
@@ -268,25 +270,41 @@ static void set_translations(const char *v)
         sys_die(USER_STATUS_USAGE, "-translations wants a folder's path from the root, or \"off\", not \"%s\"", v);
 }
 
+static const struct {
+    const char *name;
+    bool *set;
+    const char *help;
+} log_items[] = {
+    {"in_asm", &user_options.log_code, "each block of the program's code when it is translated"},
+    {"strace", &user_strace_on, "system calls, as -strace"},
+    {"translations", &user_options.report, "how many blocks were translated, and found translated"},
+};
+
+__attribute__((noreturn)) static void print_log_items(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(log_items); i++)
+        sys_print(1, "%-13s %s\n", log_items[i].name, log_items[i].help);
+    for (;;)
+        sys_call(__NR_exit_group, 0);
+}
+
 static void set_log(const char *list)
 {
+    if (!strcmp(list, "help") || !strcmp(list, "?"))
+        print_log_items();
     for (const char *v = list, *end; *v; v = *end ? end + 1 : end) {
-        size_t n;
+        bool known = false;
 
         end = strchr(v, ',');
         end = end ? end : v + strlen(v);
-        n = (size_t)(end - v);
-        if (n == 12 && !strncmp(v, "translations", n))
-            user_options.report = true;
-        else if (n == 6 && !strncmp(v, "strace", n))
-            user_strace_on = true;
-        else if (!strcmp(list, "help") || !strcmp(list, "?")) {
-            sys_print(1, "strace        system calls, as -strace\n"
-                         "translations  how many blocks were translated, and found translated\n");
-            sys_call(__NR_exit_group, 0);
-        } else {
-            sys_die(USER_STATUS_USAGE, "-d %s: what can be logged is \"strace\" and \"translations\"", list);
+        for (size_t i = 0; i < ARRAY_SIZE(log_items); i++) {
+            if (strlen(log_items[i].name) != (size_t)(end - v) || strncmp(v, log_items[i].name, (size_t)(end - v)))
+                continue;
+            known = *log_items[i].set = true;
         }
+        if (!known)
+            sys_die(USER_STATUS_USAGE, "-d %s: there is no \"%.*s\"; \"-d help\" lists what can be logged", list,
+                    (int)(end - v), v);
     }
 }
 
@@ -352,14 +370,14 @@ static const struct option options[] = {
     {"one-insn-per-tb", NULL, "QEMU_ONE_INSN_PER_TB", set_one_insn, NULL, "one instruction at a time: -jit interp"},
     {"singlestep", NULL, "QEMU_SINGLESTEP", set_one_insn, NULL, NULL},
     {"perfmap", NULL, "QEMU_PERFMAP", set_perf_map, NULL, "name translated code to perf: /tmp/perf-PID.map"},
-    {"jitdump", NULL, "QEMU_JITDUMP", refuse_jitdump, NULL, NULL},
+    {"jitdump", NULL, "QEMU_JITDUMP", set_jitdump, NULL, "the same with its code: jit-PID.dump, for perf inject --jit"},
     {"R", "size", "QEMU_RESERVED_VA", set_reserved, NULL, "address space to reserve: 0"},
     {"plugin", "file", "QEMU_PLUGIN", refuse_plugin, NULL, NULL},
     {"trace", "events", "QEMU_TRACE", refuse_trace, NULL, NULL},
-    {"dfilter", "ranges", "QEMU_DFILTER", refuse_filter, NULL, NULL},
+    {"dfilter", "ranges", "QEMU_DFILTER", set_filter, NULL, "log code of these alone: START..END, START+SIZE, ..."},
     {"translations", "path|off", "PIPIT_TRANSLATIONS", set_translations, NULL, "where translations are kept for later"},
-    {"d", "what", "QEMU_LOG", set_log, NULL, "log: strace (as -strace), translations (a count)"},
-    {"D", "file", "QEMU_LOG_FILENAME", set_log_file, NULL, "where -strace prints"},
+    {"d", "what", "QEMU_LOG", set_log, NULL, "log: in_asm, strace, translations; \"help\" lists them"},
+    {"D", "file", "QEMU_LOG_FILENAME", set_log_file, NULL, "where -strace and -d in_asm print"},
     {"strace", NULL, "QEMU_STRACE", set_strace, NULL, "print system calls on stderr"},
     {"g", "port|path", "QEMU_GDB", set_debug, NULL,
      "wait for gdb there (a port of 127.0.0.1, a socket) before it begins"},

@@ -7,6 +7,8 @@
 #include "jit/user.h"
 #include "vmm/user/cpu.h"
 #include "vmm/user/debug.h"
+#include "vmm/user/log_code.h"
+#include "vmm/user/options.h"
 #include "vmm/user/perf_map.h"
 #include "vmm/user/saved.h"
 #include "vmm/user/space.h"
@@ -38,6 +40,30 @@ static void debug(struct arm64_cpu *c, enum jit_debug why, uint64_t addr)
         user_debug_hit(user_self(), why, addr);
 }
 
+static bool telling_again; /* in the child of a fork, whose files for perf are its own */
+
+static void made(void *opaque, uint64_t pc, unsigned insns, const void *code, uint32_t size)
+{
+    (void)opaque;
+    if (user_options.perf_map)
+        user_perf_map_add(pc, code, size);
+    if (user_options.jitdump)
+        user_jitdump_add(pc, code, size);
+    if (user_options.log_code && !telling_again)
+        user_log_code(pc, insns);
+}
+
+static void tell_again(void)
+{
+    if (!user_options.perf_map && !user_options.jitdump)
+        return;
+    user_perf_map_forked();
+    user_jitdump_forked();
+    telling_again = true;
+    jit_user_tell(jit);
+    telling_again = false;
+}
+
 static const struct jit_user_ops ops = {
     .executable = executable,
     .fault = fault,
@@ -45,7 +71,7 @@ static const struct jit_user_ops ops = {
     .sysreg_plain = user_cpu_sysreg_plain,
     .sysreg_const = user_cpu_sysreg_const,
     .saved = user_saved_find,
-    .made = user_perf_map_add,
+    .made = made,
 };
 
 /* Address space for code; it is used as code is made. Where it is scarce (RLIMIT_AS), less will do: the program is to
@@ -96,7 +122,11 @@ void user_executor_fork_begin(struct user_thread *t)
 
 int user_executor_fork_end(struct user_thread *t, bool child)
 {
-    return jit_user_fork_end(t->cpu, child);
+    int r = jit_user_fork_end(t->cpu, child);
+
+    if (child && !r)
+        tell_again();
+    return r;
 }
 
 void user_executor_run(struct user_thread *t)

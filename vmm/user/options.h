@@ -12,8 +12,9 @@ struct user_options {
     const struct arm64_model *model;
     bool report; /* blocks are counted, and told at the end */
     bool interp; /* the interpreter alone */
-    bool perf_map;
-    bool seeded; /* AT_RANDOM is made from `seed` */
+    bool perf_map, jitdump;
+    bool log_code; /* -d in_asm */
+    bool seeded;   /* AT_RANDOM is made from `seed` */
     uint64_t seed;
     const char *translations; /* the folder for saved ones, or "off"; NULL: where there is one */
     const char *release;      /* uname's; NULL: the host's */

@@ -4,32 +4,34 @@
 #include <linux/fcntl.h>
 #include <stdio.h>
 
-#include "vmm/user/options.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
 
-static long of; /* the process whose map was begun */
+/* A child of vfork writes to its parent's, as its memory is the parent's. */
+static char name[40];
 
-void user_perf_map_add(void *opaque, uint64_t pc, const void *code, uint32_t size)
+void user_perf_map_add(uint64_t pc, const void *code, uint32_t size)
 {
-    long pid, fd;
-    char name[40], line[80];
+    bool first = !name[0];
+    char line[80];
+    long fd;
     int n;
 
-    (void)opaque;
-    if (!user_options.perf_map)
-        return;
-    pid = sys_call(__NR_getpid);
-    snprintf(name, sizeof(name), "/tmp/perf-%ld.map", pid);
     /* The folder is everybody's: what somebody else has put there is not written to. */
-    if (pid != of)
+    if (first) {
+        snprintf(name, sizeof(name), "/tmp/perf-%ld.map", sys_call(__NR_getpid));
         sys_call(__NR_unlinkat, AT_FDCWD, name, 0);
+    }
     fd = sys_call(__NR_openat, AT_FDCWD, name,
-                  O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (pid != of ? O_CREAT | O_EXCL : 0), 0600);
+                  O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (first ? O_CREAT | O_EXCL : 0), 0600);
     if (fd < 0)
         return;
-    of = pid;
     n = snprintf(line, sizeof(line), "%lx %x arm64:%lx\n", (unsigned long)(uintptr_t)code, size, (unsigned long)pc);
     sys_call(__NR_write, fd, line, n);
     sys_call(__NR_close, fd);
+}
+
+void user_perf_map_forked(void)
+{
+    name[0] = '\0';
 }

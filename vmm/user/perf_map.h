@@ -1,13 +1,18 @@
 /*
- * -perfmap: /tmp/perf-PID.map, by which perf(1) names translated code (the kernel's tools/perf/Documentation/
- * jit-interface.txt): a line a block, with its place, size, and the guest's address.
+ * What perf(1) is told of translated code: /tmp/perf-PID.map (-perfmap; the kernel's tools/perf/Documentation/
+ * jit-interface.txt), a line a block with its place, size, and the guest's address; and jit-PID.dump in the directory
+ * where the process began (-jitdump; jitdump-specification.txt there), which has the code, too.
  */
 #ifndef PIPIT_USER_PERF_MAP_H
 #define PIPIT_USER_PERF_MAP_H
 
 #include <stdint.h>
 
-/* jit_user_ops.made */
-void user_perf_map_add(void *opaque, uint64_t pc, const void *code, uint32_t size);
+/* One caller at a time. */
+void user_perf_map_add(uint64_t pc, const void *code, uint32_t size);
+void user_jitdump_add(uint64_t pc, const void *code, uint32_t size);
+/* In the child of a fork, whose files are others. */
+void user_perf_map_forked(void);
+void user_jitdump_forked(void);
 
 #endif

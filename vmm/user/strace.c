@@ -31,7 +31,7 @@ void strace_put(struct strace_text *o, const char *fmt, ...)
     o->len += n < (int)left ? (size_t)n : left - 1;
 }
 
-static void print(const struct strace_text *o)
+void user_log_write(const char *text, size_t len)
 {
     long fd = 2;
 
@@ -39,9 +39,14 @@ static void print(const struct strace_text *o)
         fd = sys_call(__NR_openat, AT_FDCWD, user_strace_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (fd < 0)
         return;
-    sys_write_all((int)fd, o->buf, o->len);
+    sys_write_all((int)fd, text, len);
     if (fd != 2)
         sys_call(__NR_close, fd);
+}
+
+static void print(const struct strace_text *o)
+{
+    user_log_write(o->buf, o->len);
 }
 
 /* The beginning of a line of this thread's; ends the line of another. */

@@ -8,6 +8,7 @@
 #define PIPIT_USER_STRACE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "vmm/user/syscall.h"
@@ -16,6 +17,8 @@
 extern bool user_strace_on;
 /* Where lines go to; NULL: stderr. Opened for each of them, so that no descriptor is held. */
 extern const char *user_strace_file;
+/* Writes there. */
+void user_log_write(const char *text, size_t len);
 
 void user_strace_enter(struct user_thread *t, const struct user_call *call, uint64_t nr, const uint64_t a[6]);
 void user_strace_leave(struct user_thread *t, const struct user_call *call, uint64_t nr, const uint64_t a[6],
