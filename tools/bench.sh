@@ -2,9 +2,9 @@
 # make bench: pipit beside QEMU's emulators on the same files, one after the other in turn, so that both see the
 # same weather. Prints each median and the median of the ratios (below 1: pipit is faster).
 #
-#   tools/bench.sh [boot] [programs] [start] [kernels] [user] [mmdebstrap] [micro]
+#   tools/bench.sh [boot] [programs] [start] [kernels] [user] [mmdebstrap] [disk] [micro]
 #
-# BOOTS (7), ROUNDS (3), BUILDS (1), START_ROUNDS (41), KERNEL_ROUNDS (3) and MICRO_ROUNDS (31) say how often. The peer is
+# BOOTS (7), ROUNDS (3), BUILDS (1), START_ROUNDS (41), KERNEL_ROUNDS (3), DISK_ROUNDS (5) and MICRO_ROUNDS (31) say how often. The peer is
 # the host's, or the one in the distribution's backports where that is newer (tools/peer.sh). QEMU_SYSTEM, QEMU_USER and
 # QEMU_SYSTEM_X86 name others.
 set -euo pipefail
@@ -36,11 +36,11 @@ kvm_makes_vms() {
 }
 
 what=("$@")
-[ ${#what[@]} -gt 0 ] || what=(boot programs start kernels user mmdebstrap micro)
+[ ${#what[@]} -gt 0 ] || what=(boot programs start kernels user mmdebstrap disk micro)
 for w in "${what[@]}"; do
     case $w in
-    boot | programs | start | kernels | user | mmdebstrap | micro) ;;
-    *) echo "no such benchmark: $w (boot, programs, start, kernels, user, mmdebstrap, micro)" >&2 && exit 2 ;;
+    boot | programs | start | kernels | user | mmdebstrap | disk | micro) ;;
+    *) echo "no such benchmark: $w (boot, programs, start, kernels, user, mmdebstrap, disk, micro)" >&2 && exit 2 ;;
     esac
 done
 make -s -j"$(nproc)" MODE=release all
@@ -69,6 +69,12 @@ for w in "${what[@]}"; do
         echo "peer: $("$peer" --version | head -n 1)"
         if [ "$w" = user ]; then tests/rootfs.sh; else tests/archive.sh; fi
         python3 tools/bench/user.py "$root/build/release/pipit-aarch64" "$peer" "$w" || status=1
+        ;;
+    disk)
+        peer=${QEMU_SYSTEM:-$(newest qemu-system-aarch64 qemu-system-arm)}
+        echo "peer: $("$peer" --version | head -n 1)"
+        tools/guest.sh
+        python3 tools/bench/disk.py "$pipit" "$peer" "$cache" build/bench || status=1
         ;;
     micro)
         if [ "$(uname -m)" != x86_64 ] || ! kvm_makes_vms; then
