@@ -137,16 +137,23 @@ static const uint8_t *jit_entry_rx(struct jit *j, const struct jit_block *b)
     return j->rx + b->code;
 }
 
-/* Replaces the no-op at the entry by a jump; other vCPUs may be running through it, so it is one aligned store. */
-static void jit_entry_redirect(struct jit *j, struct jit_block *b, const uint8_t *target_rw)
+/* Replaces a no-op by a jump; other vCPUs may be running through it, so it is one aligned store. */
+static void jit_redirect(uint8_t *at, const uint8_t *target_rw)
 {
-    uint8_t *at = jit_entry_rw(j, b);
     int32_t d = (int32_t)(target_rw - (at + 5));
     uint64_t word;
 
     memcpy(&word, at, 8);
     word = (word & ~UINT64_C(0xffffffffff)) | 0xe9 | (uint64_t)(uint32_t)d << 8;
     __atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELEASE);
+}
+
+/* Whoever comes to the block, or round its loop, goes elsewhere. */
+static void jit_entry_redirect(struct jit *j, struct jit_block *b, const uint8_t *target_rw)
+{
+    jit_redirect(jit_entry_rw(j, b), target_rw);
+    if (b->loop)
+        jit_redirect(jit_entry_rw(j, b) + b->loop, target_rw);
 }
 
 /* ---- making blocks ---- */

@@ -135,6 +135,7 @@ struct jit_block {
     bool dead;
     bool saved;         /* an image has it, or was offered it */
     uint16_t dead_tail; /* offset from the entry of the code that leaves for the dispatcher */
+    uint16_t loop;      /* of a second no-op as the one at the entry, where the block's own branches go; 0: none */
     uint16_t nrelocs;
     uint32_t reloc;                /* first of its records in struct jit's */
     uint32_t map;                  /* user mode: of its bytes in struct jit's */
@@ -150,7 +151,7 @@ struct jit_block_header {
     uint32_t magic;
 };
 #define JIT_ENTRY_ALIGN 16
-#define JIT_ENTRY_NOP 5 /* bytes at the entry that a dead block's jump replaces */
+#define JIT_ENTRY_NOP 5 /* bytes at the entry, and at a loop's head, that a dead block's jump replaces */
 
 /* Guest code pages, by host address. */
 struct jit_page {

@@ -5,7 +5,7 @@
 
 #include "jit/rt/access.h"
 
-#define SAVED_MAGIC UINT64_C(0x3130746970697020)
+#define SAVED_MAGIC UINT64_C(0x3230746970697020)
 #define SAVED_UNIT 8       /* records are aligned to, and named by multiples of, this many bytes */
 #define SAVED_CHAIN_MAX 64 /* a longer chain is not one of ours */
 #define SAVED_BITS_MAX 20
@@ -26,8 +26,7 @@ struct saved_block {
     uint32_t where; /* place in the guest's file, in instructions */
     uint32_t ctx;
     uint16_t code_size, nrelocs, nmap, dead_tail;
-    uint16_t ninsns, nexits;
-    uint32_t unused;
+    uint16_t ninsns, nexits, loop, unused;
 };
 
 _Static_assert(sizeof(struct saved_header) % SAVED_UNIT == 0 && sizeof(struct saved_block) % SAVED_UNIT == 0,
@@ -82,7 +81,8 @@ static bool saved_shape(const struct saved_block *r, struct saved_shape *s)
 {
     if (!r->ninsns || r->ninsns > JIT_BLOCK_MAX_INSNS || r->nexits > JIT_BLOCK_MAX_EXITS || r->nmap > JIT_MAP_MAX ||
         r->nmap < r->ninsns || r->nrelocs > JIT_BLOCK_MAX_RELOCS || r->code_size > JIT_BLOCK_ROOM / 2 ||
-        r->code_size < JIT_ENTRY_NOP || r->dead_tail >= r->code_size || (r->where & 1023) + r->ninsns > 1024)
+        r->code_size < JIT_ENTRY_NOP || r->dead_tail >= r->code_size || r->loop % JIT_ENTRY_ALIGN ||
+        r->loop + 8u > r->code_size || (r->where & 1023) + r->ninsns > 1024)
         return false;
     s->exits = sizeof(*r);
     s->insns = s->exits + r->nexits * sizeof(struct jit_exit);
@@ -173,6 +173,7 @@ static bool saved_take(struct jit *j, struct jit_block *b, const uint8_t *raw, c
     b->nrelocs = r.nrelocs;
     b->code_size = r.code_size;
     b->dead_tail = r.dead_tail;
+    b->loop = r.loop;
     b->saved = true;
     memcpy(j->rw + b->code, raw + s->code, r.code_size);
     jit_block_move(j, b, b->pc & 0xfff, b->pc, 0, b->code, j->rw + b->code);
@@ -306,7 +307,8 @@ static bool saved_record(const struct jit *j, const struct jit_block *b, uint32_
                             .nmap = (uint16_t)saved_map_size(j, b),
                             .dead_tail = b->dead_tail,
                             .ninsns = b->ninsns,
-                            .nexits = b->nexits};
+                            .nexits = b->nexits,
+                            .loop = b->loop};
     uint32_t insn[JIT_BLOCK_MAX_INSNS];
 
     if (b->code_size > UINT16_MAX || !saved_shape(&r, s))

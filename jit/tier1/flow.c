@@ -107,6 +107,13 @@ void t1_exit(struct t1 *t, uint64_t target)
     }
     if (target <= t1_pc(t))
         t1_poll(t, target);
+    if (target == t->b->pc) {
+        t->loops = true;
+        if (t->vreg.planned) {
+            t1_vback(t);
+            return;
+        }
+    }
     t1_align_patch(t, 1);
     t1_link(t, target, x64_jmp_fwd(t->e));
 }
@@ -157,9 +164,9 @@ static void t1_branch_cc(struct t1 *t, enum x64_cc cc, uint64_t target)
         t1_align_patch(t, 2);
         t1_link(t, target, x64_jcc_fwd(t->e, cc));
     } else if (t1_near(t, target)) {
-        uint8_t *over = x64_jcc8_fwd(t->e, cc ^ 1);
+        uint8_t *over = x64_jcc_fwd(t->e, cc ^ 1);
         t1_exit(t, target);
-        x64_bind8(t->e, over);
+        x64_bind(t->e, over);
     } else {
         struct t1_stub *s = t1_stub(t, T1_STUB_CROSS, x64_jcc_fwd(t->e, cc));
         s->target = (int64_t)target;
@@ -369,6 +376,7 @@ static void t1_stub_alone(struct t1 *t, const struct t1_stub *s)
     x64_lea(t->e, true, RDX, x64_m(RAX, (s->info & JIT_MEM_PAIR ? 2 << shift : 1 << shift) - 1));
     t1_call_thunk(t, t->j->thunk.probe[t1_view(t, s->info)][store]);
     missed = x64_jcc_fwd(t->e, CC_NE);
+    t1_vforget(t); /* what is known is of the block's end */
     if (s->kind == T1_STUB_VLOAD || s->kind == T1_STUB_VSTORE)
         t1_vmove(t, !store, shift, (unsigned)s->r1, s->r2, x64_mx(RAX, RCX, 0, 0));
     else
@@ -388,6 +396,14 @@ static void t1_stub_mem(struct t1 *t, const struct t1_stub *s)
         x64_load(t->e, true, R14, x64_m(RBP, JIT_OFF(share)));
 }
 
+/* Back from C code to where the fast path goes on. */
+static void t1_stub_back(struct t1 *t, const struct t1_stub *s)
+{
+    if (t->vreg.routine)
+        x64_call_to(t->e, t->vreg.routine);
+    x64_jmp_to(t->e, s->back);
+}
+
 static void t1_stub_load(struct t1 *t, const struct t1_stub *s)
 {
     t1_stub_mem(t, s);
@@ -395,7 +411,7 @@ static void t1_stub_load(struct t1 *t, const struct t1_stub *s)
         x64_mov_rr(t->e, true, s->r1, RAX);
     if (s->r2 >= 0)
         x64_mov_rr(t->e, true, s->r2, RCX);
-    x64_jmp_to(t->e, s->back);
+    t1_stub_back(t, s);
 }
 
 static void t1_stub_store(struct t1 *t, const struct t1_stub *s)
@@ -409,7 +425,7 @@ static void t1_stub_store(struct t1 *t, const struct t1_stub *s)
         x64_store(t->e, true, RDX, x64_m(RBP, JIT_OFF(slow) + second));
     }
     t1_stub_mem(t, s);
-    x64_jmp_to(t->e, s->back);
+    t1_stub_back(t, s);
 }
 
 /* V registers: `slow` is copied by way of general registers, 16 bytes each. */
@@ -446,7 +462,7 @@ static void t1_stub_vector(struct t1 *t, const struct t1_stub *s)
             }
         }
     }
-    x64_jmp_to(t->e, s->back);
+    t1_stub_back(t, s);
 }
 
 static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
@@ -465,7 +481,7 @@ static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
     case T1_STUB_VSTORE: t1_stub_vector(t, s); break;
     case T1_STUB_INTERP:
         t1_interp(t, t->insn[s->index]);
-        x64_jmp_to(t->e, s->back);
+        t1_stub_back(t, s);
         break;
     case T1_STUB_EXIT:
         t->b->exit[s->info].stub = (uint16_t)(t->e->p - t->e->base);
@@ -484,6 +500,7 @@ static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
 
 void t1_emit_stubs(struct t1 *t)
 {
+    t1_vroutine(t);
     for (unsigned k = 0; k < t->nstubs; k++)
         t1_emit_stub(t, &t->stub[k]);
     t->b->dead_tail = (uint16_t)(t->e->p - t->e->base);

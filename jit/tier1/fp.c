@@ -14,16 +14,6 @@
 #include "jit/tier1/t1.h"
 #include "jit/x64/sse.h"
 
-struct x64_mem t1_v(unsigned r)
-{
-    return x64_m(RBP, JIT_OFF(cpu.v) + (int32_t)r * 16);
-}
-
-struct x64_mem t1_const(enum jit_const k)
-{
-    return x64_m(RBP, JIT_OFF(consts) + (int32_t)k * 16);
-}
-
 static struct x64_mem t1_v_hi(unsigned r)
 {
     return x64_m(RBP, JIT_OFF(cpu.v) + (int32_t)r * 16 + 8);
@@ -38,27 +28,30 @@ static unsigned t1_fp_shift(uint32_t insn)
 
 static void t1_vload_one(struct t1 *t, unsigned v, unsigned shift, struct x64_mem m)
 {
+    int x = t1_vout(t, v);
+
     if (shift >= 2) {
-        sse_rm(t->e, shift == 4 ? SSE_MOVUPS_LOAD : shift == 3 ? SSE_MOVQ_LOAD : SSE_MOVSS_LOAD, XMM0, m);
+        sse_rm(t->e, shift == 4 ? SSE_MOVUPS_LOAD : shift == 3 ? SSE_MOVQ_LOAD : SSE_MOVSS_LOAD, x, m);
     } else {
         x64_rm(t->e, false, shift ? X64_MOVZX16 : X64_MOVZX8, RDX, m);
-        sse_rr(t->e, SSE_MOVD_LOAD, XMM0, RDX);
+        sse_rr(t->e, SSE_MOVD_LOAD, x, RDX);
     }
-    sse_rm(t->e, SSE_MOVAPS_STORE, XMM0, t1_v(v));
+    t1_vput(t, v, x, 16);
 }
 
 static void t1_vstore_one(struct t1 *t, unsigned v, unsigned shift, struct x64_mem m)
 {
-    if (shift == 4) {
-        sse_rm(t->e, SSE_MOVAPS_LOAD, XMM0, t1_v(v));
-        sse_rm(t->e, SSE_MOVUPS_STORE, XMM0, m);
+    static const uint32_t op[5] = {[2] = SSE_MOVD_STORE, [3] = SSE_MOVQ_STORE, [4] = SSE_MOVUPS_STORE};
+
+    if (shift >= 2) {
+        sse_rm(t->e, op[shift], t1_vin(t, v, 1u << shift, XMM0), m);
         return;
     }
-    x64_load(t->e, shift == 3, RDX, t1_v(v));
+    x64_load(t->e, false, RDX, t1_v(v));
     if (shift == 1)
         x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RDX, m);
     else
-        x64_rm_(t->e, shift == 3, shift ? 0x89 : 0x88, RDX, m, false);
+        x64_rm_(t->e, false, 0x88, RDX, m, false);
 }
 
 static uint32_t t1_vinfo(unsigned shift, int v2)
@@ -204,10 +197,8 @@ static bool t1_ld1(struct t1 *t, uint32_t insn)
 
 static bool t1_ld1r(struct t1 *t, uint32_t insn)
 {
-    static const uint32_t load[4] = {X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b};
-    static const uint64_t spread[4] = {UINT64_C(0x0101010101010101), UINT64_C(0x0001000100010001),
-                                       UINT64_C(0x0000000100000001), 1};
     unsigned shift = bits32(insn, 11, 10), n = a64_rn(insn), d = insn & 31, q = insn >> 30 & 1, m = a64_rm(insn);
+    int x = t1_vout(t, d);
     struct t1_stub *sp, *s;
     struct x64_mem at;
 
@@ -216,16 +207,19 @@ static bool t1_ld1r(struct t1 *t, uint32_t insn)
     sp = t1_sp_check(t, n);
     t1_address(t, n, 0);
     at = t1_access_rax(t, 1u << shift, false, 0, T1_STUB_INTERP, &s);
-    x64_rm(t->e, shift == 3, load[shift], RDX, at);
-    if (shift < 3) {
-        x64_mov_imm(t->e, RCX, spread[shift]);
-        x64_rr(t->e, true, X64_IMUL, RDX, RCX);
+    if (shift >= 2) {
+        sse_rm(t->e, shift == 3 ? SSE_MOVQ_LOAD : SSE_MOVSS_LOAD, x, at);
+        sse_rri(t->e, SSE_PSHUFD, x, x, shift == 3 ? 0x44 : 0);
+    } else {
+        x64_rm(t->e, false, shift ? X64_MOVZX16 : X64_MOVZX8, RDX, at);
+        x64_rr(t->e, false, X64_OP(0, 0, 0x69), RDX, RDX); /* imul */
+        x64_u32(t->e, shift ? 0x10001 : 0x1010101);
+        sse_rr(t->e, SSE_MOVD_LOAD, x, RDX);
+        sse_rri(t->e, SSE_PSHUFD, x, x, 0);
     }
-    x64_store(t->e, true, RDX, t1_v(d));
-    if (q)
-        x64_store(t->e, true, RDX, t1_v_hi(d));
-    else
-        x64_store_imm(t->e, true, t1_v_hi(d), 0);
+    if (!q)
+        sse_rr(t->e, SSE_MOVQ_LOAD, x, x);
+    t1_vput(t, d, x, 16);
     if (insn >> 23 & 1)
         t1_writeback(t, n, 1 << shift);
     s->back = t->e->p;
@@ -270,30 +264,35 @@ static uint32_t t1_packed(bool dbl, uint8_t op)
     return dbl ? SSE_PD(op) : SSE_PS(op);
 }
 
-/* Loads a scalar operand with the rest of the register zero. */
-static void t1_fload(struct t1 *t, bool dbl, int xmm, unsigned v)
+static unsigned t1_bytes(bool dbl)
 {
-    sse_rm(t->e, dbl ? SSE_MOVSD_LOAD : SSE_MOVSS_LOAD, xmm, t1_v(v));
+    return dbl ? 8 : 4;
 }
 
-/* Leaves for the interpreter where XMM0 is a NaN, or (tiny) the smallest normal; the instruction's end must be set in
+/* A scalar operand: what is above it in the register does not matter. */
+static int t1_fin(struct t1 *t, bool dbl, unsigned v, int scratch)
+{
+    return t1_vin(t, v, t1_bytes(dbl), scratch);
+}
+
+/* Leaves for the interpreter where x is a NaN, or (tiny) the smallest normal; the instruction's end must be set in
  * the stub's `back`. XMM1 is lost. */
-static struct t1_stub *t1_fcheck(struct t1 *t, bool dbl, bool tiny)
+static struct t1_stub *t1_fcheck(struct t1 *t, bool dbl, bool tiny, int x)
 {
     if (tiny) {
         /* Equal and unordered both set ZF. */
-        sse_rr(t->e, SSE_MOVAPS_LOAD, XMM1, XMM0);
-        sse_rm(t->e, SSE_ANDPS, XMM1, t1_const(dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32));
+        t1_vconst(t, SSE_ANDPS, XMM1, x, dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32);
         sse_rm(t->e, t1_packed(dbl, SSE_UCOMIS), XMM1, t1_const(dbl ? JIT_CONST_MIN64 : JIT_CONST_MIN32));
         return t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_E));
     }
-    sse_rr(t->e, t1_packed(dbl, SSE_UCOMIS), XMM0, XMM0);
+    sse_rr(t->e, t1_packed(dbl, SSE_UCOMIS), x, x);
     return t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_P));
 }
 
-static void t1_fstore(struct t1 *t, unsigned d, struct t1_stub *s)
+/* The lowest bytes of x are the result in Vd. */
+static void t1_fstore(struct t1 *t, unsigned d, int x, unsigned bytes, struct t1_stub *s)
 {
-    sse_rm(t->e, SSE_MOVAPS_STORE, XMM0, t1_v(d));
+    t1_vput(t, d, x, bytes);
     if (s)
         s->back = t->e->p;
 }
@@ -306,12 +305,14 @@ static bool t1_fast(const struct t1 *t)
 static bool t1_farith(struct t1 *t, uint32_t insn, uint8_t op, bool tiny)
 {
     bool dbl = t1_dbl(insn);
+    int n, x;
 
     if (!t1_fast(t))
         return false;
-    t1_fload(t, dbl, XMM0, a64_rn(insn));
-    sse_rm(t->e, t1_scalar(dbl, op), XMM0, t1_v(a64_rm(insn)));
-    t1_fstore(t, a64_rd(insn), t1_fcheck(t, dbl, tiny));
+    n = t1_fin(t, dbl, a64_rn(insn), XMM0);
+    x = t1_vout(t, a64_rd(insn));
+    t1_v3(t, t1_scalar(dbl, op), x, n, a64_rm(insn), t1_bytes(dbl));
+    t1_fstore(t, a64_rd(insn), x, t1_bytes(dbl), t1_fcheck(t, dbl, tiny, x));
     return true;
 }
 
@@ -339,43 +340,63 @@ static bool t1_fnmul(struct t1 *t, uint32_t insn)
 {
     bool dbl = t1_dbl(insn);
     struct t1_stub *s;
+    int n, x;
 
     if (!t1_fast(t))
         return false;
-    t1_fload(t, dbl, XMM0, a64_rn(insn));
-    sse_rm(t->e, t1_scalar(dbl, 0x59), XMM0, t1_v(a64_rm(insn)));
-    s = t1_fcheck(t, dbl, true);
-    sse_rm(t->e, SSE_XORPS, XMM0, t1_const(dbl ? JIT_CONST_SIGN64_S : JIT_CONST_SIGN32_S));
-    t1_fstore(t, a64_rd(insn), s);
+    n = t1_fin(t, dbl, a64_rn(insn), XMM0);
+    x = t1_vout(t, a64_rd(insn));
+    t1_v3(t, t1_scalar(dbl, 0x59), x, n, a64_rm(insn), t1_bytes(dbl));
+    s = t1_fcheck(t, dbl, true, x);
+    sse_rm(t->e, SSE_XORPS, x, t1_const(dbl ? JIT_CONST_SIGN64_S : JIT_CONST_SIGN32_S));
+    t1_fstore(t, a64_rd(insn), x, t1_bytes(dbl), s);
     return true;
+}
+
+/* One operand: the other one of the host's form is there so that nothing is waited for. */
+static int t1_funary(struct t1 *t, uint32_t insn, bool dbl, uint32_t op)
+{
+    int n = t1_fin(t, dbl, a64_rn(insn), XMM0), x = t1_vout(t, a64_rd(insn));
+
+    t1_v3(t, op, x, n, a64_rn(insn), t1_bytes(dbl));
+    return x;
 }
 
 static bool t1_fsqrt(struct t1 *t, uint32_t insn)
 {
     bool dbl = t1_dbl(insn);
+    int x;
 
     if (!t1_fast(t))
         return false;
-    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
-    sse_rm(t->e, t1_scalar(dbl, 0x51), XMM0, t1_v(a64_rn(insn)));
-    t1_fstore(t, a64_rd(insn), t1_fcheck(t, dbl, false));
+    x = t1_funary(t, insn, dbl, t1_scalar(dbl, 0x51));
+    t1_fstore(t, a64_rd(insn), x, t1_bytes(dbl), t1_fcheck(t, dbl, false, x));
     return true;
 }
 
 /* FMADD a + n*m, FMSUB a - n*m, FNMADD -a - n*m, FNMSUB -a + n*m. */
 static bool t1_fmadd(struct t1 *t, uint32_t insn)
 {
-    /* vfmadd231, vfnmadd231, vfnmsub231, vfmsub231 by o1:o0 */
-    static const uint8_t op[4] = {0xb9, 0xbd, 0xbf, 0xbb};
+    /* vfmadd231, vfnmadd231, vfnmsub231, vfmsub231 by o1:o0; 213 is 16 less */
+    static const uint8_t ops[4] = {0xb9, 0xbd, 0xbf, 0xbb};
+    uint8_t op = ops[(insn >> 21 & 1) << 1 | (insn >> 15 & 1)];
     bool dbl = t1_dbl(insn);
+    int a, n, m, x;
 
     if (!t1_fast(t) || !t1_have.fma)
         return false;
-    t1_fload(t, dbl, XMM0, a64_ra(insn));
-    t1_fload(t, dbl, XMM1, a64_rn(insn));
-    vex_38_rrm(t->e, dbl, false, op[(insn >> 21 & 1) << 1 | (insn >> 15 & 1)], XMM0, XMM1, t1_v(a64_rm(insn)));
-    /* The VEX form keeps the rest of XMM0, which is zero. */
-    t1_fstore(t, a64_rd(insn), t1_fcheck(t, dbl, true));
+    a = t1_fin(t, dbl, a64_ra(insn), XMM0);
+    n = t1_fin(t, dbl, a64_rn(insn), XMM1);
+    m = t1_fin(t, dbl, a64_rm(insn), XMM2);
+    x = t1_vout(t, a64_rd(insn));
+    if (x == n || x == m) {
+        vex_rrr(t->e, dbl, SSE_66_38(op - 16), x, x == n ? m : n, a);
+    } else {
+        if (x != a)
+            sse_rr(t->e, SSE_MOVAPS_LOAD, x, a);
+        vex_rrr(t->e, dbl, SSE_66_38(op), x, n, m);
+    }
+    t1_fstore(t, a64_rd(insn), x, t1_bytes(dbl), t1_fcheck(t, dbl, true, x));
     return true;
 }
 
@@ -384,14 +405,16 @@ static bool t1_fminmax(struct t1 *t, uint32_t insn)
 {
     bool dbl = t1_dbl(insn), min = insn >> 12 & 1;
     struct t1_stub *s;
+    int n, x;
 
     if (!t1_fast(t))
         return false;
-    t1_fload(t, dbl, XMM0, a64_rn(insn));
-    sse_rm(t->e, t1_packed(dbl, SSE_UCOMIS), XMM0, t1_v(a64_rm(insn)));
+    n = t1_fin(t, dbl, a64_rn(insn), XMM0);
+    t1_vop(t, false, t1_packed(dbl, SSE_UCOMIS), n, a64_rm(insn), t1_bytes(dbl));
     s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_E));
-    sse_rm(t->e, t1_scalar(dbl, min ? 0x5d : 0x5f), XMM0, t1_v(a64_rm(insn)));
-    t1_fstore(t, a64_rd(insn), s);
+    x = t1_vout(t, a64_rd(insn));
+    t1_v3(t, t1_scalar(dbl, min ? 0x5d : 0x5f), x, n, a64_rm(insn), t1_bytes(dbl));
+    t1_fstore(t, a64_rd(insn), x, t1_bytes(dbl), s);
     return true;
 }
 
@@ -399,8 +422,9 @@ static bool t1_fminmax(struct t1 *t, uint32_t insn)
 
 static bool t1_fmov(struct t1 *t, uint32_t insn)
 {
-    t1_fload(t, t1_dbl(insn), XMM0, a64_rn(insn));
-    t1_fstore(t, a64_rd(insn), NULL);
+    bool dbl = t1_dbl(insn);
+
+    t1_fstore(t, a64_rd(insn), t1_fin(t, dbl, a64_rn(insn), XMM0), t1_bytes(dbl), NULL);
     t->keep_flags = true;
     return true;
 }
@@ -408,13 +432,13 @@ static bool t1_fmov(struct t1 *t, uint32_t insn)
 static bool t1_fabsneg(struct t1 *t, uint32_t insn)
 {
     bool dbl = t1_dbl(insn), neg = insn >> 16 & 1;
+    int n = t1_fin(t, dbl, a64_rn(insn), XMM0), x = t1_vout(t, a64_rd(insn));
 
-    t1_fload(t, dbl, XMM0, a64_rn(insn));
     if (neg)
-        sse_rm(t->e, SSE_XORPS, XMM0, t1_const(dbl ? JIT_CONST_SIGN64_S : JIT_CONST_SIGN32_S));
+        t1_vconst(t, SSE_XORPS, x, n, dbl ? JIT_CONST_SIGN64_S : JIT_CONST_SIGN32_S);
     else
-        sse_rm(t->e, SSE_ANDPS, XMM0, t1_const(dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32));
-    t1_fstore(t, a64_rd(insn), NULL);
+        t1_vconst(t, SSE_ANDPS, x, n, dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32);
+    t1_fstore(t, a64_rd(insn), x, t1_bytes(dbl), NULL);
     t->keep_flags = true;
     return true;
 }
@@ -426,6 +450,7 @@ static void t1_vset(struct t1 *t, unsigned d, uint64_t lo, uint64_t hi)
     if (hi != lo)
         x64_mov_imm(t->e, RAX, hi);
     x64_store(t->e, true, RAX, t1_v_hi(d));
+    t1_vlost(t, d);
     t->keep_flags = true;
 }
 
@@ -440,10 +465,13 @@ static bool t1_fmov_from_gpr(struct t1 *t, uint32_t insn)
     bool w = insn >> 31, hi = insn >> 19 & 1;
     unsigned d = a64_rd(insn);
 
-    t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
-    x64_store(t->e, true, RAX, hi ? t1_v_hi(d) : t1_v(d));
-    if (!hi)
-        x64_store_imm(t->e, true, t1_v_hi(d), 0);
+    if (hi) {
+        x64_store(t->e, true, t1_get(t, t1_zr(a64_rn(insn)), RAX), t1_v_hi(d));
+        t1_vlost(t, d);
+    } else {
+        x64_rr(t->e, w, SSE_MOVD_LOAD, t1_vout(t, d), t1_get(t, t1_zr(a64_rn(insn)), RAX));
+        t1_vput(t, d, t1_vout(t, d), 16);
+    }
     t->keep_flags = true;
     return true;
 }
@@ -455,7 +483,10 @@ static bool t1_fmov_to_gpr(struct t1 *t, uint32_t insn)
     int h = t1_dst(d, RAX);
 
     if (d != T1_ZR) {
-        x64_load(t->e, w, h, hi ? t1_v_hi(n) : t1_v(n));
+        if (hi)
+            x64_load(t->e, true, h, t1_v_hi(n));
+        else
+            x64_rr(t->e, w, SSE_MOVD_STORE, t1_vin(t, n, w ? 8 : 4, XMM0), h);
         t1_put(t, d, h);
     }
     t->keep_flags = true;
@@ -476,6 +507,7 @@ static bool t1_fcsel(struct t1 *t, uint32_t insn)
     }
     x64_store(t->e, true, RAX, t1_v(d));
     x64_store_imm(t->e, true, t1_v_hi(d), 0);
+    t1_vlost(t, d);
     t->keep_flags = true;
     return true;
 }
@@ -499,15 +531,16 @@ static bool t1_fcmp(struct t1 *t, uint32_t insn)
     bool dbl = t1_dbl(insn), zero = insn >> 3 & 1, signal = insn >> 4 & 1;
     uint32_t op = t1_packed(dbl, signal ? SSE_COMIS : SSE_UCOMIS);
     struct t1_stub *s;
+    int n;
 
     if (!t1_fast(t))
         return false;
-    t1_fload(t, dbl, XMM0, a64_rn(insn));
+    n = t1_fin(t, dbl, a64_rn(insn), XMM0);
     if (zero) {
         sse_rr(t->e, SSE_XORPS, XMM1, XMM1);
-        sse_rr(t->e, op, XMM0, XMM1);
+        sse_rr(t->e, op, n, XMM1);
     } else {
-        sse_rm(t->e, op, XMM0, t1_v(a64_rm(insn)));
+        t1_vop(t, false, op, n, a64_rm(insn), t1_bytes(dbl));
     }
     s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_P));
     t1_fcmp_flags(t);
@@ -521,26 +554,36 @@ static bool t1_fcmp(struct t1 *t, uint32_t insn)
 static bool t1_fcvt(struct t1 *t, uint32_t insn)
 {
     bool dbl = t1_dbl(insn); /* of the source */
+    int x;
 
     if (!t1_fast(t))
         return false;
-    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
-    sse_rm(t->e, t1_scalar(dbl, 0x5a), XMM0, t1_v(a64_rn(insn)));
-    t1_fstore(t, a64_rd(insn), t1_fcheck(t, !dbl, dbl));
+    x = t1_funary(t, insn, dbl, t1_scalar(dbl, 0x5a));
+    t1_fstore(t, a64_rd(insn), x, t1_bytes(!dbl), t1_fcheck(t, !dbl, dbl, x));
+    return true;
+}
+
+/* Zeroes, and a converted integer in the lowest bytes: w is its width, m where it is, or NULL for RAX. */
+static bool t1_from_int(struct t1 *t, uint32_t insn, bool w, const struct x64_mem *m)
+{
+    int x = t1_vout(t, a64_rd(insn));
+    uint32_t op = t1_scalar(t1_dbl(insn), 0x2a);
+
+    sse_rr(t->e, SSE_XORPS, x, x);
+    if (m)
+        x64_rm(t->e, w, op, x, *m);
+    else
+        x64_rr(t->e, w, op, x, RAX);
+    t1_fstore(t, a64_rd(insn), x, 16, NULL);
     return true;
 }
 
 static bool t1_scvtf_g(struct t1 *t, uint32_t insn)
 {
-    bool w = insn >> 31, dbl = t1_dbl(insn);
-
     if (!t1_fast(t))
         return false;
-    t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
-    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
-    x64_rr(t->e, w, t1_scalar(dbl, 0x2a), XMM0, RAX);
-    t1_fstore(t, a64_rd(insn), NULL);
-    return true;
+    t1_copy(t, insn >> 31, t1_zr(a64_rn(insn)), RAX);
+    return t1_from_int(t, insn, insn >> 31, NULL);
 }
 
 static bool t1_ucvtf_g(struct t1 *t, uint32_t insn)
@@ -548,23 +591,15 @@ static bool t1_ucvtf_g(struct t1 *t, uint32_t insn)
     if (insn >> 31 || !t1_fast(t))
         return false;
     t1_copy(t, false, t1_zr(a64_rn(insn)), RAX);
-    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
-    x64_rr(t->e, true, t1_scalar(t1_dbl(insn), 0x2a), XMM0, RAX);
-    t1_fstore(t, a64_rd(insn), NULL);
-    return true;
+    return t1_from_int(t, insn, true, NULL);
 }
 
 /* SCVTF of a scalar in a V register. */
 static bool t1_scvtf_s(struct t1 *t, uint32_t insn)
 {
-    bool dbl = t1_dbl(insn);
+    struct x64_mem m = t1_v(a64_rn(insn));
 
-    if (!t1_fast(t))
-        return false;
-    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
-    x64_rm(t->e, dbl, t1_scalar(dbl, 0x2a), XMM0, t1_v(a64_rn(insn)));
-    t1_fstore(t, a64_rd(insn), NULL);
-    return true;
+    return t1_fast(t) && t1_from_int(t, insn, t1_dbl(insn), &m);
 }
 
 /* The host gives the most negative number for all it cannot convert. */
@@ -576,7 +611,7 @@ static bool t1_fcvtzs_g(struct t1 *t, uint32_t insn)
 
     if (!t1_fast(t))
         return false;
-    x64_rm(t->e, w, t1_scalar(t1_dbl(insn), 0x2c), RAX, t1_v(a64_rn(insn)));
+    t1_vop(t, w, t1_scalar(t1_dbl(insn), 0x2c), RAX, a64_rn(insn), t1_bytes(t1_dbl(insn)));
     x64_mov_imm(t->e, RCX, w ? BIT64(63) : BIT64(31));
     x64_alu_rr(t->e, w, ALU_CMP, RAX, RCX);
     s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_E));
@@ -589,13 +624,13 @@ static bool t1_fcvtzs_g(struct t1 *t, uint32_t insn)
 static bool t1_frint(struct t1 *t, uint32_t insn, uint8_t imm)
 {
     bool dbl = t1_dbl(insn);
+    int x;
 
     if (!t1_fast(t))
         return false;
-    sse_rr(t->e, SSE_XORPS, XMM0, XMM0);
-    sse_rm(t->e, SSE_66_3A(dbl ? 0x0b : 0x0a), XMM0, t1_v(a64_rn(insn)));
+    x = t1_funary(t, insn, dbl, SSE_66_3A(dbl ? 0x0b : 0x0a));
     x64_u8(t->e, imm);
-    t1_fstore(t, a64_rd(insn), t1_fcheck(t, dbl, false));
+    t1_fstore(t, a64_rd(insn), x, t1_bytes(dbl), t1_fcheck(t, dbl, false, x));
     return true;
 }
 
@@ -636,48 +671,80 @@ static bool t1_q(uint32_t insn)
     return insn >> 30 & 1;
 }
 
-/* A vector operand; 64-bit ones with a zero upper half, so that nothing there raises a flag. */
-static void t1_vfload(struct t1 *t, uint32_t insn, int xmm, unsigned v)
+/* A vector operand; 64-bit ones with a zero upper half, so that nothing there raises a flag: those in `scratch`. */
+static int t1_vfload(struct t1 *t, uint32_t insn, int scratch, unsigned v)
 {
-    sse_rm(t->e, t1_q(insn) ? SSE_MOVAPS_LOAD : SSE_MOVQ_LOAD, xmm, t1_v(v));
+    if (t1_q(insn))
+        return t1_vin(t, v, 16, scratch);
+    t1_vop(t, false, SSE_MOVQ_LOAD, scratch, v, 8);
+    return scratch;
 }
 
-/* As t1_fcheck, any lane. XMM1, XMM2 and RAX are lost. */
-static struct t1_stub *t1_vfcheck(struct t1 *t, bool dbl, bool tiny)
+/* Where to compute a result: a 64-bit one has its upper half cleared on the way. */
+static int t1_vfout(struct t1 *t, uint32_t insn)
+{
+    return t1_q(insn) ? t1_vout(t, a64_rd(insn)) : XMM0;
+}
+
+/* x = n op m, all in host registers. */
+static void t1_vf3(struct t1 *t, uint32_t op, int x, int n, int m)
+{
+    if (t1_have.avx) {
+        vex_rrr(t->e, false, op, x, n, m);
+        return;
+    }
+    if (x != n && x == m) {
+        sse_rr(t->e, SSE_MOVAPS_LOAD, XMM5, m);
+        m = XMM5;
+    }
+    if (x != n)
+        sse_rr(t->e, SSE_MOVAPS_LOAD, x, n);
+    sse_rr(t->e, op, x, m);
+}
+
+/* As t1_fcheck, any lane. XMM3, XMM4 and RAX are lost. */
+static struct t1_stub *t1_vfcheck(struct t1 *t, bool dbl, bool tiny, int x)
 {
     uint32_t cmp = t1_packed(dbl, 0xc2);
 
-    sse_rr(t->e, SSE_MOVAPS_LOAD, XMM1, XMM0);
-    sse_rri(t->e, cmp, XMM1, XMM1, 3); /* unordered */
-    if (tiny) {
-        sse_rr(t->e, SSE_MOVAPS_LOAD, XMM2, XMM0);
-        sse_rm(t->e, SSE_ANDPS, XMM2, t1_const(dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32));
-        sse_rm(t->e, dbl ? SSE_66_38(0x29) : SSE_PCMPEQD, XMM2, t1_const(dbl ? JIT_CONST_MIN64 : JIT_CONST_MIN32));
-        sse_rr(t->e, SSE_POR, XMM1, XMM2);
+    if (tiny && t1_have.avx) {
+        t1_vconst(t, SSE_ANDPS, XMM3, x, dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32);
+        vex_rrm(t->e, false, cmp, XMM3, XMM3, t1_const(dbl ? JIT_CONST_MIN64 : JIT_CONST_MIN32));
+        x64_u8(t->e, 8); /* equal or unordered */
+    } else {
+        t1_vf3(t, cmp, XMM3, x, x);
+        x64_u8(t->e, 3); /* unordered */
+        if (tiny) {
+            t1_vconst(t, SSE_ANDPS, XMM4, x, dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32);
+            sse_rm(t->e, dbl ? SSE_66_38(0x29) : SSE_PCMPEQD, XMM4, t1_const(dbl ? JIT_CONST_MIN64 : JIT_CONST_MIN32));
+            sse_rr(t->e, SSE_POR, XMM3, XMM4);
+        }
     }
-    sse_rr(t->e, SSE_PS(0x50), RAX, XMM1); /* movmskps */
+    sse_rr(t->e, SSE_PS(0x50), RAX, XMM3); /* movmskps */
     x64_test_rr(t->e, false, RAX, RAX);
     return t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
 }
 
 /* A 64-bit result: what the empty lanes gave (0 - 0 is -0 when rounding down) goes. */
-static void t1_vfstore(struct t1 *t, uint32_t insn, struct t1_stub *s)
+static void t1_vfstore(struct t1 *t, uint32_t insn, int x, struct t1_stub *s)
 {
     if (!t1_q(insn))
-        sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, XMM0);
-    t1_fstore(t, a64_rd(insn), s);
+        sse_rr(t->e, SSE_MOVQ_LOAD, x, x);
+    t1_fstore(t, a64_rd(insn), x, 16, s);
 }
 
 static bool t1_varith(struct t1 *t, uint32_t insn, uint8_t op, bool tiny)
 {
     bool dbl = t1_dbl(insn);
+    int n, m, x;
 
     if (!t1_fast(t))
         return false;
-    t1_vfload(t, insn, XMM0, a64_rn(insn));
-    t1_vfload(t, insn, XMM1, a64_rm(insn));
-    sse_rr(t->e, t1_packed(dbl, op), XMM0, XMM1);
-    t1_vfstore(t, insn, t1_vfcheck(t, dbl, tiny));
+    n = t1_vfload(t, insn, XMM0, a64_rn(insn));
+    m = t1_vfload(t, insn, XMM1, a64_rm(insn));
+    x = t1_vfout(t, insn);
+    t1_vf3(t, t1_packed(dbl, op), x, n, m);
+    t1_vfstore(t, insn, x, t1_vfcheck(t, dbl, tiny, x));
     return true;
 }
 
@@ -708,7 +775,7 @@ static void t1_velement(struct t1 *t, uint32_t insn)
     bool dbl = t1_dbl(insn);
     unsigned h = insn >> 11 & 1, l = insn >> 21 & 1, m = bits32(insn, 20, 16);
 
-    sse_rm(t->e, SSE_PSHUFD, XMM1, t1_v(m));
+    t1_vop(t, false, SSE_PSHUFD, XMM1, m, 16);
     x64_u8(t->e, dbl ? (h ? 0xee : 0x44) : (uint8_t)((h << 1 | l) * 0x55));
     if (!t1_q(insn))
         sse_rr(t->e, SSE_MOVQ_LOAD, XMM1, XMM1);
@@ -717,17 +784,19 @@ static void t1_velement(struct t1 *t, uint32_t insn)
 static bool t1_fmla(struct t1 *t, uint32_t insn, bool sub, bool element)
 {
     bool dbl = t1_dbl(insn);
+    int n, m = XMM1, d, x;
 
     if (!t1_fast(t) || !t1_have.fma)
         return false;
     if (element)
         t1_velement(t, insn);
     else
-        t1_vfload(t, insn, XMM1, a64_rm(insn));
-    t1_vfload(t, insn, XMM2, a64_rn(insn));
-    t1_vfload(t, insn, XMM0, a64_rd(insn));
-    vex_38_rrr(t->e, dbl, sub ? 0xbc : 0xb8, XMM0, XMM2, XMM1);
-    t1_vfstore(t, insn, t1_vfcheck(t, dbl, true));
+        m = t1_vfload(t, insn, XMM1, a64_rm(insn));
+    n = t1_vfload(t, insn, XMM2, a64_rn(insn));
+    d = t1_vfload(t, insn, XMM0, a64_rd(insn));
+    x = t1_vfout(t, insn); /* d, as both are Vd's */
+    vex_rrr(t->e, dbl, SSE_66_38(sub ? 0xbc : 0xb8), d, n, m);
+    t1_vfstore(t, insn, x, t1_vfcheck(t, dbl, true, x));
     return true;
 }
 
@@ -744,37 +813,41 @@ static bool t1_fmla_e(struct t1 *t, uint32_t insn)
 static bool t1_fmul_e(struct t1 *t, uint32_t insn)
 {
     bool dbl = t1_dbl(insn);
+    int n, x;
 
     if (!t1_fast(t))
         return false;
     t1_velement(t, insn);
-    t1_vfload(t, insn, XMM0, a64_rn(insn));
-    sse_rr(t->e, t1_packed(dbl, 0x59), XMM0, XMM1);
-    t1_vfstore(t, insn, t1_vfcheck(t, dbl, true));
+    n = t1_vfload(t, insn, XMM0, a64_rn(insn));
+    x = t1_vfout(t, insn);
+    t1_vf3(t, t1_packed(dbl, 0x59), x, n, XMM1);
+    t1_vfstore(t, insn, x, t1_vfcheck(t, dbl, true, x));
     return true;
 }
 
 static bool t1_vfabsneg(struct t1 *t, uint32_t insn)
 {
     bool dbl = t1_dbl(insn), neg = insn >> 29 & 1;
+    int n = t1_vfload(t, insn, XMM0, a64_rn(insn)), x = t1_vfout(t, insn);
 
-    t1_vfload(t, insn, XMM0, a64_rn(insn));
     if (neg)
-        sse_rm(t->e, SSE_XORPS, XMM0, t1_const(dbl ? JIT_CONST_SIGN64 : JIT_CONST_SIGN32));
+        t1_vconst(t, SSE_XORPS, x, n, dbl ? JIT_CONST_SIGN64 : JIT_CONST_SIGN32);
     else
-        sse_rm(t->e, SSE_ANDPS, XMM0, t1_const(dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32));
-    t1_vfstore(t, insn, NULL);
+        t1_vconst(t, SSE_ANDPS, x, n, dbl ? JIT_CONST_ABS64 : JIT_CONST_ABS32);
+    t1_vfstore(t, insn, x, NULL);
     t->keep_flags = true;
     return true;
 }
 
 static bool t1_scvtf_v(struct t1 *t, uint32_t insn)
 {
+    int x;
+
     if (!t1_fast(t) || t1_dbl(insn))
         return false;
-    t1_vfload(t, insn, XMM0, a64_rn(insn));
-    sse_rr(t->e, SSE_PS(0x5b), XMM0, XMM0);
-    t1_fstore(t, a64_rd(insn), NULL);
+    x = t1_vfout(t, insn);
+    sse_rr(t->e, SSE_PS(0x5b), x, t1_vfload(t, insn, XMM0, a64_rn(insn)));
+    t1_vfstore(t, insn, x, NULL);
     return true;
 }
 
@@ -782,13 +855,16 @@ static bool t1_scvtf_v(struct t1 *t, uint32_t insn)
 static bool t1_vfcmp(struct t1 *t, uint32_t insn, uint8_t pred, bool swap)
 {
     bool dbl = t1_dbl(insn);
+    int n, m, x;
 
     if (!t1_fast(t))
         return false;
-    t1_vfload(t, insn, XMM0, swap ? a64_rm(insn) : a64_rn(insn));
-    t1_vfload(t, insn, XMM1, swap ? a64_rn(insn) : a64_rm(insn));
-    sse_rri(t->e, t1_packed(dbl, 0xc2), XMM0, XMM1, pred);
-    t1_vfstore(t, insn, NULL);
+    n = t1_vfload(t, insn, XMM0, swap ? a64_rm(insn) : a64_rn(insn));
+    m = t1_vfload(t, insn, XMM1, swap ? a64_rn(insn) : a64_rm(insn));
+    x = t1_vfout(t, insn);
+    t1_vf3(t, t1_packed(dbl, 0xc2), x, n, m);
+    x64_u8(t->e, pred);
+    t1_vfstore(t, insn, x, NULL);
     return true;
 }
 

@@ -415,7 +415,9 @@ static bool t1_extr(struct t1 *t, uint32_t insn)
     if (d == T1_ZR)
         return true;
     t1_copy(t, w, t1_zr(a64_rm(insn)), RAX);
-    if (lsb) {
+    if (lsb && a64_rn(insn) == a64_rm(insn)) {
+        x64_shift_ri(t->e, w, SH_ROR, RAX, lsb); /* SHRD is slow on some hosts */
+    } else if (lsb) {
         int hn = t1_get(t, t1_zr(a64_rn(insn)), RCX);
         x64_rr(t->e, w, X64_OP(0, 0x0f, 0xac), hn, RAX); /* shrd rax, n, lsb */
         x64_u8(t->e, (uint8_t)lsb);

@@ -19,7 +19,13 @@ static unsigned t1_size(uint32_t insn)
 
 static void t1_vload(struct t1 *t, int xmm, unsigned v)
 {
-    sse_rm(t->e, SSE_MOVAPS_LOAD, xmm, t1_v(v));
+    t1_vget(t, xmm, v);
+}
+
+/* XMM x op= Vv. */
+static void t1_vwith(struct t1 *t, uint32_t op, int x, unsigned v)
+{
+    t1_vop(t, false, op, x, v, 16);
 }
 
 /* Stores XMM0 as the result. */
@@ -27,7 +33,20 @@ static bool t1_vdone(struct t1 *t, uint32_t insn)
 {
     if (!t1_q(insn))
         sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, XMM0);
-    sse_rm(t->e, SSE_MOVAPS_STORE, XMM0, t1_v(a64_rd(insn)));
+    t1_vput(t, a64_rd(insn), XMM0, 16);
+    t->keep_flags = true;
+    return true;
+}
+
+/* Vd = Vn op Vm for what is one host instruction. */
+static bool t1_vbinary(struct t1 *t, uint32_t insn, uint32_t op, unsigned n, unsigned m)
+{
+    int hn = t1_vin(t, n, 16, XMM0), x = t1_q(insn) ? t1_vout(t, a64_rd(insn)) : XMM0;
+
+    t1_v3(t, op, x, hn, m, 16);
+    if (!t1_q(insn))
+        sse_rr(t->e, SSE_MOVQ_LOAD, x, x);
+    t1_vput(t, a64_rd(insn), x, 16);
     t->keep_flags = true;
     return true;
 }
@@ -56,8 +75,10 @@ static bool t1_three(struct t1 *t, uint32_t insn, const uint32_t op[4], unsigned
 
     if (!op[size])
         return false;
+    if (!how)
+        return t1_vbinary(t, insn, op[size], a64_rn(insn), a64_rm(insn));
     t1_vload(t, XMM0, how & T1_SWAP ? a64_rm(insn) : a64_rn(insn));
-    sse_rm(t->e, op[size], XMM0, t1_v(how & T1_SWAP ? a64_rn(insn) : a64_rm(insn)));
+    t1_vwith(t, op[size], XMM0, how & T1_SWAP ? a64_rn(insn) : a64_rm(insn));
     if (how & T1_NOT)
         t1_invert(t);
     if (how & (T1_ACC | T1_DEC)) {
@@ -99,8 +120,8 @@ static bool t1_cmhs(struct t1 *t, uint32_t insn, unsigned n, unsigned m, bool in
     if (size == 3)
         return false;
     t1_vload(t, XMM0, n);
-    sse_rm(t->e, t1_umax_op[size], XMM0, t1_v(m));
-    sse_rm(t->e, t1_cmeq_op[size], XMM0, t1_v(n));
+    t1_vwith(t, t1_umax_op[size], XMM0, m);
+    t1_vwith(t, t1_cmeq_op[size], XMM0, n);
     if (invert)
         t1_invert(t);
     return t1_vdone(t, insn);
@@ -119,7 +140,7 @@ static bool t1_cmhi_v(struct t1 *t, uint32_t insn)
 static bool t1_cmtst_v(struct t1 *t, uint32_t insn)
 {
     t1_vload(t, XMM0, a64_rn(insn));
-    sse_rm(t->e, SSE_PAND, XMM0, t1_v(a64_rm(insn)));
+    t1_vwith(t, SSE_PAND, XMM0, a64_rm(insn));
     sse_rr(t->e, SSE_PXOR, XMM1, XMM1);
     sse_rr(t->e, t1_cmeq_op[t1_size(insn)], XMM0, XMM1);
     t1_invert(t);
@@ -135,7 +156,7 @@ static bool t1_cmzero(struct t1 *t, uint32_t insn, bool gt, bool swap, bool inve
 
     if (swap) {
         sse_rr(t->e, SSE_PXOR, XMM0, XMM0);
-        sse_rm(t->e, op[size], XMM0, t1_v(a64_rn(insn)));
+        t1_vwith(t, op[size], XMM0, a64_rn(insn));
     } else {
         sse_rr(t->e, SSE_PXOR, XMM1, XMM1);
         t1_vload(t, XMM0, a64_rn(insn));
@@ -179,36 +200,33 @@ static bool t1_logic_v(struct t1 *t, uint32_t insn)
     unsigned opc = (insn >> 29 & 1) << 2 | t1_size(insn), n = a64_rn(insn), m = a64_rm(insn), d = a64_rd(insn);
 
     switch (opc) {
-    case 0:
+    case 0: return t1_vbinary(t, insn, SSE_PAND, n, m);
+    case 1: return t1_vbinary(t, insn, SSE_PANDN, m, n);
     case 2:
-    case 4:
+        if (n != m)
+            return t1_vbinary(t, insn, SSE_POR, n, m);
         t1_vload(t, XMM0, n);
-        if (opc != 2 || n != m)
-            sse_rm(t->e, opc == 0 ? SSE_PAND : opc == 2 ? SSE_POR : SSE_PXOR, XMM0, t1_v(m));
         break;
-    case 1:
-        t1_vload(t, XMM0, m);
-        sse_rm(t->e, SSE_PANDN, XMM0, t1_v(n));
-        break;
+    case 4: return t1_vbinary(t, insn, SSE_PXOR, n, m);
     case 3:
         t1_ones(t, XMM0);
-        sse_rm(t->e, SSE_PXOR, XMM0, t1_v(m));
-        sse_rm(t->e, SSE_POR, XMM0, t1_v(n));
+        t1_vwith(t, SSE_PXOR, XMM0, m);
+        t1_vwith(t, SSE_POR, XMM0, n);
         break;
     default: {
         /* base ^ ((base ^ other) & mask), or with the mask inverted for BIF:
          * BSL m ^ ((m ^ n) & d); BIT d ^ ((d ^ n) & m); BIF d ^ ((d ^ n) & ~m) */
         unsigned base = opc == 5 ? m : d, mask = opc == 5 ? d : m;
         t1_vload(t, XMM0, base);
-        sse_rm(t->e, SSE_PXOR, XMM0, t1_v(n));
+        t1_vwith(t, SSE_PXOR, XMM0, n);
         if (opc == 7) {
             t1_vload(t, XMM1, mask);
             sse_rr(t->e, SSE_PANDN, XMM1, XMM0);
             sse_rr(t->e, SSE_MOVAPS_LOAD, XMM0, XMM1);
         } else {
-            sse_rm(t->e, SSE_PAND, XMM0, t1_v(mask));
+            t1_vwith(t, SSE_PAND, XMM0, mask);
         }
-        sse_rm(t->e, SSE_PXOR, XMM0, t1_v(base));
+        t1_vwith(t, SSE_PXOR, XMM0, base);
         break;
     }
     }
@@ -220,14 +238,17 @@ static bool t1_logic_v(struct t1 *t, uint32_t insn)
 static bool t1_movi(struct t1 *t, uint32_t insn)
 {
     uint64_t v = a64_simd_imm(insn);
-    int32_t d = t1_v(a64_rd(insn)).disp;
+    int x = t1_vout(t, a64_rd(insn));
 
-    x64_mov_imm(t->e, RAX, v);
-    x64_store(t->e, true, RAX, x64_m(RBP, d));
-    if (t1_q(insn))
-        x64_store(t->e, true, RAX, x64_m(RBP, d + 8));
-    else
-        x64_store_imm(t->e, true, x64_m(RBP, d + 8), 0);
+    if (v) {
+        x64_mov_imm(t->e, RAX, v);
+        x64_rr(t->e, true, SSE_MOVD_LOAD, x, RAX);
+        if (t1_q(insn))
+            sse_rr(t->e, SSE_PUNPCKLQDQ, x, x);
+    } else {
+        sse_rr(t->e, SSE_PXOR, x, x);
+    }
+    t1_vput(t, a64_rd(insn), x, 16);
     t->keep_flags = true;
     return true;
 }
@@ -245,6 +266,7 @@ static bool t1_orr_imm_v(struct t1 *t, uint32_t insn)
         x64_alu_mr(t->e, true, bic ? ALU_AND : ALU_OR, x64_m(RBP, d + 8), RAX);
     else
         x64_store_imm(t->e, true, x64_m(RBP, d + 8), 0);
+    t1_vlost(t, a64_rd(insn));
     return true;
 }
 
@@ -271,7 +293,10 @@ static bool t1_umov(struct t1 *t, uint32_t insn)
     int h = t1_dst(d, RAX);
 
     if (d != T1_ZR) {
-        x64_rm(t->e, shift == 3, t1_zx_load[shift], h, t1_v_element(a64_rn(insn), index, shift));
+        if (index == 0 && shift >= 2)
+            x64_rr(t->e, shift == 3, SSE_MOVD_STORE, t1_vin(t, a64_rn(insn), 1u << shift, XMM0), h);
+        else
+            x64_rm(t->e, shift == 3, t1_zx_load[shift], h, t1_v_element(a64_rn(insn), index, shift));
         t1_put(t, d, h);
     }
     t->keep_flags = true;
@@ -292,24 +317,24 @@ static bool t1_smov(struct t1 *t, uint32_t insn)
     return true;
 }
 
-static void t1_store_element(struct t1 *t, unsigned v, unsigned index, unsigned shift)
+/* An element of Vd from general register h. */
+static bool t1_insert(struct t1 *t, unsigned d, unsigned index, unsigned shift, int h)
 {
-    struct x64_mem m = t1_v_element(v, index, shift);
+    static const uint32_t op[4] = {SSE_66_3A(0x20), SSE_66(0xc4), SSE_66_3A(0x22), SSE_66_3A(0x22)}; /* pinsr */
+    int x = t1_vin(t, d, 16, XMM0);
 
-    if (shift == 1)
-        x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, m);
-    else
-        x64_rm(t->e, shift == 3, shift ? 0x89 : 0x88, RAX, m);
+    x64_rr(t->e, shift == 3, op[shift], x, h);
+    x64_u8(t->e, (uint8_t)index);
+    t1_vput(t, d, x, 16);
     t->keep_flags = true;
+    return true;
 }
 
 static bool t1_ins_gen(struct t1 *t, uint32_t insn)
 {
     unsigned index, shift = t1_element(insn, &index);
 
-    t1_copy(t, true, t1_zr(a64_rn(insn)), RAX);
-    t1_store_element(t, a64_rd(insn), index, shift);
-    return true;
+    return t1_insert(t, a64_rd(insn), index, shift, t1_get(t, t1_zr(a64_rn(insn)), RAX));
 }
 
 static bool t1_ins_elem(struct t1 *t, uint32_t insn)
@@ -317,8 +342,7 @@ static bool t1_ins_elem(struct t1 *t, uint32_t insn)
     unsigned index, shift = t1_element(insn, &index), from = bits32(insn, 14, 11) >> shift;
 
     x64_rm(t->e, shift == 3, t1_zx_load[shift], RAX, t1_v_element(a64_rn(insn), from, shift));
-    t1_store_element(t, a64_rd(insn), index, shift);
-    return true;
+    return t1_insert(t, a64_rd(insn), index, shift, RAX);
 }
 
 /* RAX (zero-extended element) to all elements of XMM0. */
@@ -349,8 +373,13 @@ static bool t1_dup_elem_v(struct t1 *t, uint32_t insn)
 {
     unsigned index, shift = t1_element(insn, &index);
 
-    x64_rm(t->e, shift == 3, t1_zx_load[shift], RAX, t1_v_element(a64_rn(insn), index, shift));
-    t1_spread(t, shift);
+    if (shift >= 2) {
+        t1_vwith(t, SSE_PSHUFD, XMM0, a64_rn(insn));
+        x64_u8(t->e, shift == 3 ? (index ? 0xee : 0x44) : (uint8_t)(index * 0x55));
+    } else {
+        x64_rm(t->e, false, t1_zx_load[shift], RAX, t1_v_element(a64_rn(insn), index, shift));
+        t1_spread(t, shift);
+    }
     return t1_vdone(t, insn);
 }
 
@@ -362,6 +391,7 @@ static bool t1_dup_elem_s(struct t1 *t, uint32_t insn)
     x64_rm(t->e, shift == 3, t1_zx_load[shift], RAX, t1_v_element(a64_rn(insn), index, shift));
     x64_store(t->e, true, RAX, x64_m(RBP, d));
     x64_store_imm(t->e, true, x64_m(RBP, d + 8), 0);
+    t1_vlost(t, a64_rd(insn));
     t->keep_flags = true;
     return true;
 }
@@ -377,9 +407,9 @@ static bool t1_zip(struct t1 *t, uint32_t insn)
 
     t1_vload(t, XMM0, a64_rn(insn));
     if (t1_q(insn)) {
-        sse_rm(t->e, second ? hi[size] : lo[size], XMM0, t1_v(a64_rm(insn)));
+        t1_vwith(t, second ? hi[size] : lo[size], XMM0, a64_rm(insn));
     } else {
-        sse_rm(t->e, lo[size], XMM0, t1_v(a64_rm(insn)));
+        t1_vwith(t, lo[size], XMM0, a64_rm(insn));
         if (second)
             sse_shift(t->e, 0x73, 3, XMM0, 8); /* psrldq */
     }
@@ -393,7 +423,7 @@ static void t1_concat(struct t1 *t, uint32_t insn)
     if (t1_q(insn)) {
         t1_vload(t, XMM1, a64_rm(insn));
     } else {
-        sse_rm(t->e, SSE_PUNPCKLQDQ, XMM0, t1_v(a64_rm(insn)));
+        t1_vwith(t, SSE_PUNPCKLQDQ, XMM0, a64_rm(insn));
         sse_rr(t->e, SSE_PXOR, XMM1, XMM1);
     }
 }
@@ -443,7 +473,7 @@ static bool t1_trn(struct t1 *t, uint32_t insn)
 
     t1_vload(t, XMM0, a64_rn(insn));
     if (size == 3) {
-        sse_rm(t->e, second ? SSE_PUNPCKHQDQ : SSE_PUNPCKLQDQ, XMM0, t1_v(a64_rm(insn)));
+        t1_vwith(t, second ? SSE_PUNPCKHQDQ : SSE_PUNPCKLQDQ, XMM0, a64_rm(insn));
         return t1_vdone(t, insn);
     }
     t1_vload(t, XMM1, a64_rm(insn));
@@ -466,11 +496,11 @@ static bool t1_ext(struct t1 *t, uint32_t insn)
 
     if (t1_q(insn)) {
         t1_vload(t, XMM0, a64_rm(insn));
-        sse_rm(t->e, SSE_66_3A(0x0f), XMM0, t1_v(a64_rn(insn))); /* palignr */
+        t1_vwith(t, SSE_66_3A(0x0f), XMM0, a64_rn(insn)); /* palignr */
         x64_u8(t->e, (uint8_t)index);
     } else {
         t1_vload(t, XMM0, a64_rn(insn));
-        sse_rm(t->e, SSE_PUNPCKLQDQ, XMM0, t1_v(a64_rm(insn)));
+        t1_vwith(t, SSE_PUNPCKLQDQ, XMM0, a64_rm(insn));
         sse_shift(t->e, 0x73, 3, XMM0, index);
     }
     return t1_vdone(t, insn);
@@ -548,6 +578,7 @@ static bool t1_addp_pair(struct t1 *t, uint32_t insn)
     x64_alu_rm(t->e, true, ALU_ADD, RAX, x64_m(RBP, n + 8));
     x64_store(t->e, true, RAX, x64_m(RBP, d));
     x64_store_imm(t->e, true, x64_m(RBP, d + 8), 0);
+    t1_vlost(t, a64_rd(insn));
     return true;
 }
 
@@ -566,13 +597,13 @@ static void t1_fold(struct t1 *t, bool q, unsigned size, uint32_t op)
 /* The lowest element of XMM0 is the result, all else zero. */
 static bool t1_lane0(struct t1 *t, uint32_t insn, unsigned size)
 {
-    int32_t d = t1_v(a64_rd(insn)).disp;
+    int x = t1_vout(t, a64_rd(insn));
 
     sse_rr(t->e, SSE_MOVD_STORE, XMM0, RAX);
     if (size < 2)
         x64_rr(t->e, false, size ? X64_MOVZX16 : X64_MOVZX8, RAX, RAX);
-    x64_store(t->e, true, RAX, x64_m(RBP, d));
-    x64_store_imm(t->e, true, x64_m(RBP, d + 8), 0);
+    sse_rr(t->e, SSE_MOVD_LOAD, x, RAX);
+    t1_vput(t, a64_rd(insn), x, 16);
     t->keep_flags = true;
     return true;
 }
@@ -603,7 +634,7 @@ static bool t1_uaddlv(struct t1 *t, uint32_t insn)
 {
     if (t1_size(insn))
         return false;
-    sse_rm(t->e, t1_q(insn) ? SSE_MOVAPS_LOAD : SSE_MOVQ_LOAD, XMM0, t1_v(a64_rn(insn)));
+    t1_vwith(t, t1_q(insn) ? SSE_MOVAPS_LOAD : SSE_MOVQ_LOAD, XMM0, a64_rn(insn));
     sse_rr(t->e, SSE_PXOR, XMM1, XMM1);
     sse_rr(t->e, SSE_66(0xf6), XMM0, XMM1); /* psadbw */
     sse_rri(t->e, SSE_PSHUFD, XMM1, XMM0, 0xee);
@@ -669,7 +700,7 @@ static bool t1_sra_v(struct t1 *t, uint32_t insn)
         return false;
     t1_vload(t, XMM0, a64_rn(insn));
     sse_shift(t->e, op[size], uns ? 2 : 4, XMM0, amount);
-    sse_rm(t->e, add[size], XMM0, t1_v(a64_rd(insn)));
+    t1_vwith(t, add[size], XMM0, a64_rd(insn));
     return t1_vdone(t, insn);
 }
 
@@ -680,8 +711,7 @@ static bool t1_shll(struct t1 *t, uint32_t insn)
     unsigned size = t1_shift_size(insn), amount = bits32(insn, 22, 16) - (8u << size);
     bool uns = insn >> 29 & 1;
 
-    sse_rm(t->e, SSE_66_38(uns ? zx[size] : sx[size]), XMM0,
-           x64_m(RBP, t1_v(a64_rn(insn)).disp + (t1_q(insn) ? 8 : 0)));
+    t1_vhalf(t, SSE_66_38(uns ? zx[size] : sx[size]), XMM0, a64_rn(insn), t1_q(insn));
     if (amount)
         sse_shift(t->e, op[size], 6, XMM0, amount);
     return t1_vdone(t, insn | BIT32(30));
@@ -690,7 +720,7 @@ static bool t1_shll(struct t1 *t, uint32_t insn)
 /* Narrows XMM0's elements of 2^(size+1) bytes to the lower half of XMM0 and writes it to the half of Vd that Q says. */
 static bool t1_narrow(struct t1 *t, uint32_t insn, unsigned size)
 {
-    int32_t d = t1_v(a64_rd(insn)).disp;
+    int x;
 
     if (size == 0) {
         sse_rm(t->e, SSE_PAND, XMM0, t1_const(JIT_CONST_LOW8));
@@ -701,12 +731,11 @@ static bool t1_narrow(struct t1 *t, uint32_t insn, unsigned size)
     } else {
         sse_rri(t->e, SSE_PSHUFD, XMM0, XMM0, 0x08);
     }
-    if (t1_q(insn)) {
-        sse_rm(t->e, SSE_MOVQ_STORE, XMM0, x64_m(RBP, d + 8));
-    } else {
-        sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, XMM0);
-        sse_rm(t->e, SSE_MOVAPS_STORE, XMM0, x64_m(RBP, d));
-    }
+    if (!t1_q(insn))
+        return t1_vdone(t, insn);
+    x = t1_vin(t, a64_rd(insn), 16, XMM1);
+    sse_rr(t->e, SSE_PUNPCKLQDQ, x, XMM0);
+    t1_vput(t, a64_rd(insn), x, 16);
     t->keep_flags = true;
     return true;
 }
@@ -736,7 +765,7 @@ static void t1_widen(struct t1 *t, uint32_t insn, int xmm, unsigned v)
     bool uns = insn >> 29 & 1;
     unsigned size = t1_size(insn);
 
-    sse_rm(t->e, SSE_66_38(uns ? zx[size] : sx[size]), xmm, x64_m(RBP, t1_v(v).disp + (t1_q(insn) ? 8 : 0)));
+    t1_vhalf(t, SSE_66_38(uns ? zx[size] : sx[size]), xmm, v, t1_q(insn));
 }
 
 /* UADDL, USUBL, SADDL, SSUBL and the W forms, whose first operand is wide. */
@@ -793,7 +822,7 @@ static bool t1_neg_v(struct t1 *t, uint32_t insn)
     static const uint32_t sub[4] = {SSE_66(0xf8), SSE_66(0xf9), SSE_66(0xfa), SSE_66(0xfb)};
 
     sse_rr(t->e, SSE_PXOR, XMM0, XMM0);
-    sse_rm(t->e, sub[t1_size(insn)], XMM0, t1_v(a64_rn(insn)));
+    t1_vwith(t, sub[t1_size(insn)], XMM0, a64_rn(insn));
     return t1_vdone(t, insn);
 }
 
@@ -801,7 +830,7 @@ static bool t1_abs_v(struct t1 *t, uint32_t insn)
 {
     if (t1_size(insn) == 3)
         return false;
-    sse_rm(t->e, SSE_66_38(0x1c + t1_size(insn)), XMM0, t1_v(a64_rn(insn)));
+    t1_vwith(t, SSE_66_38(0x1c + t1_size(insn)), XMM0, a64_rn(insn));
     return t1_vdone(t, insn);
 }
 
@@ -830,7 +859,7 @@ static bool t1_aes(struct t1 *t, uint32_t insn)
     if (!t1_have.aes)
         return false;
     t1_vload(t, XMM0, a64_rd(insn));
-    sse_rm(t->e, SSE_PXOR, XMM0, t1_v(a64_rn(insn)));
+    t1_vwith(t, SSE_PXOR, XMM0, a64_rn(insn));
     sse_rr(t->e, SSE_PXOR, XMM1, XMM1);
     sse_rr(t->e, SSE_66_38(dec ? 0xdf : 0xdd), XMM0, XMM1);
     return t1_vdone(t, insn | BIT32(30));
@@ -857,7 +886,7 @@ static bool t1_pmull_d(struct t1 *t, uint32_t insn)
     if (!t1_have.pclmul)
         return false;
     t1_vload(t, XMM0, a64_rn(insn));
-    sse_rm(t->e, SSE_66_3A(0x44), XMM0, t1_v(a64_rm(insn)));
+    t1_vwith(t, SSE_66_3A(0x44), XMM0, a64_rm(insn));
     x64_u8(t->e, t1_q(insn) ? 0x11 : 0);
     return t1_vdone(t, insn | BIT32(30));
 }

@@ -49,6 +49,22 @@ struct t1_stub {
     uint16_t index; /* instruction number */
 };
 
+/* V registers in host registers: see vreg.c. */
+#define T1_XMM_FIRST 6
+#define T1_XMM_COUNT 10u
+
+struct t1_vregs {
+    bool planned;      /* host and head are from a plan: the block is a loop */
+    unsigned next;     /* host registers given away */
+    uint8_t host[32];  /* by V register; 0: none */
+    uint8_t valid[32]; /* bytes that are there */
+    uint8_t head[32];  /* ... at the loop's head */
+    uint8_t need[32];  /* bytes that were read before a write */
+    uint8_t uses[32];
+    uint32_t written;
+    const uint8_t *routine;
+};
+
 struct t1 {
     struct jit *j;
     struct jit_vcpu *v;
@@ -70,6 +86,8 @@ struct t1 {
     struct t1_stub unused; /* stands for the slow path of accesses that have none */
     unsigned excl_end;     /* instruction number of the store-exclusive that pairs with a translated load; 0: none */
     unsigned nstubs;
+    struct t1_vregs vreg;
+    bool loops; /* a branch to the block's own start was translated */
     /* Not cleared for each block: what is behind the counts is not looked at. */
     uint32_t insn[JIT_BLOCK_MAX_INSNS];
     uint16_t row[JIT_BLOCK_MAX_INSNS];
@@ -272,7 +290,7 @@ void t1_writeback(struct t1 *t, unsigned n, int64_t off);
 extern t1_fn t1_table[A64_ROW_COUNT];
 /* What the host's processor has beyond SSE4.2: read once, because CPUID leaves a virtual machine. */
 extern struct t1_host_features {
-    bool fma, aes, pclmul;
+    bool avx, fma, aes, pclmul;
 } t1_have;
 void t1_init_int(void);
 void t1_init_mem(void);
@@ -280,9 +298,45 @@ void t1_init_flow(void);
 void t1_init_fp(void);
 void t1_init_simd(void);
 
+/* The no-op that a dead block's jump replaces. */
+static inline void t1_entry_nop(struct x64_emit *e)
+{
+    static const uint8_t nop5[JIT_ENTRY_NOP] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+
+    for (unsigned i = 0; i < sizeof(nop5); i++)
+        x64_u8(e, nop5[i]);
+}
+
+static inline struct x64_mem t1_const(enum jit_const k)
+{
+    return x64_m(RBP, JIT_OFF(consts) + (int32_t)k * 16);
+}
+
+/* ---- vreg.c: XMM0 to XMM5 are scratch ---- */
+struct x64_mem t1_v(unsigned r); /* V register r in memory, where it always is */
+/* A host register, not to be changed, with at least the lowest `bytes` (4, 8, 16) of V register v: its own or
+ * `scratch`.
+ */
+int t1_vin(struct t1 *t, unsigned v, unsigned bytes, int scratch);
+void t1_vget(struct t1 *t, int x, unsigned v); /* a copy of v in x */
+/* x op= Vv, of which `bytes` are read; w: REX.W. */
+void t1_vop(struct t1 *t, bool w, uint32_t op, int x, unsigned v, unsigned bytes);
+/* x = op of one half of Vv, as PMOVZX. */
+void t1_vhalf(struct t1 *t, uint32_t op, int x, unsigned v, bool upper);
+/* x = n op Vv. x may be any of them; XMM5 is lost. */
+void t1_v3(struct t1 *t, uint32_t op, int x, int n, unsigned v, unsigned bytes);
+void t1_vconst(struct t1 *t, uint32_t op, int x, int n, enum jit_const k); /* x = n op k */
+/* Where to compute the new value of v: its own register or XMM0; t1_vput finishes, with the lowest `bytes` of x and
+ * zeroes above. XMM0 is lost. */
+int t1_vout(struct t1 *t, unsigned v);
+void t1_vput(struct t1 *t, unsigned v, int x, unsigned bytes);
+void t1_vlost(struct t1 *t, unsigned v); /* v was written in memory */
+void t1_vforget(struct t1 *t);           /* C code ran */
+bool t1_vplan(struct t1 *t);
+void t1_vhead(struct t1 *t);
+void t1_vback(struct t1 *t);
+void t1_vroutine(struct t1 *t);
 /* ---- fp.c ---- */
-struct x64_mem t1_v(unsigned r); /* V register r in memory */
-struct x64_mem t1_const(enum jit_const k);
 /* V registers v1 and, where it is not negative, v2 from or to 2^shift bytes each at m. RDX and XMM0 are lost. */
 void t1_vmove(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2, struct x64_mem m);
 

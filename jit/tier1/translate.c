@@ -7,12 +7,22 @@
 t1_fn t1_table[A64_ROW_COUNT];
 struct t1_host_features t1_have;
 
+/* Does the kernel keep what AVX needs (Intel SDM volume 1, 13.3)? */
+static bool t1_xcr0_has_avx(void)
+{
+    uint32_t lo, hi;
+
+    __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (lo & 6) == 6;
+}
+
 void jit_tier1_init(void)
 {
     unsigned a, b, c, d;
 
     __cpuid(1, a, b, c, d);
-    t1_have.fma = (c & bit_FMA) && (c & bit_OSXSAVE);
+    t1_have.avx = (c & bit_AVX) && (c & bit_OSXSAVE) && t1_xcr0_has_avx();
+    t1_have.fma = t1_have.avx && (c & bit_FMA);
     t1_have.aes = c & bit_AES;
     t1_have.pclmul = c & bit_PCLMUL;
     t1_init_int();
@@ -24,7 +34,8 @@ void jit_tier1_init(void)
 
 uint64_t jit_saved_host(void)
 {
-    return (uint64_t)t1_have.fma | (uint64_t)t1_have.aes << 1 | (uint64_t)t1_have.pclmul << 2;
+    return (uint64_t)t1_have.fma | (uint64_t)t1_have.aes << 1 | (uint64_t)t1_have.pclmul << 2 |
+           (uint64_t)t1_have.avx << 3;
 }
 
 /* Rows after which control never comes back to the next instruction within the block. */
@@ -80,6 +91,7 @@ static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
         t1_interp(t, insn);
     }
     t->share.valid = false;
+    t1_vforget(t);
 }
 
 /* Guest instruction t->i has its hot code between `from` and here: see rt/user.c. */
@@ -92,45 +104,71 @@ static void t1_map(struct t1 *t, const uint8_t *from)
     t->j->map[t->j->nmap++] = (uint8_t)len;
 }
 
+/* The hot code of all instructions. */
+static void t1_instructions(struct t1 *t)
+{
+    const uint8_t *from = t->e->p;
+
+    if (t->vreg.planned)
+        t1_vhead(t);
+    for (t->i = 0; t->i < t->n && !t->ended; t->i++) {
+        unsigned row = t->row[t->i];
+        uint32_t insn = t->insn[t->i];
+        bool simd = a64_rows[row].simd && !(t->b->ctx & JIT_CTX_FP);
+
+        t->keep_flags = false;
+        if (simd || !t1_table[row] || !t1_table[row](t, insn))
+            t1_fallback(t, row, insn, simd);
+        if (!t->keep_flags)
+            t->host_flags = false;
+        if (t1_user(t))
+            t1_map(t, from);
+        from = t->e->p;
+    }
+    for (unsigned i = t->i; t1_user(t) && i < t->n; i++)
+        t1_map(t, t->e->p);
+    if (!t->ended) {
+        t->i--;
+        t1_exit(t, t->b->pc + t->n * 4);
+    }
+}
+
+static void t1_begin(struct t1 *t, struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
+{
+    memset(t, 0, offsetof(struct t1, insn));
+    t->j = j;
+    t->v = v;
+    t->b = b;
+    t->e = e;
+    e->p = e->base;
+    j->nmap = b->map;
+    b->nexits = 0;
+    b->nrelocs = 0;
+    t1_entry_nop(e);
+}
+
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
 {
-    static const uint8_t nop5[JIT_ENTRY_NOP] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+    struct t1_vregs plan;
     struct t1 t;
+    unsigned n;
 
-    memset(&t, 0, offsetof(struct t1, insn));
-    t.j = j;
-    t.v = v;
-    t.b = b;
-    t.e = e;
-    for (unsigned i = 0; i < sizeof(nop5); i++)
-        x64_u8(e, nop5[i]);
+    t1_begin(&t, j, v, b, e);
     t1_decode(&t);
     if (!t.n)
         return false;
-    for (t.i = 0; t.i < t.n && !t.ended; t.i++) {
-        const uint8_t *from = e->p;
-        unsigned row = t.row[t.i];
-        uint32_t insn = t.insn[t.i];
-        bool simd = a64_rows[row].simd && !(b->ctx & JIT_CTX_FP);
-
-        t.keep_flags = false;
-        if (simd || !t1_table[row] || !t1_table[row](&t, insn)) {
-            t1_fallback(&t, row, insn, simd);
-        }
-        if (!t.keep_flags)
-            t.host_flags = false;
-        if (t1_user(&t))
-            t1_map(&t, from);
+    t1_instructions(&t);
+    if (t.loops && t1_vplan(&t)) {
+        plan = t.vreg;
+        n = t.n;
+        t1_begin(&t, j, v, b, e);
+        t.vreg = plan;
+        t.n = n;
+        t1_instructions(&t);
     }
-    for (unsigned i = t.i; t1_user(&t) && i < t.n; i++)
-        t1_map(&t, e->p);
     b->ninsns = (uint16_t)t.n;
     if (j->saved.unsaved)
         b->words = jit_saved_words(t.insn, t.n);
-    if (!t.ended) {
-        t.i--;
-        t1_exit(&t, b->pc + t.n * 4);
-    }
     t1_emit_stubs(&t);
     return !e->overflow;
 }

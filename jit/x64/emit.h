@@ -96,27 +96,17 @@ static inline void x64_head(struct x64_emit *e, bool w, uint32_t op, int reg, in
     x64_u8(e, (uint8_t)op);
 }
 
-/* reg, rm with rm a register. */
-static inline void x64_rr(struct x64_emit *e, bool w, uint32_t op, int reg, int rm)
+static inline void x64_modrm_rr(struct x64_emit *e, int reg, int rm)
 {
-    x64_head(e, w, op, reg, 0, rm, false);
     x64_u8(e, (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7)));
 }
 
-/* The same with byte registers. */
-static inline void x64_rr8(struct x64_emit *e, bool w, uint32_t op, int reg, int rm)
-{
-    x64_head(e, w, op, reg, 0, rm, reg >= RSP || rm >= RSP);
-    x64_u8(e, (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7)));
-}
-
-/* reg, rm with rm in memory. `byte`: reg is a byte register. */
-static inline void x64_rm_(struct x64_emit *e, bool w, uint32_t op, int reg, struct x64_mem m, bool byte)
+/* ModRM, SIB and displacement. */
+static inline void x64_modrm_rm(struct x64_emit *e, int reg, struct x64_mem m)
 {
     bool sib = m.index >= 0 || (m.base & 7) == RSP;
     unsigned mod = m.disp == 0 && (m.base & 7) != RBP ? 0 : m.disp == (int8_t)m.disp ? 1 : 2;
 
-    x64_head(e, w, op, reg, m.index >= 0 ? m.index : 0, m.base, byte && reg >= RSP);
     x64_u8(e, (uint8_t)(mod << 6 | (unsigned)(reg & 7) << 3 | (unsigned)(sib ? 4 : m.base & 7)));
     if (sib)
         x64_u8(e, (uint8_t)(m.scale << 6 | (m.index >= 0 ? m.index & 7 : 4) << 3 | (m.base & 7)));
@@ -124,6 +114,27 @@ static inline void x64_rm_(struct x64_emit *e, bool w, uint32_t op, int reg, str
         x64_u8(e, (uint8_t)m.disp);
     else if (mod == 2)
         x64_u32(e, (uint32_t)m.disp);
+}
+
+/* reg, rm with rm a register. */
+static inline void x64_rr(struct x64_emit *e, bool w, uint32_t op, int reg, int rm)
+{
+    x64_head(e, w, op, reg, 0, rm, false);
+    x64_modrm_rr(e, reg, rm);
+}
+
+/* The same with byte registers. */
+static inline void x64_rr8(struct x64_emit *e, bool w, uint32_t op, int reg, int rm)
+{
+    x64_head(e, w, op, reg, 0, rm, reg >= RSP || rm >= RSP);
+    x64_modrm_rr(e, reg, rm);
+}
+
+/* reg, rm with rm in memory. `byte`: reg is a byte register. */
+static inline void x64_rm_(struct x64_emit *e, bool w, uint32_t op, int reg, struct x64_mem m, bool byte)
+{
+    x64_head(e, w, op, reg, m.index >= 0 ? m.index : 0, m.base, byte && reg >= RSP);
+    x64_modrm_rm(e, reg, m);
 }
 
 static inline void x64_rm(struct x64_emit *e, bool w, uint32_t op, int reg, struct x64_mem m)

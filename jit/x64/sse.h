@@ -1,13 +1,13 @@
 /*
  * Vector instructions for the encoder: SSE up to 4.2 in the legacy encoding, which every supported host has, and the
- * FMA3 forms, which need a check at run time.
+ * VEX encoding of AVX and FMA3, which need a check at run time.
  */
 #ifndef PIPIT_JIT_X64_SSE_H
 #define PIPIT_JIT_X64_SSE_H
 
 #include "jit/x64/emit.h"
 
-enum x64_xmm { XMM0, XMM1, XMM2, XMM3, XMM4, XMM5 };
+enum x64_xmm { XMM0, XMM1, XMM2, XMM3, XMM4, XMM5, XMM6, XMM15 = 15 };
 
 /* Opcodes: xmm, xmm/m. */
 #define SSE_66(op) X64_OP(0x66, 0x0f, op)
@@ -67,28 +67,40 @@ static inline void sse_shift(struct x64_emit *e, uint8_t op, unsigned ext, int r
     x64_u8(e, (uint8_t)n);
 }
 
-/* VEX.66.0F38, three operands: dst, src1, memory; `w` chooses double precision for FMA. */
-static inline void vex_38_rrm(struct x64_emit *e, bool w, bool l256, uint8_t op, int dst, int src1, struct x64_mem m)
+/*
+ * The VEX encoding of an opcode above, 128 bits wide: three operands, dst = src1 op src2. Legacy operations of two
+ * operands that have no src1 (moves, shuffles) want zero there. Intel SDM volume 2, 2.3.
+ */
+static inline void vex_head(struct x64_emit *e, bool w, uint32_t op, int reg, int src1, int index, int base)
 {
-    bool sib = m.index >= 0 || (m.base & 7) == RSP;
+    uint8_t pfx = (uint8_t)(op >> 16), esc = (uint8_t)(op >> 8);
+    uint8_t pp = pfx == 0x66 ? 1 : pfx == 0xf3 ? 2 : pfx == 0xf2 ? 3 : 0;
+    uint8_t low = (uint8_t)((~src1 & 15) << 3 | pp);
 
-    x64_u8(e, 0xc4);
-    x64_u8(e, (uint8_t)((dst & 8 ? 0 : 0x80) | (m.index >= 8 ? 0 : 0x40) | (m.base & 8 ? 0 : 0x20) | 2));
-    x64_u8(e, (uint8_t)(w << 7 | (~src1 & 15) << 3 | l256 << 2 | 1));
-    x64_u8(e, op);
-    x64_u8(e, (uint8_t)(0x80 | (dst & 7) << 3 | (sib ? 4 : m.base & 7)));
-    if (sib)
-        x64_u8(e, (uint8_t)(m.scale << 6 | (m.index >= 0 ? m.index & 7 : 4) << 3 | (m.base & 7)));
-    x64_u32(e, (uint32_t)m.disp);
+    if (esc == 0x0f && !w && !(index & 8) && !(base & 8)) {
+        x64_u8(e, 0xc5);
+        x64_u8(e, (uint8_t)((reg & 8 ? 0 : 0x80) | low));
+    } else {
+        x64_u8(e, 0xc4);
+        x64_u8(e, (uint8_t)((reg & 8 ? 0 : 0x80) | (index & 8 ? 0 : 0x40) | (base & 8 ? 0 : 0x20) |
+                            (esc == 0x38   ? 2
+                             : esc == 0x3a ? 3
+                                           : 1)));
+        x64_u8(e, (uint8_t)(w << 7 | low));
+    }
+    x64_u8(e, (uint8_t)op);
 }
 
-static inline void vex_38_rrr(struct x64_emit *e, bool w, uint8_t op, int dst, int src1, int src2)
+static inline void vex_rrr(struct x64_emit *e, bool w, uint32_t op, int dst, int src1, int src2)
 {
-    x64_u8(e, 0xc4);
-    x64_u8(e, (uint8_t)((dst & 8 ? 0 : 0x80) | 0x40 | (src2 & 8 ? 0 : 0x20) | 2));
-    x64_u8(e, (uint8_t)(w << 7 | (~src1 & 15) << 3 | 1));
-    x64_u8(e, op);
-    x64_u8(e, (uint8_t)(0xc0 | (dst & 7) << 3 | (src2 & 7)));
+    vex_head(e, w, op, dst, src1, 0, src2);
+    x64_modrm_rr(e, dst, src2);
+}
+
+static inline void vex_rrm(struct x64_emit *e, bool w, uint32_t op, int dst, int src1, struct x64_mem m)
+{
+    vex_head(e, w, op, dst, src1, m.index >= 0 ? m.index : 0, m.base);
+    x64_modrm_rm(e, dst, m);
 }
 
 #endif

@@ -146,6 +146,30 @@ unsigned blocks_make(uint32_t *code, unsigned row)
     return n;
 }
 
+unsigned blocks_loop(uint32_t *code, unsigned n)
+{
+    static const uint8_t fields[] = {0, 5, 10, 16};
+    uint32_t touched = BIT32(30), c = (uint32_t)blocks_rnd() % 30, back = (0u - n - BLOCKS_LOOP + 1) & 0x7ffff;
+
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned k = 0; k < ARRAY_SIZE(fields); k++)
+            touched |= UINT32_C(3) << (code[i] >> fields[k] & 31);
+    for (unsigned k = 0; k < 30 && touched >> c & 1; k++)
+        c = (c + 1) % 30;
+    if (touched >> c & 1)
+        return 31;
+    code[n++] = 0xd503201fu; /* nop */
+    code[n++] = 0xd503201fu;
+    if (blocks_rnd() & 1) {
+        code[n++] = 0xf1000400u | c << 5 | c; /* subs c, c, #1 */
+        code[n] = 0x54000001u | back << 5;    /* b.ne */
+    } else {
+        code[n++] = 0xd1000400u | c << 5 | c;  /* sub c, c, #1 */
+        code[n] = 0xb5000000u | back << 5 | c; /* cbnz */
+    }
+    return c;
+}
+
 void blocks_print(const uint32_t *code, unsigned n, uint64_t pc)
 {
     for (unsigned i = 0; i < n; i++) {

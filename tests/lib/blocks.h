@@ -22,6 +22,10 @@ bool blocks_excluded(unsigned row);
 /* A block of 1 to BLOCKS_MAX instructions, one of them of this row, without backward branches. Half of the blocks
  * mostly load and store around one base, as compilers make them. Returns how many. */
 unsigned blocks_make(uint32_t *code, unsigned row);
+/* Makes a loop of a block that blocks_make returned: what is added counts a register down that the block does not
+ * touch, and branches to its start. The register, 31 where there is none. */
+#define BLOCKS_LOOP 4 /* instructions more; the block's branches reach the third at the most */
+unsigned blocks_loop(uint32_t *code, unsigned n);
 void blocks_print(const uint32_t *code, unsigned n, uint64_t pc);
 
 #endif

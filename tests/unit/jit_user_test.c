@@ -823,6 +823,36 @@ static void test_changing_code(void)
     end();
 }
 
+/* A loop that keeps vectors in host registers, and branches to itself without leaving its block. */
+static void *ender(void *arg)
+{
+    uint32_t *at = arg;
+
+    usleep(20000);
+    __atomic_store_n(at, SVC(0), __ATOMIC_SEQ_CST);
+    jit_user_invalidate(jit, addr(at), 4);
+    return NULL;
+}
+
+static void test_changing_loop(void)
+{
+    const double one = 1;
+    pthread_t id;
+    double sum;
+
+    begin(0);
+    PUT(code, 0x1e612800u /* fadd d0, d0, d1 */, ADD(0, 0, 1), B(-2));
+    memset(thread->cpu->v, 0, sizeof(thread->cpu->v));
+    memcpy(&thread->cpu->v[1], &one, sizeof(one));
+    thread->cpu->x[0] = 0;
+    CHECK(!pthread_create(&id, NULL, ender, &code[2]));
+    CHECK(run(thread, code));
+    pthread_join(id, NULL);
+    memcpy(&sum, &thread->cpu->v[0], sizeof(sum));
+    CHECK(thread->cpu->x[0] > 1 && sum == (double)thread->cpu->x[0]);
+    end();
+}
+
 static bool wait_svc(struct arm64_cpu *c, uint32_t imm)
 {
     if (imm == 0)
@@ -958,6 +988,7 @@ int main(void)
     RUN(test_exclusive_stack);
     RUN(test_exclusive_processes);
     RUN(test_changing_code);
+    RUN(test_changing_loop);
     RUN(test_threads_and_flushes);
     RUN(test_fork);
     RUN(test_fork_without_wx);

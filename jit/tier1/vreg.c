@@ -1,0 +1,233 @@
+/*
+ * Tier 1: V registers in host registers.
+ *
+ * Memory always has every V register: results are stored at once, so that all that looks at guest state (faults, the
+ * interpreter, other blocks) finds it there. Some V registers are in XMM6 and up as well, so that what follows need not
+ * load them: of each the lowest `valid` bytes are known to be there. After a scalar operation what lies above may be
+ * anything, while memory has the zeroes that the architecture wants.
+ *
+ * A block that may branch to its own start is translated twice. The first time says which registers it reads before it
+ * writes them; the second has those in place at the loop's head, which the block's entry loads and its branches back
+ * keep. Code that comes back from a slow path, where C code ran, loads all of them again.
+ */
+#include "jit/tier1/t1.h"
+#include "jit/x64/sse.h"
+
+struct x64_mem t1_v(unsigned r)
+{
+    return x64_m(RBP, JIT_OFF(cpu.v) + (int32_t)r * 16);
+}
+
+/* The host register of V register v, 0: none. First come, first served, unless there is a plan. */
+static int t1_vhost(struct t1 *t, unsigned v)
+{
+    struct t1_vregs *r = &t->vreg;
+
+    if (!r->host[v] && !r->planned && r->next < T1_XMM_COUNT)
+        r->host[v] = (uint8_t)(T1_XMM_FIRST + r->next++);
+    return r->host[v];
+}
+
+static void t1_vread(struct t1 *t, unsigned v, unsigned bytes)
+{
+    struct t1_vregs *r = &t->vreg;
+
+    r->uses[v]++;
+    if (!(r->written & BIT32(v)))
+        r->need[v] = (uint8_t)MAX(r->need[v], bytes);
+}
+
+static void t1_vreload(struct t1 *t, unsigned v)
+{
+    sse_rm(t->e, SSE_MOVAPS_LOAD, t->vreg.host[v], t1_v(v));
+}
+
+/* The host register with at least `bytes` of v, 0: none. */
+static int t1_vfind(struct t1 *t, unsigned v, unsigned bytes)
+{
+    int h = t1_vhost(t, v);
+
+    t1_vread(t, v, bytes);
+    if (h && t->vreg.valid[v] < bytes) {
+        t1_vreload(t, v);
+        t->vreg.valid[v] = 16;
+    }
+    return h;
+}
+
+int t1_vin(struct t1 *t, unsigned v, unsigned bytes, int scratch)
+{
+    int h = t1_vfind(t, v, bytes);
+
+    if (h)
+        return h;
+    sse_rm(t->e, bytes == 16 ? SSE_MOVAPS_LOAD : bytes == 8 ? SSE_MOVQ_LOAD : SSE_MOVSS_LOAD, scratch, t1_v(v));
+    return scratch;
+}
+
+void t1_vget(struct t1 *t, int x, unsigned v)
+{
+    int h = t1_vin(t, v, 16, x);
+
+    if (h != x)
+        sse_rr(t->e, SSE_MOVAPS_LOAD, x, h);
+}
+
+void t1_vop(struct t1 *t, bool w, uint32_t op, int x, unsigned v, unsigned bytes)
+{
+    int h = t1_vfind(t, v, bytes);
+
+    if (h)
+        x64_rr(t->e, w, op, x, h);
+    else
+        x64_rm(t->e, w, op, x, t1_v(v));
+}
+
+void t1_vhalf(struct t1 *t, uint32_t op, int x, unsigned v, bool upper)
+{
+    int h = upper ? t1_vfind(t, v, 16) : 0;
+
+    if (!upper) {
+        t1_vop(t, false, op, x, v, 8);
+    } else if (h) {
+        sse_rri(t->e, SSE_PSHUFD, x, h, 0xee);
+        sse_rr(t->e, op, x, x);
+    } else {
+        sse_rm(t->e, op, x, x64_m(RBP, t1_v(v).disp + 8));
+    }
+}
+
+void t1_v3(struct t1 *t, uint32_t op, int x, int n, unsigned v, unsigned bytes)
+{
+    int h = t1_vfind(t, v, bytes);
+
+    if (t1_have.avx) {
+        if (h)
+            vex_rrr(t->e, false, op, x, n, h);
+        else
+            vex_rrm(t->e, false, op, x, n, t1_v(v));
+        return;
+    }
+    if (x != n && x == h) {
+        sse_rr(t->e, SSE_MOVAPS_LOAD, XMM5, h);
+        h = XMM5;
+    }
+    if (x != n)
+        sse_rr(t->e, SSE_MOVAPS_LOAD, x, n);
+    if (h)
+        sse_rr(t->e, op, x, h);
+    else
+        sse_rm(t->e, op, x, t1_v(v));
+}
+
+void t1_vconst(struct t1 *t, uint32_t op, int x, int n, enum jit_const k)
+{
+    if (x != n && t1_have.avx) {
+        vex_rrm(t->e, false, op, x, n, t1_const(k));
+        return;
+    }
+    if (x != n)
+        sse_rr(t->e, SSE_MOVAPS_LOAD, x, n);
+    sse_rm(t->e, op, x, t1_const(k));
+}
+
+int t1_vout(struct t1 *t, unsigned v)
+{
+    return t1_vhost(t, v); /* XMM0 where it has none */
+}
+
+void t1_vput(struct t1 *t, unsigned v, int x, unsigned bytes)
+{
+    int h = t1_vhost(t, v);
+
+    t->vreg.uses[v]++;
+    t->vreg.written |= BIT32(v);
+    if (h) {
+        if (h != x)
+            sse_rr(t->e, SSE_MOVAPS_LOAD, h, x);
+        t->vreg.valid[v] = (uint8_t)bytes;
+    }
+    if (bytes == 8) {
+        sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, x);
+        x = XMM0;
+    } else if (bytes == 4) {
+        sse_rri(t->e, SSE_66_3A(0x21), XMM0, x, 0x0e); /* insertps: lane 0, zeroes above */
+        x = XMM0;
+    }
+    sse_rm(t->e, SSE_MOVAPS_STORE, x, t1_v(v));
+}
+
+void t1_vlost(struct t1 *t, unsigned v)
+{
+    t->vreg.valid[v] = 0;
+    t->vreg.written |= BIT32(v);
+}
+
+void t1_vforget(struct t1 *t)
+{
+    memset(t->vreg.valid, 0, sizeof(t->vreg.valid));
+}
+
+/* ---- loops ---- */
+
+/* Makes the plan of the second translation from what the first one saw; false where a second one is no use. */
+bool t1_vplan(struct t1 *t)
+{
+    struct t1_vregs *r = &t->vreg, plan = {.planned = true};
+    unsigned score[32];
+
+    for (unsigned v = 0; v < 32; v++)
+        score[v] = r->uses[v] ? r->uses[v] + (r->need[v] ? 2u : 0) : 0;
+    for (plan.next = 0; plan.next < T1_XMM_COUNT; plan.next++) {
+        unsigned best = 0;
+
+        for (unsigned v = 1; v < 32; v++)
+            if (score[v] > score[best])
+                best = v;
+        if (!score[best])
+            break;
+        score[best] = 0;
+        plan.host[best] = (uint8_t)(T1_XMM_FIRST + plan.next);
+        plan.head[best] = r->need[best];
+    }
+    *r = plan;
+    return plan.next > 0;
+}
+
+/* The loop's head: the host registers have what the plan says, for the first time. Dead blocks' no-op is there too. */
+void t1_vhead(struct t1 *t)
+{
+    for (unsigned v = 0; v < 32; v++) {
+        if (t->vreg.head[v]) {
+            t1_vreload(t, v);
+            t->vreg.valid[v] = 16;
+        }
+    }
+    while ((uintptr_t)(t->e->p - t->e->base) % JIT_ENTRY_ALIGN)
+        x64_u8(t->e, 0x90);
+    t->b->loop = (uint16_t)(t->e->p - t->e->base);
+    t1_entry_nop(t->e);
+    memcpy(t->vreg.valid, t->vreg.head, sizeof(t->vreg.valid));
+}
+
+/* Back to the head. What is known of host registers stays, for those who do not take this way. */
+void t1_vback(struct t1 *t)
+{
+    for (unsigned v = 0; v < 32; v++)
+        if (t->vreg.valid[v] < t->vreg.head[v])
+            t1_vreload(t, v);
+    x64_jmp_to(t->e, t->e->base + t->b->loop);
+}
+
+/* A routine for slow paths: all that may be in host registers, from memory. */
+void t1_vroutine(struct t1 *t)
+{
+    t->vreg.routine = NULL;
+    if (!t->vreg.next)
+        return;
+    t->vreg.routine = t->e->p;
+    for (unsigned v = 0; v < 32; v++)
+        if (t->vreg.host[v])
+            t1_vreload(t, v);
+    x64_u8(t->e, 0xc3);
+}
