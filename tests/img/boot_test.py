@@ -438,7 +438,8 @@ def test_boot(folder):
         return
     init = ("#!/bin/busybox sh\n/bin/busybox mount -t devtmpfs dev /dev\n/bin/busybox mount -t proc proc /proc\n"
             "exec </dev/console >/dev/console 2>&1\necho \"booted from the image: $(/bin/busybox cat /proc/cmdline)\"\n"
-            "/bin/busybox poweroff -f\n")
+            "echo x >>/starts\necho \"start $(/bin/busybox wc -l </starts)\"\n"
+            "/bin/busybox mount -o remount,ro /\n/bin/busybox poweroff -f\n")
     with open(f"{guest}/initrd.img", "rb") as f:
         base = f.read()
     switch = ("#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs dev /dev\n"
@@ -464,8 +465,39 @@ def test_boot(folder):
     p = subprocess.run([vm.PIPIT, "run", "--disk", f"{folder}/boot.qcow2,snapshot=on", "--net", "none", "--memory", "512M"],
                        stdin=subprocess.DEVNULL, capture_output=True, timeout=100, check=False)
     out = p.stdout.decode("utf-8", "replace")
-    vm.result("boots", p.returncode == 0 and f"booted from the image: {DEBIAN_ARGS}" in out.replace("\r", ""),
+    vm.result("boots", p.returncode == 0 and "start 1" in out and f"booted from the image: {DEBIAN_ARGS}" in out.replace("\r", ""),
               f"status {p.returncode}, {p.stderr!r}, {out[-2000:]}")
+
+    test_image(folder, f"{folder}/boot.qcow2")
+
+
+def test_image(folder, image):
+    """IMAGE is never written; what its guests write is there again under the same name."""
+    with open(image, "rb") as f:
+        before = f.read()
+    env = {**os.environ, "XDG_STATE_HOME": f"{folder}/state", "XDG_RUNTIME_DIR": f"{folder}/run"}
+    os.mkdir(f"{folder}/run", 0o700)
+
+    def run(*words):
+        p = subprocess.run([vm.PIPIT, "run", "--net", "none", "--memory", "512M", *words], stdin=subprocess.DEVNULL, env=env,
+                           capture_output=True, timeout=100, check=False)
+        return p.returncode, p.stdout.decode("utf-8", "replace"), p.stderr.decode("utf-8", "replace")
+
+    for name, words, want in (("image/first", [image], "start 1"), ("image/again", [image], "start 2"),
+                              ("image/other-name", [image, "--name", "other"], "start 1"),
+                              ("image/snapshot", [f"{image},snapshot=on"], "start 1")):
+        status, out, err = run(*words)
+        vm.result(name, status == 0 and want in out, f"status {status}, {err!r}, {out[-1000:]}")
+    kept = sorted(os.listdir(f"{folder}/state/pipit"))
+    with open(image, "rb") as f:
+        vm.result("image/unchanged", f.read() == before and kept == ["boot", "other"], kept)
+    os.rename(image, f"{folder}/elsewhere.qcow2")
+    status, _, err = run(f"{folder}/elsewhere.qcow2", "--name", "boot")
+    vm.result("image/another-under-its-name", status == 1 and "was made from" in err, f"status {status}, {err!r}")
+    status, _, err = run(f"{folder}/empty.raw")
+    vm.result("image/without-kernel-keeps-nothing", status == 1 and sorted(os.listdir(f"{folder}/state/pipit")) == kept, err)
+    status, _, err = run(f"{vm.CACHE}/guest/vmlinuz")
+    vm.result("image/kernel-is-none", status == 2 and "--kernel" in err, f"status {status}, {err!r}")
 
 
 def main():

@@ -207,7 +207,9 @@ static void refusals(void)
     CHECK(refused("", "no kernel"));
     CHECK(refused("--kernal x", "--kernal is not known; did you mean --kernel"));
     CHECK(refused("--kernel x --frobnicate", "--frobnicate is not known (pipit help run"));
-    CHECK(refused("Image", "\"Image\" is not an option"));
+    CHECK(refused("one.qcow2 two.qcow2", "two images to start from, one.qcow2 and two.qcow2"));
+    CHECK(refused("one.qcow2 --kernel k --name ../x", "../x"));
+    CHECK(refused("one.qcow2,sanpshot=on", "did you mean snapshot"));
     CHECK(refused("-", "\"-\""));
     CHECK(refused("-x", "-x is not known"));
     CHECK(refused("--kernel", "--kernel needs a value"));

@@ -40,7 +40,8 @@ void args_print_help(void)
 {
     puts("pipit runs virtual machines: stock Linux of the host's architecture by KVM, and arm64 on x86-64 by a JIT.\n"
          "\n"
-         "  pipit run [OPTION...]    start a machine              (pipit help run)\n"
+         "  pipit run [IMAGE] [OPTION...]\n"
+         "                           start a machine              (pipit help run)\n"
          "  pipit qemu [OPTION...]   the same, in QEMU's options  (pipit help qemu)\n"
          "  pipit ps, stop, rm, console, ssh\n"
          "                           machines that were started with a name  (pipit help ps)\n"
@@ -54,7 +55,10 @@ void args_print_help(void)
 
 void args_print_help_run(void)
 {
-    puts("pipit run [OPTION...]: starts a machine and stays with it until it powers off.\n"
+    puts("pipit run [IMAGE] [OPTION...]: starts a machine and stays with it until it powers off.\n"
+         "IMAGE is a disk image that is only read: what the guest writes is kept under the machine's name, which is\n"
+         "the image's unless --name gives another, and is there when it is started again, until pipit rm NAME. It is\n"
+         "the first disk, and takes the options of --disk: IMAGE,snapshot=on keeps nothing.\n"
          "Values follow as the next word or behind '=': --memory 2G, --memory=2G.\n"
          "\n"
          "What to boot\n"
@@ -127,7 +131,7 @@ void args_print_help_run(void)
          "architecture; 128+N ended by signal N; with --debug-device, what the guest says.\n"
          "\n"
          "Examples\n"
-         "  pipit run --disk debian-12-genericcloud-arm64.qcow2,snapshot=on -m 2G -c 2\n"
+         "  pipit run debian-12-genericcloud-arm64.qcow2 -m 2G -c 2\n"
          "  pipit run --kernel vmlinuz --initrd initrd.img\n"
          "  pipit run --kernel vmlinuz --initrd initrd.img --cmdline 'root=/dev/vda1' \\\n"
          "            --disk debian.img -m 2G -c 2 -p 2222:22\n"

@@ -8,12 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "loader/loader.h"
 #include "vmm/base/log.h"
 #include "vmm/base/options.h"
 #include "vmm/base/util.h"
 #include "vmm/machine/args.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/disk_boot.h"
+#include "vmm/service/life/dirs.h"
 
 enum run_console { CONSOLE_AUTO, CONSOLE_SERIAL, CONSOLE_VIRTIO };
 
@@ -24,6 +26,7 @@ struct run_args {
     bool net_given;
     bool mac_given;
     bool cmdline_given;
+    struct vm_disk image; /* path NULL: none */
     uint8_t mac[6];
     struct net_hostfwd fwd[VM_MAX_FWD];
     unsigned nfwd;
@@ -309,6 +312,32 @@ static int set_ssh_key(struct run_args *a, const char *v, struct err *e)
     return 0;
 }
 
+/* A word without an option: the image that the machine is made from. */
+static int set_image(struct run_args *a, const char *v, struct err *e)
+{
+    struct vm_disk *d = &a->image;
+    struct loader_kind k;
+    struct options o;
+    struct err ignored;
+    int r;
+
+    if (d->path)
+        return err_set(e, EINVAL, "two images to start from, %s and %s: further disks have --disk", d->path, v);
+    if ((r = options_parse(&o, v, "file", e)) < 0)
+        return r;
+    if (!options_get(&o, "file") || !*options_get(&o, "file"))
+        r = err_set(e, EINVAL, "\"%s\" names no image", v);
+    else
+        r = disk_options(a, d, &o, e);
+    options_free(&o);
+    if (r < 0)
+        return r;
+    if (loader_probe(&k, d->path, &ignored) == 0 && k.arch != LOADER_ARCH_UNKNOWN)
+        return err_set(e, EINVAL, "%s is %s, not a disk image: --kernel %s starts it", d->path, k.what, d->path);
+    d->overlay = !d->read_only && !d->snapshot;
+    return 0;
+}
+
 static int set_block_engine(struct run_args *a, const char *v, struct err *e)
 {
     static const char *const words[] = {"auto", "io_uring", "threads", NULL};
@@ -508,6 +537,23 @@ static const struct run_option *find_option(const char *word, const char **value
     return NULL;
 }
 
+/* The image is the first disk, wherever it stood among the options, and names the machine that keeps an overlay. */
+static int settle_image(struct run_args *a, struct err *e)
+{
+    char name[LIFE_NAME_MAX + 1];
+
+    if (!a->image.path)
+        return 0;
+    if (a->image.overlay && !a->c->name) {
+        life_name_from_file(name, a->image.path);
+        a->c->name = config_str(a->c, name);
+        a->c->listed = true;
+    }
+    if (a->image.overlay && life_name_check(a->c->name, e) < 0)
+        return -EINVAL;
+    return config_add_first_disk(a->c, &a->image, e);
+}
+
 /* The kernel of the first disk, where none is named. */
 static int settle_kernel(struct run_args *a, struct err *e)
 {
@@ -639,8 +685,14 @@ static int parse_options(struct run_args *a, int argc, char **argv, struct err *
         const struct run_option *o;
         int r;
 
-        if (word[0] != '-' || word[1] == '\0')
-            return err_set(e, EINVAL, "\"%s\" is not an option; every setting has its name (pipit help run)", word);
+        if (!strcmp(word, "-"))
+            return err_set(e, EINVAL, "\"-\" is neither an option nor an image (pipit help run)");
+        if (word[0] != '-') {
+            r = set_image(a, word, e);
+            if (r < 0)
+                return r;
+            continue;
+        }
         o = find_option(word, &value);
         if (!o)
             return unknown_option(word, strcspn(word, "="), e);
@@ -673,6 +725,8 @@ int args_run(struct vm_config *c, int argc, char **argv, struct err *e)
         r = r < 0 ? r : ARGS_DONE;
         goto out;
     }
+    if ((r = settle_image(a, e)) < 0)
+        goto out;
     settle_name(c);
     r = settle_kernel(a, e);
     if (r < 0)

@@ -77,6 +77,25 @@ int config_add_disk(struct vm_config *c, struct vm_disk **out, struct err *e)
     return (int)c->ndisks++;
 }
 
+int config_add_first_disk(struct vm_config *c, const struct vm_disk *d, struct err *e)
+{
+    struct vm_disk *last;
+    int r = config_add_disk(c, &last, e);
+
+    if (r < 0)
+        return r;
+    memmove(&c->disk[1], &c->disk[0], (c->ndisks - 1) * sizeof(*d));
+    c->disk[0] = *d;
+    for (unsigned i = 0; i < c->ndevices; i++)
+        c->device[i].index += c->device[i].kind == VM_DEVICE_BLK;
+    r = config_add_device(c, VM_DEVICE_BLK, 0, e);
+    if (r < 0)
+        return r;
+    memmove(&c->device[1], &c->device[0], (c->ndevices - 1) * sizeof(c->device[0]));
+    c->device[0] = (struct vm_device){.kind = VM_DEVICE_BLK, .slot = -1};
+    return 0;
+}
+
 int config_add_net(struct vm_config *c, struct vm_net **out, struct err *e)
 {
     if (c->nnets == VM_MAX_SLOTS)

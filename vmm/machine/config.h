@@ -38,6 +38,7 @@ struct vm_disk {
     bool read_only;
     enum block_format format; /* BLOCK_FORMAT_PROBE: the user did not say */
     bool snapshot;            /* what is written is thrown away */
+    bool overlay;             /* what is written goes to the overlay of the machine's name (vmm/service/life) */
     enum block_backing backing;
     enum vm_cache cache;
 };
@@ -137,6 +138,8 @@ char *config_str(struct vm_config *c, const char *s);
 
 /* Each takes the next place and gives its index, or -ENOSPC with a sentence. */
 int config_add_disk(struct vm_config *c, struct vm_disk **out, struct err *e);
+/* The same for one that becomes disk 0 and the first device, before those that are there. */
+int config_add_first_disk(struct vm_config *c, const struct vm_disk *d, struct err *e);
 int config_add_net(struct vm_config *c, struct vm_net **out, struct err *e);
 int config_add_chardev(struct vm_config *c, enum vm_chardev_kind kind, struct err *e);
 int config_add_device(struct vm_config *c, enum vm_device_kind kind, unsigned index, struct err *e);

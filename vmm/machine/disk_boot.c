@@ -21,6 +21,7 @@
 #include "loader/loader.h"
 #include "vmm/base/util.h"
 #include "vmm/machine/disks.h"
+#include "vmm/service/life/dirs.h"
 #include "vmm/service/sandbox.h"
 
 #define LOOKUP_CPU_SECONDS 60
@@ -66,6 +67,17 @@ static int lookup_put(void *opaque, enum disk_file which, const void *data, size
     return 0;
 }
 
+/* Before its first start a machine has no overlay, and one that finds no kernel needs none. */
+static bool lookup_has_overlay(const char *name)
+{
+    char *state = life_state_path(), *path = NULL;
+    bool there = state && asprintf(&path, "%s/%s", state, name) >= 0 && access(path, F_OK) == 0;
+
+    free(state);
+    free(path);
+    return there;
+}
+
 static int lookup_run(struct lookup *l, struct err *e)
 {
     const struct vm_config *c = l->c;
@@ -82,6 +94,7 @@ static int lookup_run(struct lookup *l, struct err *e)
         sandbox_disable();
     d.read_only = true;
     d.snapshot = false;
+    d.overlay = d.overlay && lookup_has_overlay(c->name);
     if ((r = loop_create(&loop, e)) < 0 || (r = disks_create_engine(&engine, loop, c, e)) < 0 ||
         (r = disks_open(&l->disk, engine, c, &d, e)) < 0 || (r = sandbox_enter(SANDBOX_LOOP, e)) < 0)
         return r;

@@ -10,6 +10,7 @@
 #include "vmm/base/log.h"
 #include "vmm/machine/fatal.h"
 #include "vmm/machine/machine.h"
+#include "vmm/service/life/overlay.h"
 #include "vmm/service/sandbox.h"
 
 /* A file without a name that holds the image. */
@@ -46,6 +47,22 @@ static int disks_open_seed(struct block **out, struct block_engine *en, const st
     return block_open_raw_fd(out, en, fd, d->path, &o, e);
 }
 
+static int disks_open_overlay(struct block **out, struct block_engine *en, const struct vm_config *c,
+                              const struct vm_disk *d, const struct qcow2_options *opt, struct err *e)
+{
+    struct overlay o;
+    int r = overlay_get(&o, en, c->name, d->path, d->format, 0, e);
+
+    if (r < 0)
+        return r;
+    r = overlay_open(out, en, &o, &opt->block, d->backing, e);
+    if (r == 0 && !d->read_only)
+        log_info(NULL, "%s is only read: what the guest writes is kept in %s until pipit rm %s", d->path, o.path,
+                 c->name);
+    overlay_free(&o);
+    return r;
+}
+
 int disks_open(struct block **out, struct block_engine *en, const struct vm_config *c, const struct vm_disk *d,
                struct err *e)
 {
@@ -63,6 +80,8 @@ int disks_open(struct block **out, struct block_engine *en, const struct vm_conf
 
     if (d->seed)
         return disks_open_seed(out, en, c, d, e);
+    if (d->overlay)
+        return disks_open_overlay(out, en, c, d, &o, e);
     if (!d->snapshot)
         return block_open(out, en, d->path, d->format, &o, e);
     int r = block_open(&base, en, d->path, d->format, &o, e);
