@@ -86,6 +86,15 @@ void block_submit(struct block *b, struct block_req *req);
 /* For tools and start-up: submits, waits and returns the outcome. `buf` has `len` bytes, or is NULL where the operation
  * takes none. */
 int block_run(struct block *b, enum block_op op, uint32_t flags, uint64_t offset, uint64_t len, void *buf);
+enum block_prealloc {
+    BLOCK_PREALLOC_OFF,
+    BLOCK_PREALLOC_METADATA, /* qcow2: clusters are mapped, the file has holes */
+    BLOCK_PREALLOC_FALLOC,   /* the file system reserves the room */
+    BLOCK_PREALLOC_FULL,     /* zeroes are written */
+};
+/* Room for bytes [from, to) of the disk, which has no data there (a new image, or the end of one that grew). Blocks,
+ * with nothing in flight. 0 or a negative errno: -ENOTSUP for raw metadata, and for an image with a backing file. */
+int block_preallocate(struct block *b, enum block_prealloc how, uint64_t from, uint64_t to);
 /* What lies at `offset`; at least one byte and at most `len`. Blocks, with nothing in flight. 0 or a negative errno. */
 int block_status(struct block *b, uint64_t offset, uint64_t len, struct block_extent *x);
 /* Between plug and unplug (loop thread, they nest) requests gather, to be started with one system call. */

@@ -237,6 +237,41 @@ def convert_options(_):
             raise Failed("-B: what the backing file has was copied")
 
 
+def preallocation(folder):
+    """Images that have their room from the start: sound, all zeroes, mapped and as large as they should be."""
+    image, raw = f"{folder}/image", f"{folder}/raw"
+    size = (5 << 20) + 512
+    for shape in ("cluster_size=512", "cluster_size=64k", "extended_l2=on", "refcount_bits=1,cluster_size=4k", "compat=0.10"):
+        for how in ("metadata", "falloc", "full"):
+            run(IMG, "create", "-q", "-f", "qcow2", "-o", f"{shape},preallocation={how}", image, str(size))
+            with open(raw, "wb") as f:
+                f.truncate(size)
+            sound(image)
+            same(image, raw)
+            for tool in ("qemu-img", IMG):
+                rows = json.loads(run(tool, "map", "--output=json", image).stdout)
+                if any("offset" not in r for r in rows):
+                    raise Failed(f"{shape} {how}: {tool} finds clusters that are not mapped: {rows}")
+            room = os.stat(image).st_blocks * 512
+            if (room >= size) != (how != "metadata"):
+                raise Failed(f"{shape} {how}: the file takes {room} bytes")
+            run(LOAD, "load", image, "3", "100")
+            run(IMG, "resize", "-q", f"--preallocation={how}", image, "+3M")
+            with open(image + ".model", "ab") as f:
+                f.truncate(size + (3 << 20))
+            sound(image)
+            same(image, image + ".model")
+            os.unlink(image + ".model")
+    for how in ("falloc", "full"):
+        run(IMG, "create", "-q", "-o", f"preallocation={how}", raw, str(size))
+        run(IMG, "resize", "-q", "-f", "raw", f"--preallocation={how}", raw, "+1M")
+        if os.stat(raw).st_blocks * 512 < size + (1 << 20) or os.path.getsize(raw) != size + (1 << 20):
+            raise Failed(f"raw {how}: {os.stat(raw)}")
+    run(IMG, "create", "-q", "-o", "preallocation=metadata", raw, "1M", ok=(1,))
+    run(IMG, "create", "-q", "-o", "preallocation=some", raw, "1M", ok=(1,))
+    run(IMG, "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", "-o", "preallocation=full", raw, ok=(1,))
+
+
 def dd(folder):
     """As dd of coreutils, rounded up to sectors."""
     raw, image, ours, theirs = (f"{folder}/{n}" for n in ("raw", "image", "ours", "theirs"))
@@ -283,8 +318,8 @@ def bench(folder):
 
 def main():
     failed = 0
-    tests = [("keys", keys), ("rebase-commit", rebase_and_commit), ("convert-options", convert_options), ("dd", dd),
-             ("bench", bench)]
+    tests = [("keys", keys), ("rebase-commit", rebase_and_commit), ("convert-options", convert_options), ("preallocation", preallocation),
+             ("dd", dd), ("bench", bench)]
     for seed in [int(a) for a in sys.argv[1:]] or range(2 * len(SHAPES)):
         tests.append((f"sequence-{seed}", lambda folder, s=seed: sequence(folder, s)))
     for name, fn in tests:

@@ -44,6 +44,21 @@ static int power_of_two(const struct img *m, const char *what, uint64_t v, uint6
     return 0;
 }
 
+int img_prealloc(const struct img *m, const char *text, enum block_prealloc *out)
+{
+    static const char *const names[] = {[BLOCK_PREALLOC_OFF] = "off",
+                                        [BLOCK_PREALLOC_METADATA] = "metadata",
+                                        [BLOCK_PREALLOC_FALLOC] = "falloc",
+                                        [BLOCK_PREALLOC_FULL] = "full"};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+        if (!strcmp(text, names[i])) {
+            *out = (enum block_prealloc)i;
+            return 0;
+        }
+    return img_fail(m, "preallocation is off, metadata, falloc or full, not %s", text);
+}
+
 static int new_options(struct img *m, struct img_new *n, struct options *o)
 {
     struct qcow2_create *q = &n->qcow2;
@@ -84,8 +99,8 @@ static int new_options(struct img *m, struct img_new *n, struct options *o)
     if ((s = options_get(o, "encryption")) && strcmp(s, "off") != 0)
         return img_fail(m, "encrypted images are not supported");
 rest:
-    if ((s = options_get(o, "preallocation")) && strcmp(s, "off") != 0)
-        return img_fail(m, "preallocation=%s is not supported; off is", s);
+    if ((s = options_get(o, "preallocation")) && img_prealloc(m, s, &n->prealloc))
+        return 1;
     if ((s = options_unused(o)))
         return img_fail(m, "Invalid parameter '%s'", s);
     return 0;
@@ -154,16 +169,16 @@ int img_new_open(struct img *m, const struct img_new *n, const char *path, struc
         block_close(file);
         return img_fail(m, "%s: %s", path, e.msg);
     }
-    if (!out || n->format == BLOCK_FORMAT_RAW) {
-        if (out)
-            *out = file;
-        else
-            block_close(file);
-        return 0;
-    }
+    struct block *b = file;
     const struct qcow2_options o = {.block = m->target, .backing = m->backing};
-    rc = qcow2_open_on(out, file, path, &o, &e);
-    return rc < 0 ? img_fail(m, "%s: %s", path, e.msg) : 0;
+    if (n->format == BLOCK_FORMAT_QCOW2 && (out || n->prealloc) && qcow2_open_on(&b, file, path, &o, &e) < 0)
+        return img_fail(m, "%s: %s", path, e.msg);
+    rc = block_preallocate(b, n->prealloc, 0, q.size);
+    if (rc < 0 || !out)
+        block_close(b);
+    else
+        *out = b;
+    return rc < 0 ? img_fail(m, "%s: cannot preallocate: %s", path, strerror(-rc)) : 0;
 }
 
 static void say_formatting(const struct img *m, const struct img_new *n, const char *path)
@@ -186,6 +201,10 @@ static void say_formatting(const struct img *m, const struct img_new *n, const c
 
 static int create(struct img *m, struct img_new *n, const char *path, const char *size, bool unsafe)
 {
+    if (n->backing && n->prealloc)
+        return img_fail(m, "%s: Backing file and preallocation cannot be used at the same time", path);
+    if (n->prealloc == BLOCK_PREALLOC_METADATA && n->format == BLOCK_FORMAT_RAW)
+        return img_fail(m, "%s: a raw image has no metadata: preallocation is off, falloc or full", path);
     if (n->backing && n->format == BLOCK_FORMAT_RAW)
         return img_fail(m, "%s: Backing file not supported for file format 'raw'", path);
     if (n->backing && !n->backing_format)

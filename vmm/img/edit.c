@@ -15,7 +15,8 @@ static int resize_raw(struct img *m, struct block *b, const char *path, uint64_t
     return rc < 0 ? img_fail(m, "%s cannot be resized: %s", path, strerror(-rc)) : 0;
 }
 
-static int resize(struct img *m, struct block *b, const char *path, const char *text, bool shrink)
+static int resize(struct img *m, struct block *b, const char *path, const char *text, bool shrink,
+                  enum block_prealloc prealloc)
 {
     uint64_t old = block_size(b), size, by;
     struct err e = {0};
@@ -33,8 +34,13 @@ static int resize(struct img *m, struct block *b, const char *path, const char *
     }
     if (size == 0)
         return img_fail(m, "New image size must be positive");
+    if (prealloc && size < old)
+        return img_fail(m, "Preallocation can only be used for growing images");
     if (!block_is_qcow2(b) ? resize_raw(m, b, path, size) : qcow2_resize(b, size, &e) < 0)
         return block_is_qcow2(b) ? img_fail(m, "%s", e.msg) : 1;
+    int rc = block_preallocate(b, prealloc, old, size);
+    if (rc < 0)
+        return img_fail(m, "%s is larger now, but cannot be preallocated: %s", path, strerror(-rc));
     if (!m->quiet)
         printf("Image resized.\n");
     return 0;
@@ -42,8 +48,10 @@ static int resize(struct img *m, struct block *b, const char *path, const char *
 
 int img_resize(struct img *m)
 {
-    static const struct option longs[] = {{"shrink", no_argument, NULL, 's'}, IMG_LONG_COMMON};
+    static const struct option longs[] = {
+        {"shrink", no_argument, NULL, 's'}, {"preallocation", required_argument, NULL, 'P'}, IMG_LONG_COMMON};
     const char *format = NULL, *size = NULL;
+    enum block_prealloc prealloc = BLOCK_PREALLOC_OFF;
     bool shrink = false;
     struct block *b;
     int c;
@@ -56,14 +64,14 @@ int img_resize(struct img *m)
             format = optarg;
         else if (c == 's')
             shrink = true;
-        else if (img_common_option(m, c))
+        else if (c == 'P' ? img_prealloc(m, optarg, &prealloc) : img_common_option(m, c))
             return 1;
     }
     if (!size || optind != m->argc - 1)
         return img_usage(m, "Expecting image file name and size");
     if (img_open(m, &b, m->argv[optind], format, true, m->backing))
         return 1;
-    int status = resize(m, b, m->argv[optind], size, shrink);
+    int status = resize(m, b, m->argv[optind], size, shrink, prealloc);
     block_close(b);
     return status;
 }

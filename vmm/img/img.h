@@ -81,7 +81,10 @@ struct img_new {
     enum block_format format;
     struct qcow2_create qcow2;
     char *backing, *backing_format;
+    enum block_prealloc prealloc;
 };
+/* "off", "metadata", "falloc" or "full"; 1 after a message. */
+int img_prealloc(const struct img *m, const char *text, enum block_prealloc *out);
 void img_new_init(struct img_new *n);
 void img_new_free(struct img_new *n);
 /* A backing file and its format, where they are not NULL. */

@@ -27,7 +27,7 @@ static const struct {
     {"measure", img_measure, "[-f FMT] [-O FMT] [-o OPTIONS] [--output=json] FILE | --size SIZE",
      "say how large an image will be"},
     {"rebase", img_rebase, "[-f FMT] [-u] -b BACKING [-F FMT] [-p] FILE", "give an overlay another backing file"},
-    {"resize", img_resize, "[-f FMT] [--shrink] FILE [+|-]SIZE", "change the size of the disk"},
+    {"resize", img_resize, "[-f FMT] [--shrink] [--preallocation=HOW] FILE [+|-]SIZE", "change the size of the disk"},
     {"snapshot", img_snapshot, "[-l | -c NAME | -a NAME | -d NAME] FILE", "list, make, apply and delete snapshots"},
 };
 
@@ -41,7 +41,8 @@ static void help(const char *name)
            "--backing=on|near|off says which backing files an image may name: any, those in its own folder whose\n"
            "format it records (so for pipit-img), or none. Started as qemu-img: any.\n"
            "-o for qcow2: size, backing_file, backing_fmt, compat=0.10|1.1, cluster_size, refcount_bits,\n"
-           "lazy_refcounts, extended_l2, compression_type=zlib|zstd, preallocation=off.\n"
+           "lazy_refcounts, extended_l2, compression_type=zlib|zstd, \n"
+           "preallocation=off|metadata|falloc|full (of a raw image: off, falloc, full).\n"
            "\n"
            "  %s create -f qcow2 -b debian.qcow2 -F qcow2 mine.qcow2      an overlay\n"
            "  %s convert -c -O qcow2 disk.img disk.qcow2                  a small file of a disk\n"
