@@ -33,7 +33,8 @@ struct acpi_config {
      */
     uint16_t sleep_control, sleep_status, reset;
     uint8_t reset_value;
-    uint8_t s5_type; /* the value of SLP_TYP that powers off, 0 to 7 */
+    uint8_t s5_type;           /* the value of SLP_TYP that powers off, 0 to 7 */
+    unsigned power_button_gsi; /* an edge is a press of the power button; 0: there is none */
     const struct acpi_device *device;
     unsigned ndevices;
 };

@@ -17,8 +17,13 @@
 #define AML_SCOPE 0x10
 #define AML_BUFFER 0x11
 #define AML_PACKAGE 0x12
+#define AML_METHOD 0x14
 #define AML_EXT 0x5b
 #define AML_EXT_DEVICE 0x82
+#define AML_NOTIFY 0x86
+
+#define AML_METHOD_ONE_ARGUMENT 0x01
+#define AML_METHOD_SERIALIZED 0x08
 
 #define AML_INT_SIZE 9 /* the longest */
 
@@ -85,6 +90,17 @@ uint64_t aml_begin_package(struct acpi_buf *b, uint8_t elements)
     return begun;
 }
 
+uint64_t aml_begin_method(struct acpi_buf *b, const char name[4])
+{
+    uint64_t begun;
+
+    acpi_put_int(b, AML_METHOD, 1);
+    begun = b->used;
+    acpi_put(b, name, 4);
+    acpi_put_int(b, AML_METHOD_ONE_ARGUMENT | AML_METHOD_SERIALIZED, 1);
+    return begun;
+}
+
 uint64_t aml_begin_resources(struct acpi_buf *b)
 {
     acpi_put_int(b, AML_BUFFER, 1);
@@ -128,6 +144,13 @@ void aml_string(struct acpi_buf *b, const char *s)
 {
     acpi_put_int(b, AML_STRING, 1);
     acpi_put(b, s, strlen(s) + 1);
+}
+
+void aml_notify(struct acpi_buf *b, const char name[4], uint8_t v)
+{
+    acpi_put_int(b, AML_NOTIFY, 1);
+    acpi_put(b, name, 4);
+    aml_int(b, v);
 }
 
 /* ---- resource descriptors ---- */

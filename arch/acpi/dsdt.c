@@ -12,6 +12,7 @@
 
 /* Of names "C000" to "CFFF"; more processors are in the MADT only. */
 #define DSDT_MAX_CPUS 0x1000
+#define DSDT_NOTIFY_PRESSED 0x80 /* 4.8.3.1.2 */
 
 static void dsdt_put_s5(struct acpi_buf *b, uint8_t type)
 {
@@ -64,6 +65,33 @@ static void dsdt_put_device(struct acpi_buf *b, const struct acpi_device *d)
     aml_end(b, device);
 }
 
+/* The button (PNP0C0C), and the device whose interrupt is its press: a generic event device (5.6.9), which calls _EVT
+ * with the interrupt's number. */
+static void dsdt_put_power_button(struct acpi_buf *b, unsigned gsi)
+{
+    uint64_t device = aml_begin_device(b, "PWRB"), part;
+
+    aml_name(b, "_HID");
+    aml_string(b, "PNP0C0C");
+    aml_name(b, "_UID");
+    aml_int(b, 0);
+    aml_end(b, device);
+
+    device = aml_begin_device(b, "GED0");
+    aml_name(b, "_HID");
+    aml_string(b, "ACPI0013");
+    aml_name(b, "_UID");
+    aml_int(b, 0);
+    aml_name(b, "_CRS");
+    part = aml_begin_resources(b);
+    aml_interrupt(b, gsi, false);
+    aml_end_resources(b, part);
+    part = aml_begin_method(b, "_EVT");
+    aml_notify(b, "PWRB", DSDT_NOTIFY_PRESSED);
+    aml_end(b, part);
+    aml_end(b, device);
+}
+
 uint64_t acpi_put_dsdt(struct acpi_buf *b, const struct acpi_config *c)
 {
     uint64_t start = acpi_table_begin(b, "DSDT", 2); /* 2: integers of 64 bits */
@@ -75,6 +103,8 @@ uint64_t acpi_put_dsdt(struct acpi_buf *b, const struct acpi_config *c)
         dsdt_put_cpu(b, i);
     for (unsigned i = 0; i < c->ndevices; i++)
         dsdt_put_device(b, &c->device[i]);
+    if (c->power_button_gsi)
+        dsdt_put_power_button(b, c->power_button_gsi);
     aml_end(b, sb);
     acpi_table_end(b, start);
     return start;

@@ -56,6 +56,7 @@ static struct acpi_config config(unsigned ncpus, unsigned nvirtio)
         .reset = 0x602,
         .reset_value = 1,
         .s5_type = 5,
+        .power_button_gsi = 3,
         .device = device,
         .ndevices = n,
     };
@@ -372,6 +373,7 @@ static void test_dsdt(void)
     uint32_t len;
 
     device[3].level = true;
+    c.power_button_gsi = 0;
     CHECK(build(&c) > 0);
     t = find_dsdt(&len);
     CHECK(t);
@@ -497,6 +499,24 @@ static void test_integers(void)
 
 /* ---- what does not work ---- */
 
+/* The button, and the event device's method, which names it; nothing of both where there is none. */
+static void test_power_button(void)
+{
+    static const char method[] = "\x14\x0d_EVT\x09\x86PWRB\x0a\x80";
+    struct acpi_config c = config(1, 1);
+    const uint8_t *t;
+    uint32_t len;
+
+    CHECK(build(&c) > 0);
+    t = find_dsdt(&len);
+    CHECK(t && memmem(t, len, method, sizeof(method) - 1));
+    CHECK(memmem(t, len, "\x89\x06\x00\x03\x01\x03\x00\x00\x00", 9));
+    c.power_button_gsi = 0;
+    CHECK(build(&c) > 0);
+    t = find_dsdt(&len);
+    CHECK(t && !memmem(t, len, "PWRB", 4) && !memmem(t, len, "GED0", 4));
+}
+
 /* In any smaller room: an error, and not a byte behind it. */
 static void test_too_small(void)
 {
@@ -601,6 +621,7 @@ int main(int argc, char **argv)
     RUN(test_memory_above_4g);
     RUN(test_package_lengths);
     RUN(test_integers);
+    RUN(test_power_button);
     RUN(test_too_small);
     RUN(test_refused);
     mem_destroy(ram);

@@ -54,6 +54,8 @@ strip large-dsdt.dsl
 says power-off small-dsdt.dsl.plain 'Name (_S5, Package (0x04) { 0x05, 0x05, Zero, Zero })'
 says uart small-dsdt.dsl.plain 'Device (COM1) { Name (_HID, "PNP0501") Name (_UID, Zero) Name (_CRS, ResourceTemplate () { IO (Decode16, 0x03F8, 0x03F8, 0x01, 0x08, ) Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive, ,, ) { 0x00000004, } }) }'
 says virtio small-dsdt.dsl.plain 'Device (VR03) { Name (_HID, "LNRO0005") Name (_UID, 0x03) Name (_CCA, One) Name (_CRS, ResourceTemplate () { Memory32Fixed (ReadWrite, 0xD0003000, 0x00000200, ) Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive, ,, ) { 0x00000008, } }) }'
+says button small-dsdt.dsl.plain 'Device (PWRB) { Name (_HID, "PNP0C0C") Name (_UID, Zero) }'
+says button-event small-dsdt.dsl.plain 'Device (GED0) { Name (_HID, "ACPI0013") Name (_UID, Zero) Name (_CRS, ResourceTemplate () { Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive, ,, ) { 0x00000003, } }) Method (_EVT, 1, Serialized) { Notify (PWRB, 0x80) } }'
 says debug small-dsdt.dsl.plain 'Device (DBG0) { Name (_HID, "PIPT0001")'
 says cpu large-dsdt.dsl.plain 'Device (C12B) { Name (_HID, "ACPI0007") Name (_UID, 0x012B) }'
 says above-4g large-dsdt.dsl.plain 'QWordMemory (ResourceConsumer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite, 0x0000000000000000, 0x0000004000000000, 0x00000040000001FF, 0x0000000000000000, 0x0000000000000200,'

@@ -11,6 +11,7 @@
 #include "loader/loader.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/clock.h"
+#include "vmm/core/irq.h"
 #include "vmm/core/loop.h"
 #include "vmm/core/mem.h"
 #include "vmm/core/vcpu.h"
@@ -58,7 +59,8 @@ struct machine {
     struct block_engine *engine;
     struct block *disk[VM_MAX_SLOTS];
     struct chardev *chardev[VM_MAX_CHARDEVS];
-    struct chardev *nowhere; /* for a serial line that nothing is connected to */
+    struct irq_line power_button; /* connected on a board that has one: each rise is a press */
+    struct chardev *nowhere;      /* for a serial line that nothing is connected to */
 };
 
 /*

@@ -119,6 +119,11 @@ static void run_on_quit(void *opaque)
     run_raise(opaque, RUN_EV_QUIT);
 }
 
+static void run_on_button(void *opaque)
+{
+    irq_raise(&((struct run *)opaque)->m.power_button);
+}
+
 static void run_on_poweroff(void *opaque)
 {
     run_raise(opaque, RUN_EV_POWEROFF);
@@ -503,6 +508,17 @@ static int run_fail(const struct vm_config *c, const struct err *e)
     return e->status && c->status_causes ? e->status : MACHINE_EXIT_FAILURE;
 }
 
+static int run_open_life(struct run *r, struct err *e)
+{
+    const struct control_ops ops = {
+        .quit = run_on_quit,
+        .button = r->m.power_button.set ? run_on_button : NULL,
+        .opaque = r,
+    };
+
+    return run_life_open(&r->life, &r->m, &ops, e);
+}
+
 int machine_main(const struct vm_config *cfg)
 {
     static struct run run; /* left alone by threads that outlive main */
@@ -547,7 +563,7 @@ int machine_main(const struct vm_config *cfg)
         status = run_fail(cfg, &e);
         goto end;
     }
-    if (run_watch_signals(r, &e) < 0 || run_life_open(&r->life, &r->m, run_on_quit, r, &e) < 0 ||
+    if (run_watch_signals(r, &e) < 0 || run_open_life(r, &e) < 0 ||
         (cfg->pidfile && run_write_pidfile(cfg->pidfile, &e) < 0)) {
         status = run_fail(cfg, &e);
         goto destroy;

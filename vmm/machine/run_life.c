@@ -90,7 +90,7 @@ static int write_info(struct run_life *l, const struct vm_config *c, struct err 
     return r;
 }
 
-int run_life_open(struct run_life *l, struct machine *m, void (*quit)(void *opaque), void *opaque, struct err *e)
+int run_life_open(struct run_life *l, struct machine *m, const struct control_ops *ops, struct err *e)
 {
     const struct vm_config *c = m->cfg;
     int fd, r;
@@ -101,7 +101,7 @@ int run_life_open(struct run_life *l, struct machine *m, void (*quit)(void *opaq
     if (r < 0)
         return r;
     fd = entry_listen(&l->entry, e);
-    return fd < 0 ? fd : control_open(&l->control, m->loop, fd, m->chardev[c->serial], quit, opaque, e);
+    return fd < 0 ? fd : control_open(&l->control, m->loop, fd, m->chardev[c->serial], ops, e);
 }
 
 int run_life_running(const struct vm_config *c, struct err *e)

@@ -13,8 +13,8 @@ struct run_life {
 
 /* Takes the name, and sends messages of a machine in the background to its log. First of all. */
 int run_life_begin(struct run_life *l, const struct vm_config *c, struct err *e);
-/* Makes the socket and says what runs; quit() as control_open has it. Before the loop runs. */
-int run_life_open(struct run_life *l, struct machine *m, void (*quit)(void *opaque), void *opaque, struct err *e);
+/* Makes the socket and says what runs. Before the loop runs. */
+int run_life_open(struct run_life *l, struct machine *m, const struct control_ops *ops, struct err *e);
 /* The machine runs: whoever waits for that is told. */
 int run_life_running(const struct vm_config *c, struct err *e);
 /* Any part of what was begun; the first before the machine is taken apart, the second behind that. */

@@ -105,6 +105,7 @@ static int micro_attach_devices(struct machine *m, struct err *e)
         return err_set(e, -r, "the 16550 cannot be made: %s", strerror(-r));
     /* Driven by its level, which serves a guest that programs the pin for either trigger. */
     if ((r = micro_attach_port(m, d, MICRO_UART, MICRO_GSI_UART, e)) < 0 || (r = micro_attach_power(m, e)) < 0 ||
+        (r = m->accel->ops->irq_line(m->accel, MICRO_GSI_POWER_BUTTON, true, &m->power_button, e)) < 0 ||
         (r = micro_attach_debug(m, e)) < 0)
         return r;
     for (unsigned i = 0; i < c->ndevices; i++) {
@@ -167,6 +168,7 @@ static int micro_write_acpi(struct machine *m, struct err *e)
         .reset = MICRO_POWER + ACPI_POWER_RESET,
         .reset_value = ACPI_POWER_RESET_VALUE,
         .s5_type = ACPI_POWER_S5,
+        .power_button_gsi = MICRO_GSI_POWER_BUTTON,
         .device = device,
     };
     int64_t r;

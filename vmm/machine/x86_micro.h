@@ -21,6 +21,7 @@
 #define MICRO_DEBUG_SIZE 8
 
 /* Global system interrupts: pins of the one IOAPIC, which has 24. */
+#define MICRO_GSI_POWER_BUTTON 3
 #define MICRO_GSI_UART 4
 #define MICRO_GSI_VIRTIO 5 /* plus the slot */
 #define MICRO_SLOTS 19

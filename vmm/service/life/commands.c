@@ -38,9 +38,10 @@ void life_print_help(void)
     puts("Machines that were started with a name (pipit run --name, --detach).\n"
          "\n"
          "  pipit ps [--json]                  those that run, and those that left a disk: stopped, or crashed\n"
-         "  pipit stop NAME [--timeout N]      has the guest power off, by SysRq on its serial line: file systems are\n"
-         "                                     synced and made read-only, services are not stopped; after N seconds\n"
-         "                                     (default 60) the machine is ended\n"
+         "  pipit stop NAME [--timeout N]      has the guest power off: by the ACPI power button on x86-64, else by\n"
+         "                                     SysRq on the serial line, which syncs file systems and makes them\n"
+         "                                     read-only, and does not stop services; after N seconds (default 60)\n"
+         "                                     the machine is ended\n"
          "  pipit rm [--force] NAME...         forgets machines and removes their disks; --force ends those that run\n"
          "  pipit console NAME                 what is on the console, and keys to it: one types, others read;\n"
          "                                     Ctrl-A x leaves it, Ctrl-A h helps\n"
@@ -183,7 +184,10 @@ int life_stop(int argc, char **argv)
     if (seconds && fd < 0 && !runs(name))
         return life_fail(&e);
     if (fd >= 0) {
-        log_info(NULL, "%s: asked by SysRq to sync, go read-only and power off; services are not stopped", name);
+        if (!strcmp(line, "ok acpi"))
+            log_info(NULL, "%s: its power button is pressed", name);
+        else
+            log_info(NULL, "%s: asked by SysRq to sync, go read-only and power off; services are not stopped", name);
         bool gone = wait_gone(name, (unsigned)seconds);
 
         close(fd);

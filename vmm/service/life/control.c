@@ -29,8 +29,7 @@ struct control {
     unsigned n;        /* of them; those that became consoles are the hub's */
     struct loop_timer *stop_timer;
     const char *stop_keys; /* still to be pressed */
-    void (*quit)(void *opaque);
-    void *opaque;
+    struct control_ops ops;
 };
 
 struct conn {
@@ -95,6 +94,11 @@ static void do_stop(struct conn *k)
     struct control *c = k->control;
 
     k->waits = true;
+    if (c->ops.button) {
+        conn_answer(k, "ok acpi\n");
+        c->ops.button(c->ops.opaque);
+        return;
+    }
     conn_answer(k, "ok sysrq\n");
     if (*c->stop_keys)
         return; /* on its way */
@@ -106,7 +110,7 @@ static void do_quit(struct conn *k)
 {
     k->waits = true;
     conn_answer(k, "ok\n");
-    k->control->quit(k->control->opaque);
+    k->control->ops.quit(k->control->ops.opaque);
 }
 
 static void conn_command(struct conn *k)
@@ -213,8 +217,8 @@ refuse:
     close(client);
 }
 
-int control_open(struct control **out, struct loop *l, int fd, struct chardev *hub, void (*quit)(void *opaque),
-                 void *opaque, struct err *e)
+int control_open(struct control **out, struct loop *l, int fd, struct chardev *hub, const struct control_ops *ops,
+                 struct err *e)
 {
     struct control *c = calloc(1, sizeof(*c));
     int r;
@@ -223,8 +227,7 @@ int control_open(struct control **out, struct loop *l, int fd, struct chardev *h
         close(fd);
         return err_set(e, ENOMEM, "out of memory");
     }
-    *c = (struct control){
-        .loop = l, .uid = geteuid(), .fd = fd, .hub = hub, .quit = quit, .opaque = opaque, .stop_keys = ""};
+    *c = (struct control){.loop = l, .uid = geteuid(), .fd = fd, .hub = hub, .ops = *ops, .stop_keys = ""};
     list_init(&c->conns);
     r = loop_timer_add(l, &c->stop_timer, stop_step, c);
     if (r == 0)
