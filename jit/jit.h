@@ -53,10 +53,16 @@ struct jit_mem_ops {
     void *opaque;
 };
 
+/* The block of `insns` of the guest's instructions from pc on is now these bytes of host code. With a lock held:
+ * nothing of the JIT may be called. */
+typedef void jit_made_fn(void *opaque, uint64_t pc, unsigned insns, const void *code, uint32_t size);
+
 struct jit_config {
     enum jit_tier tier;
     size_t code_size; /* bytes of code cache; 0: default */
     const struct jit_mem_ops *mem;
+    jit_made_fn *made; /* NULL: nobody wants to know */
+    void *opaque;      /* its own */
 };
 
 /* What TLB maintenance drops; pages are 4 KiB from va. */
@@ -94,8 +100,13 @@ void jit_fpsr_sync(struct arm64_cpu *c);
 void jit_fpsr_changed(struct arm64_cpu *c); /* FPSR was written as a whole */
 void jit_fpcr_changed(struct arm64_cpu *c);
 
-/* How often a vCPU has stopped all others, for an exclusive or to empty the code cache; when none runs. */
-uint64_t jit_stops(const struct jit *j);
+/* So far; when no vCPU runs. */
+struct jit_counts {
+    uint64_t blocks, insns, bytes; /* translated: blocks, the guest's instructions, host code */
+    uint64_t flushes;              /* the code cache was full, and emptied */
+    uint64_t stops;                /* a vCPU has stopped all others, for an exclusive or to empty the code cache */
+};
+void jit_counts(const struct jit *j, struct jit_counts *out);
 
 /* The vCPU's state was loaded, and what its addresses mean: forgets what was made of the former ones. While it does not
  * run. */

@@ -59,9 +59,7 @@ struct jit_user_ops {
     bool (*sysreg_const)(struct arm64_cpu *c, uint32_t enc, uint64_t *value);
     /* Where saved translations for the address are; false: nowhere. NULL: none are used, or made. */
     bool (*saved)(void *opaque, uint64_t va, struct jit_saved_place *out);
-    /* The block of `insns` of the guest's instructions from pc on is now these bytes of host code. NULL: nobody wants
-     * to know. With a lock held: nothing of the JIT may be called. */
-    void (*made)(void *opaque, uint64_t pc, unsigned insns, const void *code, uint32_t size);
+    jit_made_fn *made; /* NULL: nobody wants to know */
     void *opaque;
 };
 

@@ -188,6 +188,8 @@ static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b
         return false;
     b->code_size = (uint32_t)(e.p - e.base);
     j->made++;
+    j->made_insns += b->ninsns;
+    j->made_bytes += b->code_size;
     if (j->saved.unsaved)
         ++*j->saved.unsaved;
     return true;
@@ -195,8 +197,8 @@ static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b
 
 static void jit_tell(struct jit *j, const struct jit_block *b)
 {
-    if (j->user && j->user->made)
-        j->user->made(j->user->opaque, b->pc, b->ninsns, jit_entry_rx(j, b), b->code_size);
+    if (j->tell)
+        j->tell(j->tell_opaque, b->pc, b->ninsns, jit_entry_rx(j, b), b->code_size);
 }
 
 void jit_user_tell(struct jit *j)

@@ -35,9 +35,10 @@ void jit_destroy(struct jit *j)
     jit_host_unmap(j, sizeof(*j));
 }
 
-uint64_t jit_stops(const struct jit *j)
+void jit_counts(const struct jit *j, struct jit_counts *out)
 {
-    return j->regions;
+    *out = (struct jit_counts){
+        .blocks = j->made, .insns = j->made_insns, .bytes = j->made_bytes, .flushes = j->flushes, .stops = j->regions};
 }
 
 struct jit_vcpu *jit_vcpu_new(struct jit *j)

@@ -336,10 +336,13 @@ struct jit {
     uint32_t *page_hash;
 
     /* Exclusive regions: one vCPU runs, all others are outside. */
-    struct jit_lock region_lock; /* held by who has the region */
-    _Atomic uint32_t region;     /* somebody has it, or waits for the others to leave */
-    uint64_t flushes, regions;   /* so far */
-    _Atomic uint32_t kills;      /* blocks that died */
+    struct jit_lock region_lock;           /* held by who has the region */
+    _Atomic uint32_t region;               /* somebody has it, or waits for the others to leave */
+    uint64_t flushes, regions;             /* so far */
+    uint64_t made, made_insns, made_bytes; /* translated: blocks, their instructions, host code */
+    jit_made_fn *tell;
+    void *tell_opaque;
+    _Atomic uint32_t kills; /* blocks that died */
 
     /* User mode. */
     const struct jit_user_ops *user;
@@ -347,7 +350,7 @@ struct jit {
     _Atomic uint32_t changes; /* jit_user_invalidate was called: what was fetched before may be gone */
     uint8_t *map;             /* for each guest instruction of a block the length of its hot code; see user.c */
     uint32_t nmap;
-    uint64_t made, taken;         /* blocks translated; taken from saved translations */
+    uint64_t taken;               /* blocks from saved translations */
     struct jit_saved_place saved; /* of the block that is being made */
     uint64_t masked[JIT_MASKED];  /* open addressing by pc; 0: free */
     unsigned nmasked;

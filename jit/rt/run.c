@@ -205,6 +205,8 @@ int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e)
     if (ret)
         return ret;
     (*out)->mem = cfg->mem;
+    (*out)->tell = cfg->made;
+    (*out)->tell_opaque = cfg->opaque;
     (*out)->sysreg_plain = cfg->mem->sysreg_plain;
     return 0;
 }

@@ -622,6 +622,8 @@ int jit_user_create(struct jit **out, const struct jit_user_config *cfg, struct 
     if (ret)
         return ret;
     (*out)->user = cfg->ops;
+    (*out)->tell = cfg->ops->made;
+    (*out)->tell_opaque = cfg->ops->opaque;
     (*out)->sysreg_plain = cfg->ops->sysreg_plain;
     return 0;
 }

@@ -184,8 +184,26 @@ def check_stats():
         status, _, err = run(run_command(g.name, "--stats"))
         want = (rb"^pipit: stats: [0-9.]+ ms from exec to the first vCPU's start, [0-9.]+ s from there to the end\n"
                 rb"pipit: stats: [0-9.]+ s of CPU time, the guest's included\n"
-                rb"pipit: jit: device reads 0, device writes 1, calls 1, waits 0, interrupts 0, kicks 0, stops of all vCPUs 0\n$")
+                rb"pipit: jit: device reads 0, device writes 1, calls 1, waits 0, interrupts 0, kicks 0, stops of all vCPUs 0\n"
+                rb"pipit: jit: [1-9][0-9]* blocks translated, of [1-9][0-9]* instructions, into [0-9]+ KiB of code, which was full 0 times\n$")
         item("stats", status == 0 and re.match(want, err), f"status {status}, {err!r}")
+
+
+def check_perf_map():
+    """A line for each block that --stats counts, none on another's bytes."""
+    with kernel(put("x") + call(SYSTEM_OFF)) as g:
+        command = run_command(g.name, "--stats", "--perfmap")
+        p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        err = p.communicate(timeout=LIMIT)[1]
+        path = f"/tmp/perf-{p.pid}.map"
+        with open(path, encoding="ascii") as f:
+            lines = [line.split() for line in f]
+        os.unlink(path)
+        blocks = re.search(rb"jit: ([0-9]+) blocks translated", err)
+        spans = sorted((int(at, 16), int(size, 16)) for at, size, _ in lines)
+        apart = all(a + n <= b for (a, n), (b, _) in zip(spans, spans[1:]))
+        names = all(re.match("arm64:[0-9a-f]+$", name) for _, _, name in lines)
+        item("perf-map", p.returncode == 0 and blocks and int(blocks[1]) == len(lines) and apart and names, f"{err!r} {lines}")
 
 
 def allowed_cpus(pid):
@@ -325,6 +343,7 @@ def main():
     check_debug_device()
     check_messages()
     check_stats()
+    check_perf_map()
     check_pinning()
     check_idle()
     check_huge_pages()

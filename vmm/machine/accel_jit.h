@@ -22,7 +22,8 @@
 struct accel_jit_config {
     unsigned ncpus; /* at most ACCEL_JIT_MAX_CPUS */
     const struct arm64_model *model;
-    bool interp; /* the interpreter alone */
+    bool interp;   /* the interpreter alone */
+    bool perf_map; /* /tmp/perf-PID.map */
     struct mem *mem;
     struct bus *bus; /* takes the GIC's registers */
     struct clock *clock;

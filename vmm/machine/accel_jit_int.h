@@ -34,6 +34,7 @@ struct accel_jit {
     struct accel accel;
     struct accel_jit_config cfg;
     struct jit *jit;
+    int perf_map; /* descriptor; -1: none */
     struct jit_mem_ops mem_ops;
     struct gic *gic;
     struct psci *psci;

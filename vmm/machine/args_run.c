@@ -400,6 +400,14 @@ static int set_debug_device(struct run_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_perf_map(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->perf_map = true;
+    return 0;
+}
+
 static int set_stats(struct run_args *a, const char *v, struct err *e)
 {
     (void)v;
@@ -495,6 +503,7 @@ static const struct run_option run_options[] = {
     {"--no-reboot", 0, false, set_no_reboot},
     {"--debug-device", 0, false, set_debug_device},
     {"--stats", 0, false, set_stats},
+    {"--perfmap", 0, false, set_perf_map},
     {"--dump-dtb", 0, true, set_dump_dtb},
     {"--sandbox", 0, true, set_sandbox},
     {"--log", 0, true, set_log},

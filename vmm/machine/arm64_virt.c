@@ -66,6 +66,7 @@ static int virt_create_jit(struct machine *m, struct err *e)
         .ncpus = c->cpus,
         .model = arm64_model_find(c->cpu),
         .interp = c->tier == VM_TIER_INTERP,
+        .perf_map = c->perf_map,
         .mem = m->mem,
         .bus = m->bus,
         .clock = &m->clock,
