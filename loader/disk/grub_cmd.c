@@ -448,5 +448,5 @@ int grub_command(struct grub *g, const struct grub_words *w)
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
         if (!strcmp(w->v[0], commands[i].name))
             return commands[i].run(g, w);
-    return 1;
+    return GRUB_UNKNOWN;
 }

@@ -60,7 +60,8 @@ const char *grub_get(void *opaque, const char *name); /* `opaque` is the interpr
 void grub_set(struct grub *g, const char *name, const char *value);
 void grub_unset(struct grub *g, const char *name);
 
-/* grub_cmd.c: a command that is none of the language's own */
+/* grub_cmd.c: a command that is none of the language's own; its status, or GRUB_UNKNOWN */
+#define GRUB_UNKNOWN 127
 int grub_command(struct grub *g, const struct grub_words *w);
 /* Runs the file at a path that GRUB understands. */
 int grub_run_file(struct grub *g, const char *path);

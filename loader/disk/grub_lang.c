@@ -367,6 +367,26 @@ static int run_function(struct grub *g, const struct grub_function *f, const str
     return r;
 }
 
+/* A function, a command, or, where it is neither, "name=value". */
+static int run_words(struct grub *g, const struct grub_words *w)
+{
+    const char *equals;
+    char *name;
+    int r;
+
+    for (const struct grub_function *f = g->functions; f; f = f->next)
+        if (!strcmp(f->name, w->v[0]))
+            return run_function(g, f, w);
+    r = grub_command(g, w);
+    equals = strchr(w->v[0], '=');
+    if (r != GRUB_UNKNOWN || !equals)
+        return r;
+    name = disk_str(g->d, w->v[0], (size_t)(equals - w->v[0]));
+    if (name)
+        grub_set(g, name, equals + 1);
+    return 0;
+}
+
 static int run_simple(struct grub *g, struct grub_lex *l, bool run, const struct grub_span *first)
 {
     struct grub_words w = {.n = 0};
@@ -379,10 +399,11 @@ static int run_simple(struct grub *g, struct grub_lex *l, bool run, const struct
             expand(g, &next, &w);
     if (!run || !w.n || g->over)
         return 0;
-    for (const struct grub_function *f = g->functions; f; f = f->next)
-        if (!strcmp(f->name, w.v[0]))
-            return run_function(g, f, &w);
-    return grub_command(g, &w);
+    if (strcmp(w.v[0], "!") != 0)
+        return run_words(g, &w);
+    memmove(w.v, w.v + 1, w.n * sizeof(w.v[0]));
+    w.n--;
+    return !w.n || !run_words(g, &w);
 }
 
 /* Commands until a word of `stops` stands where one would begin; *stop gets it, or is empty at the text's end. */

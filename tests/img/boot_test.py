@@ -145,7 +145,6 @@ else
 fi
 
 export menuentry_id_option
-if [ x"${feature_menuentry_id}" = xy ]; then set menuentry_id_option="--id"; fi
 
 if [ "${prev_saved_entry}" ]; then
   set saved_entry="${prev_saved_entry}"

@@ -84,8 +84,10 @@ static void test_menu(void)
         const char *first, *want;
     } rows[] = {
         {"", BOOTS("1")},
-        {"default=1", BOOTS("1")}, /* not a command of GRUB's: set is */
+        {"default=1", BOOTS("2")},
         {"set default=1", BOOTS("2")},
+        {"unknown_command 1=1; if ! unknown_command; then default='more>a'; fi", BOOTS("a")},
+        {"id=--id; menuentry Zero $id zero { linux /vmlinuz 0; }; default=\"zero\"", BOOTS("0")},
         {"set default=two", BOOTS("2")},
         {"set default='T w o'", BOOTS("2")},
         {"set default=2", BOOTS("a")},
