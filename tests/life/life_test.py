@@ -6,6 +6,7 @@ Linux is not needed."""
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -132,6 +134,30 @@ def detached(p, guest):
     wait_until(lambda: p.ps()["killed"]["status"] == "crashed")
     status, _, err = p.pipit("rm", "killed")
     result("rm/crashed", status == 0 and not p.ps(), err)
+
+
+def terminal(p, guest):
+    """A console on a terminal: raw while it lasts, keys behind Ctrl-A, and a machine that goes on; also a crash of the client."""
+    p.start("tty", guest["echo"])
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    for name, leave in (("ctrl-a-x", lambda c: os.write(master, b"\x01x")), ("sigterm", lambda c: c.terminate())):
+        child = subprocess.Popen([vm.PIPIT, "console", "tty"], stdin=slave, stdout=slave, stderr=slave, env=p.env)
+        seen = b""
+        while b"hello" not in seen:
+            seen += os.read(master, 1000)
+        raw = termios.tcgetattr(slave)
+        os.write(master, f"\x01\x01 {name}".encode())
+        while f"\x01 {name}".encode() not in seen:
+            seen += os.read(master, 1000)
+        leave(child)
+        status = child.wait(LIMIT)
+        good = status in (0, -signal.SIGTERM) and not raw[3] & termios.ECHO and termios.tcgetattr(slave) == before
+        result(f"terminal/{name}", good and p.ps()["tty"]["status"] == "running", f"{status} {seen}")
+    os.close(slave)
+    os.close(master)
+    status, _, err = p.pipit("rm", "--force", "tty")
+    result("terminal/rm", status == 0 and not p.ps(), err)
 
 
 def refusals(p, guest):
@@ -305,7 +331,7 @@ def main():
         echo = li(0, UART) + ldr(1, 0, 24) + [0x3727FFE1] + ldr(2, 0) + store(2, 0) + [0x17FFFFFC]  # tbnz w1, #4, ldr; b ldr
         files = {"idle": kernel(put("hello") + SLEEP), "echo": kernel(put("hello") + echo)}
         guest = {name: f.name for name, f in files.items()}
-        for test in (detached, refusals, hostile_folders, hostile_clients, daemonize, linux, stopped):
+        for test in (detached, terminal, refusals, hostile_folders, hostile_clients, daemonize, linux, stopped):
             folder = f"{top}/{test.__name__}"
             os.mkdir(folder)
             p = Place(folder)

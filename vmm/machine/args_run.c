@@ -571,7 +571,8 @@ static int settle_kernel(struct run_args *a, struct err *e)
 
     if (asked)
         c->kernel = NULL;
-    if (c->kernel || (!asked && !c->ndisks))
+    /* A device tree is written without looking at files. */
+    if (c->kernel || (!asked && (!c->ndisks || c->dump_dtb)))
         return 0;
     if (!c->ndisks)
         return err_set(e, EINVAL, "--kernel auto takes the kernel from a disk's image: name one with --disk FILE");
