@@ -204,6 +204,13 @@ def check_perf_map():
         apart = all(a + n <= b for (a, n), (b, _) in zip(spans, spans[1:]))
         names = all(re.match("arm64:[0-9a-f]+$", name) for _, _, name in lines)
         item("perf-map", p.returncode == 0 and blocks and int(blocks[1]) == len(lines) and apart and names, f"{err!r} {lines}")
+    with elf(call(SYSTEM_OFF)) as g:
+        qemu = [PIPIT, "qemu", "-M", "virt", "-m", "64", "-nodefaults", "-kernel", g.name, "-perfmap"]
+        q = subprocess.Popen(qemu, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        status = q.wait(timeout=LIMIT)
+        size = os.path.getsize(f"/tmp/perf-{q.pid}.map")
+        os.unlink(f"/tmp/perf-{q.pid}.map")
+        item("qemu-perf-map", status == 0 and size > 0, f"status {status}, {size} bytes")
 
 
 def allowed_cpus(pid):

@@ -237,6 +237,19 @@ expect one-descriptor 3 '^1 \./hello -$' bash -c 'ulimit -n 4 && exec "$0" ./hel
 expect little-data 126 'no room' bash -c 'ulimit -d 4000 && exec "$0" ./hello' "$pipit"
 expect many-arguments 3 '^100001 \./hello -$' bash -c 'exec "$0" ./hello $(seq 100000 199999)' "$pipit"
 expect no-environment 3 '^1 \./hello -$' env -i "$pipit" ./hello
+# A sandbox that answers EPERM to calls that it does not know, as older ones of containers do: here faccessat2.
+cat >older.py <<'END'
+import ctypes, os, struct, sys
+code = b"".join(struct.pack("<HBBI", *i) for i in ((0x20, 0, 0, 0), (0x15, 0, 1, 439), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)))
+buf = ctypes.create_string_buffer(code)
+class Program(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Program(4, ctypes.addressof(buf))), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+END
+expect older-sandbox 3 '^1 \./hello-dynamic -$' python3 older.py "$pipit" -L $sysroot ./hello-dynamic
 expect closed-input 3 '^1 \./hello -$' bash -c 'exec "$0" ./hello <&- 2>&-' "$pipit"
 expect signals-ignored 3 '^1 \./hello -$' bash -c 'trap "" CHLD PIPE SEGV BUS FPE ILL TRAP SYS USR1; exec "$0" ./hello' "$pipit"
 expect signals-blocked 3 '^1 \./hello -$' python3 -c 'import os, signal, sys

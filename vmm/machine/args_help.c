@@ -162,7 +162,7 @@ void args_print_help_qemu(void)
          "  -serial mon:stdio | stdio | file:FILE | null | none | chardev:ID\n"
          "  -nographic  -display none  -monitor none  -vga none  -parallel none  -nodefaults  -no-user-config\n"
          "  -object rng-random,id=ID  -rtc base=utc  -sandbox on|off  -name NAME  -pidfile FILE  -D FILE\n"
-         "  -daemonize  -no-reboot  -version  -h\n"
+         "  -daemonize  -no-reboot  -perfmap  -version  -h\n"
          "\n"
          "Exit status: 0 the guest powered off, reset with -no-reboot, or a signal; what isa-debug-exit says;\n"
          "1 otherwise.");
