@@ -168,11 +168,18 @@ static bool convert_madvise(const struct entry *s)
     return true;
 }
 
+#define CONVERTED                                                                                                      \
+    (BIT64(IORING_OP_OPENAT) | BIT64(IORING_OP_OPENAT2) | BIT64(USER_URING_OP_PIPE) | BIT64(IORING_OP_EPOLL_CTL) |     \
+     BIT64(USER_URING_OP_EPOLL_WAIT) | BIT64(IORING_OP_STATX) | BIT64(IORING_OP_GETXATTR) | BIT64(IORING_OP_MADVISE) | \
+     BIT64(IORING_OP_CLOSE))
+
 static bool convert_entry(uint64_t va, struct user_uring_change **changes)
 {
     struct entry s = {.va = va, .changes = changes};
+    uint8_t op;
 
-    if (user_copy_in(&s.e, va, sizeof(s.e)))
+    /* Most are not read whole. */
+    if (user_get8(va, &op) || op >= 64 || !(CONVERTED & BIT64(op)) || user_copy_in(&s.e, va, sizeof(s.e)))
         return true;
     switch (s.e.opcode) {
     case IORING_OP_OPENAT:
