@@ -1,29 +1,67 @@
 /* io_uring_setup, io_uring_enter and io_uring_register: see uring.h. */
 #include <errno.h>
+#include <linux/mman.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "vmm/user/access.h"
+#include "vmm/user/sys/sys.h"
 #include "vmm/user/syscall.h"
 #include "vmm/user/uring.h"
 #include "vmm/user/wait_mask.h"
 
+/*
+ * IORING_SETUP_SQPOLL: the kernel's thread would take entries as the guest wrote them. The ring gets none, and says for
+ * ever that its thread sleeps (IORING_SQ_NEED_WAKEUP), so that the guest calls to wake it: that submits what waits.
+ * What else is as with the thread: all entries are taken, whatever becomes of the first ones, and whoever calls.
+ */
+#define POLLED_FLAGS (IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF | IORING_SETUP_SINGLE_ISSUER)
+
+static bool set_asleep(int64_t fd, const struct io_uring_params *p)
+{
+    uint64_t size = align_up(p->sq_off.flags + sizeof(uint32_t), SYS_PAGE);
+    long at;
+
+    if (p->flags & USER_URING_SETUP_NO_MMAP)
+        return !user_put32(user_uring_rings_address(p) + p->sq_off.flags, IORING_SQ_NEED_WAKEUP);
+    at = sys_call(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+    if (sys_is_err(at))
+        return false;
+    atomic_store((_Atomic uint32_t *)(uintptr_t)((uint64_t)at + p->sq_off.flags), IORING_SQ_NEED_WAKEUP);
+    sys_call(__NR_munmap, at, size);
+    return true;
+}
+
 int64_t user_call_uring_setup(struct user_thread *t, const uint64_t a[6])
 {
     struct io_uring_params p;
+    uint32_t polled = 0;
     int64_t r;
 
     if (user_copy_in(&p, a[1], sizeof(p)))
         return -EFAULT;
     if (p.flags & ~USER_URING_SETUP_KNOWN)
         return -EINVAL;
-    /* A thread of the kernel's would take entries as the guest wrote them. Refused as before 5.11 without privilege. */
-    if (p.flags & IORING_SETUP_SQPOLL)
-        return -EPERM;
+    if (p.flags & IORING_SETUP_SQPOLL) {
+        /* Nobody would look for the ends of what is polled for. As without privilege before 5.11. */
+        if (p.flags & IORING_SETUP_IOPOLL)
+            return -EPERM;
+        if (p.flags & (IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_DEFER_TASKRUN))
+            return -EINVAL;
+        polled = p.flags & (POLLED_FLAGS | IORING_SETUP_SUBMIT_ALL);
+        p.flags = (p.flags & ~POLLED_FLAGS) | IORING_SETUP_SUBMIT_ALL;
+    }
     r = user_host_call(t, __NR_io_uring_setup, a[0], &p);
     if (r < 0)
         return r;
-    int error = user_copy_out(a[1], &p, sizeof(p)) ? -EFAULT : user_uring_add(t, (int)r, &p) ? 0 : -ENOMEM;
+    int error = polled && !set_asleep(r, &p) ? -EPERM : 0;
+    if (polled)
+        p.flags = (p.flags & ~IORING_SETUP_SUBMIT_ALL) | polled;
+    if (!error && user_copy_out(a[1], &p, sizeof(p)))
+        error = -EFAULT;
+    else if (!error && !user_uring_add(t, (int)r, &p))
+        error = -ENOMEM;
     if (!error)
         return r;
     if (!(p.flags & USER_URING_SETUP_REGISTERED_FD_ONLY))
@@ -73,8 +111,8 @@ static int64_t submit(struct user_thread *t, const uint64_t a[6], uint32_t count
 
 /*
  * Submits up to `count` entries. The lock is held from the first look at them to the end of the call, so that no other
- * thread's call takes entries that this one has seen, or sees them converted. *whole: nothing was to be converted, and
- * nobody else is there: it is not submitted yet, but may be by the call that waits.
+ * thread's call takes entries that this one has seen, or sees them converted. *whole: that may be left
+ * to the call that waits, and is, where nothing is to be converted and nobody else is there.
  */
 static int64_t submit_converted(struct user_thread *t, const uint64_t a[6], struct user_uring *ring, uint32_t count,
                                 bool *whole)
@@ -84,7 +122,7 @@ static int64_t submit_converted(struct user_thread *t, const uint64_t a[6], stru
 
     sys_lock(&ring->lock);
     r = user_uring_convert(ring, count, &changes);
-    *whole = r == count && !changes && ((ring->flags & IORING_SETUP_SINGLE_ISSUER) || user_thread_alone(t));
+    *whole = *whole && r == count && !changes && ((ring->flags & IORING_SETUP_SINGLE_ISSUER) || user_thread_alone(t));
     if (r >= 0 && !*whole) {
         r = submit(t, a, (uint32_t)r);
         user_uring_put_back(changes);
@@ -108,13 +146,20 @@ int64_t user_call_uring_enter(struct user_thread *t, const uint64_t a[6])
     if (a[3] & USER_URING_ENTER_EXT_ARG_REG)
         return -EINVAL;
     waiting_take(&w, a);
-    if (!count)
+    if (!count && !(a[3] & IORING_ENTER_SQ_WAKEUP))
         return enter(t, a, 0, &w);
     ring = user_uring_get(t, (uint32_t)a[0], a[3] & IORING_ENTER_REGISTERED_RING);
     if (ring) {
-        r = submit_converted(t, a, ring, count, &whole);
+        bool polled = ring->flags & IORING_SETUP_SQPOLL;
+        whole = !polled && count;
+        if (polled || count)
+            r = submit_converted(t, a, ring, polled ? ring->entries : count, &whole);
         user_uring_put(ring);
+        if (polled && r >= 0)
+            r = count;
     }
+    if (!count && !r)
+        return enter(t, a, 0, &w);
     if (whole && !w.mask.given && !w.error)
         return enter(t, a, count, &w);
     if (whole)

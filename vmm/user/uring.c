@@ -24,6 +24,11 @@ static uint64_t user_address(const struct io_uring_params *p, size_t offsets_end
     return va;
 }
 
+uint64_t user_uring_rings_address(const struct io_uring_params *p)
+{
+    return user_address(p, offsetof(struct io_uring_params, cq_off) + sizeof(p->cq_off));
+}
+
 /* Moves ring i to the front. Under the lock. */
 static struct user_uring *touch(size_t i)
 {
@@ -98,7 +103,7 @@ bool user_uring_add(struct user_thread *t, int fd, const struct io_uring_params 
                            .array = p->flags & USER_URING_SETUP_NO_SQARRAY ? 0 : p->sq_off.array};
 
     if (r.flags & USER_URING_SETUP_NO_MMAP) {
-        r.ring_memory = user_address(p, offsetof(struct io_uring_params, cq_off) + sizeof(p->cq_off));
+        r.ring_memory = user_uring_rings_address(p);
         r.sqe_memory = user_address(p, offsetof(struct io_uring_params, sq_off) + sizeof(p->sq_off));
     }
     if (index) {

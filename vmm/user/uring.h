@@ -43,6 +43,8 @@ struct user_uring {
 /* Notes a ring that the host has made: its descriptor, or the thread's registered index, and the parameters as the
  * kernel filled them in. False: out of memory. */
 bool user_uring_add(struct user_thread *t, int fd, const struct io_uring_params *p);
+/* With NO_MMAP: where the guest has the rings' memory. */
+uint64_t user_uring_rings_address(const struct io_uring_params *p);
 /* The rings that the thread has registered, by index; NULL: out of memory. */
 struct user_space_object *user_uring_registered(struct user_thread *t);
 /* The ring, until user_uring_put(); NULL: not one that was made here. */

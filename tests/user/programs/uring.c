@@ -148,9 +148,16 @@ static int take(struct ring *r, unsigned number)
     return res;
 }
 
+/* The fence: the kernel's thread looks at the tail before it says that it sleeps. */
 static long enter(struct ring *r, unsigned n, unsigned wait)
 {
-    return result(syscall(SYS_io_uring_enter, r->fd, n, wait, r->enter | (wait ? IORING_ENTER_GETEVENTS : 0), NULL, 0));
+    unsigned flags = r->enter | (wait ? IORING_ENTER_GETEVENTS : 0);
+
+    atomic_thread_fence(memory_order_seq_cst);
+    if ((r->flags & IORING_SETUP_SQPOLL) &&
+        (__atomic_load_n(word(r, r->p.sq_off.flags), __ATOMIC_RELAXED) & IORING_SQ_NEED_WAKEUP))
+        flags |= IORING_ENTER_SQ_WAKEUP;
+    return result(syscall(SYS_io_uring_enter, r->fd, n, wait, flags, NULL, 0));
 }
 
 /* Submits the one entry that is filled, and checks that it is what it was. */
@@ -303,7 +310,7 @@ static void chains(struct ring *r)
     printf("  chain %d: %s, %s, %s\n", n, error(results[0]), error(results[1]), error(results[2]));
     close(results[0]);
     close(results[2]);
-    if (r->flags & NO_SQARRAY)
+    if (r->flags & (NO_SQARRAY | IORING_SETUP_SQPOLL))
         return;
     e = fill(r, 0, IORING_OP_OPENAT, AT_FDCWD, ".", 0);
     e->open_flags = O_DIRECTORY | O_NOFOLLOW;
@@ -333,6 +340,8 @@ static void forms(void)
         {NO_MMAP | NO_SQARRAY | IORING_SETUP_SQE128, "memory of the program's, no array, large entries"},
         {NO_MMAP | REGISTERED_FD_ONLY, "no descriptor"},
         {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, "one issuer"},
+        {IORING_SETUP_SQPOLL, "polled"},
+        {IORING_SETUP_SQPOLL | NO_MMAP | IORING_SETUP_SINGLE_ISSUER, "polled, memory of the program's"},
         {IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, "cooperative"},
     };
     struct ring r;
@@ -368,7 +377,7 @@ static void refused(void)
     printf("registered beyond %s\n",
            error(result(syscall(SYS_io_uring_enter, 300, 1, 0, IORING_ENTER_REGISTERED_RING, NULL, 0))));
 #ifdef __aarch64__ /* as where a thread of the kernel's may not be had */
-    int sqpoll = ring_open(&r, IORING_SETUP_SQPOLL);
+    int sqpoll = ring_open(&r, IORING_SETUP_SQPOLL | IORING_SETUP_IOPOLL);
     if (sqpoll != -EPERM)
         printf("a thread of the kernel's: %s\n", error(sqpoll));
     /* The kernel would write packed events whenever they come: this is as in 6.12, which has it not. */
@@ -387,6 +396,7 @@ static void refused(void)
         ring_close(&r);
     }
 #endif
+    printf("polled and cooperative %s\n", error(ring_open(&r, IORING_SETUP_SQPOLL | IORING_SETUP_COOP_TASKRUN)));
     if (ring_open(&r, IORING_SETUP_R_DISABLED))
         return;
     struct io_uring_restriction allow[2] = {
