@@ -50,6 +50,8 @@ struct jit_mem_ops {
     /* c->event of this vCPU was set by another one. */
     void (*wake)(struct arm64_cpu *c);
     int (*sysreg_plain)(uint32_t enc, unsigned el, bool write);
+    /* True for a register that c may read now, and whose value changes with nothing but what blocks are keyed by. */
+    bool (*sysreg_const)(struct arm64_cpu *c, uint32_t enc, uint64_t *value);
     void *opaque;
 };
 

@@ -129,6 +129,8 @@ int arm64_sysreg_write(struct arm64_cpu *c, uint32_t enc, unsigned rt, uint64_t 
 /* For translators: a register whose read (or write) at `el` has no side effect and is not trapped by anything is a
  * plain 64-bit field at this offset of struct arm64_cpu; -1 otherwise. */
 int arm64_sysreg_plain(uint32_t enc, unsigned el, bool write);
+/* CTR_EL0 at EL1, where it is not trapped, and DCZID_EL0, which SCTLR_EL1.DZE and the EL decide. */
+bool arm64_sysreg_const(struct arm64_cpu *c, uint32_t enc, uint64_t *value);
 
 /* ---- generic timer (timer.c), Arm ARM D11 ---- */
 #define ARM64_CNTFRQ 62500000u /* Hz: virtual ns / 16 */

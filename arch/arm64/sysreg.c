@@ -683,3 +683,10 @@ int arm64_sysreg_plain(uint32_t enc, unsigned el, bool write)
         return -1;
     return d->off;
 }
+
+bool arm64_sysreg_const(struct arm64_cpu *c, uint32_t enc, uint64_t *value)
+{
+    if (enc == SYSREG_ENC(3, 3, 0, 0, 1) && c->el)
+        return r_ctr(c, enc, value) == 0;
+    return enc == SYSREG_ENC(3, 3, 0, 0, 7) && r_dczid(c, enc, value) == 0;
+}

@@ -228,7 +228,10 @@ A64_EXEC(sys)
     uint32_t enc = sysreg_enc(insn);
     if (enc == ENC_DC_ZVA)
         return dc_zva(c, insn);
-    return c->ops->sysreg_write(c, enc, a64_rd(insn), a64_x(c, a64_rd(insn))) ? A64_JUMP : leave(c);
+    if (c->ops->sysreg_write(c, enc, a64_rd(insn), a64_x(c, a64_rd(insn))))
+        return A64_JUMP;
+    /* What becomes of caches (CRn 7) shows after an ISB at the latest. */
+    return (enc >> 7 & 15) == 7 ? A64_NEXT : leave(c);
 }
 
 A64_EXEC(sysl)

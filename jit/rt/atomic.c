@@ -159,15 +159,11 @@ static void jit_op_barrier(struct arm64_cpu *c, enum a64_barrier b)
     struct jit_vcpu *v = jit_vcpu_of(c);
 
     atomic_thread_fence(memory_order_seq_cst);
-    if (b == A64_DSB && v->jit->ncpus > 1)
+    if (b == A64_DSB && v->tlbi_posted)
         v->attention |= JIT_ATTN_DSB;
-    if (b == A64_ISB) {
-        /* The rest of the block, and what it is linked to, may stand for instructions that are no longer there. */
-        uint32_t kills = atomic_load_explicit(&v->jit->kills, memory_order_relaxed);
-        v->resync = v->remapped || v->kills != kills;
-        v->remapped = false;
-        v->kills = kills;
-    }
+    /* The rest of the block, and what it is linked to, may stand for instructions that are no longer there. */
+    if (b == A64_ISB)
+        v->resync = atomic_exchange(&v->remapped, false);
 }
 
 void jit_fill_ops(struct a64_ops *ops)

@@ -381,6 +381,8 @@ static void jit_kill(struct jit *j, struct jit_block *b)
 {
     b->dead = true;
     atomic_fetch_add_explicit(&j->kills, 1, memory_order_relaxed);
+    for (struct jit_vcpu *v = j->space->user ? NULL : j->vcpus; v; v = v->next)
+        atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
     jit_entry_redirect(j, b, jit_entry_rw(j, b) + b->dead_tail);
 }
 

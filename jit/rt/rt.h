@@ -228,7 +228,9 @@ struct jit_vcpu {
     uint64_t excl_value[2]; /* what a translated load-exclusive read */
     const uint8_t *link_entry;
     uint8_t slow[32] __attribute__((aligned(16))); /* values to and from slow paths */
-    uint64_t share;                                /* the addend of JIT_MEM_BELOW and above, or zero */
+    _Atomic bool remapped; /* machines: translations changed, or blocks died, since the last ISB */
+    bool tlbi_posted;      /* TLB maintenance was broadcast since the last DSB */
+    uint64_t share;        /* the addend of JIT_MEM_BELOW and above, or zero */
     void *helper[JIT_HELPERS];
     const void *exec; /* a64_exec */
     arm64_vreg consts[JIT_CONSTS];
@@ -258,9 +260,8 @@ struct jit_vcpu {
     bool exec_el0_global;                /* EL0's code in the lower half does not, somewhere */
     uint32_t attention;                  /* JIT_ATTN_*: what the run loop must do before guest code goes on */
     uint32_t step_iss;                   /* syndrome bits of the instruction that was stepped last */
-    bool remapped;                       /* translations changed since the last ISB */
     bool resync;                         /* ISB: go on with what memory has now */
-    uint32_t kills;                      /* struct jit's, at the last ISB */
+    uint32_t kills;                      /* user mode: struct jit's, at the last ISB */
     bool in_region;                      /* an exclusive region: other vCPUs are stopped */
     unsigned excl_fails;                 /* store-exclusives in a row that found it clear */
     uint8_t excl_size;

@@ -121,8 +121,10 @@ static void jit_attend(struct jit_vcpu *v)
     uint32_t attn = v->attention;
 
     v->attention = 0;
-    if (attn & JIT_ATTN_DSB)
+    if (attn & JIT_ATTN_DSB) {
+        v->tlbi_posted = false;
         jit_tlbi_wait(v);
+    }
     if (attn & JIT_ATTN_FLUSH) {
         jit_region_begin(v);
         jit_cache_flush(v->jit);

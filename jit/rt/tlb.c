@@ -132,9 +132,21 @@ static void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
     jit_bloom_add(v->exec_pages, sizeof(v->exec_pages), pc >> 12);
 }
 
+/* Forgets the code of one page, under every salt: salts only change bits that are the entry's index. */
+static void jit_jc_drop_page(struct jit_vcpu *v, bool el1, uint64_t va)
+{
+    const struct jit *j = v->jit;
+    struct jit_jc_entry *e = &v->jc[el1][jit_jc_index(va & ~UINT64_C(0xfff))];
+
+    _Static_assert(JIT_JC_BITS <= 14 && JIT_JC_BITS >= 10, "the entries of a page are in a row, a tag has bits 63..16");
+    for (unsigned i = 0; i < 4096 / 4; i++)
+        if ((e[i].tag ^ va) >> 16 == 0)
+            e[i] = (struct jit_jc_entry){.tag = JIT_JC_NONE, .code = j->rx + (j->thunk.lookup - j->rw)};
+}
+
 static void jit_tlb_flush_all(struct jit_vcpu *v)
 {
-    v->remapped = true;
+    atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
     jit_tlb_drop_entries(v);
     memset(v->exec_2m, 0, sizeof(v->exec_2m));
     memset(v->exec_1g, 0, sizeof(v->exec_1g));
@@ -195,14 +207,14 @@ void jit_context_update(struct jit_vcpu *v)
     }
     if (unlikely(asid != v->asid)) {
         v->asid = asid;
-        v->remapped = true;
+        atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
         jit_tlb_drop_ng(v);
         if (v->exec_el1_ng)
             jit_salts_drop(v, true, true, 0);
     }
     if (unlikely(ttbr1 != v->ttbr1)) {
         v->ttbr1 = ttbr1;
-        v->remapped = true;
+        atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
         jit_salts_drop(v, true, true, 0);
     }
     jit_salt_select(v);
@@ -226,9 +238,12 @@ static void jit_tlb_drop_page(struct jit_vcpu *v, uint64_t va)
         jit_entry_drop(&v->tlb[i][jit_tlb_index(va)]);
 }
 
+#define JIT_FLUSH_JC_PAGES 16 /* where more pages with code than this go, their address space's salt does */
+
 static void jit_flush_pages(struct jit_vcpu *v, const struct jit_tlbi_request *r)
 {
-    bool exec = false;
+    bool high = r->va >> 63, drop = false;
+    unsigned exec = 0;
 
     if (r->pages > 512) {
         jit_tlb_flush_all(v);
@@ -237,24 +252,26 @@ static void jit_flush_pages(struct jit_vcpu *v, const struct jit_tlbi_request *r
     for (uint64_t i = 0; i < r->pages; i++) {
         uint64_t va = r->va + (i << 12);
         jit_tlb_drop_page(v, va);
-        exec |= jit_bloom_has(v->exec_pages, sizeof(v->exec_pages), va >> 12) ||
-                jit_bloom_has(v->exec_2m, sizeof(v->exec_2m), va >> 21) ||
+        drop |= jit_bloom_has(v->exec_2m, sizeof(v->exec_2m), va >> 21) ||
                 jit_bloom_has(v->exec_1g, sizeof(v->exec_1g), va >> 30);
+        if (jit_bloom_has(v->exec_pages, sizeof(v->exec_pages), va >> 12) && ++exec <= JIT_FLUSH_JC_PAGES) {
+            jit_jc_drop_page(v, false, va);
+            if (high)
+                jit_jc_drop_page(v, true, va);
+        }
     }
-    if (exec) {
+    if (drop || exec > JIT_FLUSH_JC_PAGES) {
         /* EL1's salts serve the upper half only. */
-        if (r->va >> 63)
+        if (high)
             jit_salts_drop(v, true, true, 0);
-        jit_salts_drop(v, false, r->kind == JIT_FLUSH_VAA, r->asid);
         /* A global page may be mapped for EL0 in every address space. */
-        if (r->va >> 63 || v->exec_el0_global)
-            jit_salts_drop(v, false, true, 0);
+        jit_salts_drop(v, false, high || v->exec_el0_global || r->kind == JIT_FLUSH_VAA, r->asid);
     }
 }
 
 static void jit_flush_one(struct jit_vcpu *v, const struct jit_tlbi_request *r)
 {
-    v->remapped = true;
+    atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
     switch (r->kind) {
     case JIT_FLUSH_ASID:
         if (r->asid == v->asid)
@@ -315,6 +332,7 @@ void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadc
     for (struct jit_vcpu *o = broadcast ? v->jit->vcpus : NULL; o; o = o->next)
         if (o != v)
             jit_tlbi_queue(o, r);
+    v->tlbi_posted |= broadcast && v->jit->ncpus > 1;
 }
 
 static bool jit_tlbi_done(struct jit *j)

@@ -262,23 +262,117 @@ static bool t1_nop(struct t1 *t, uint32_t insn)
     return true;
 }
 
+static void t1_full_barrier(struct t1 *t)
+{
+    x64_u8(t->e, 0xf0); /* lock or dword [rsp - 8], 0: cheaper than MFENCE */
+    x64_alu_mi(t->e, false, ALU_OR, x64_m(RSP, -8), 0);
+}
+
 /* Loads are in order with loads and stores with stores on x86; only a full barrier keeps stores before loads. */
 static bool t1_dmb(struct t1 *t, uint32_t insn)
 {
     unsigned types = bits32(insn, 9, 8);
 
     if (types != 1 && types != 2) {
-        x64_u8(t->e, 0xf0); /* lock or dword [rsp - 8], 0: cheaper than MFENCE */
-        x64_alu_mi(t->e, false, ALU_OR, x64_m(RSP, -8), 0);
+        t1_full_barrier(t);
     } else {
         t->keep_flags = true;
     }
     return true;
 }
 
+/* The interpreter's where the flag at `off` says that there is something to wait for, or to look for again. */
+static bool t1_unless(struct t1 *t, int32_t off)
+{
+    struct t1_stub *s;
+
+    x64_rm_(t->e, false, 0x80, ALU_CMP, x64_m(RBP, off), true);
+    x64_u8(t->e, 0);
+    s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
+    s->back = t->e->p;
+    return true;
+}
+
+static bool t1_dsb(struct t1 *t, uint32_t insn)
+{
+    (void)insn;
+    if (t1_user(t))
+        return false;
+    t1_full_barrier(t);
+    return t1_unless(t, JIT_OFF(tlbi_posted));
+}
+
+static bool t1_isb(struct t1 *t, uint32_t insn)
+{
+    (void)insn;
+    return !t1_user(t) && t1_unless(t, JIT_OFF(remapped));
+}
+
 static uint32_t t1_sysreg(uint32_t insn)
 {
     return bits32(insn, 20, 5);
+}
+
+static bool t1_sysreg_const(const struct t1 *t, uint32_t enc, uint64_t *value)
+{
+    if (t1_user(t))
+        return t->j->user->sysreg_const(&t->v->cpu, enc, value);
+    return t->j->mem->sysreg_const && t->j->mem->sysreg_const(&t->v->cpu, enc, value);
+}
+
+/* ---- DAIF at EL1, where masking interrupts is part of every lock ---- */
+
+#define T1_DAIF (3u << 14 | 3u << 11 | 4u << 7 | 2u << 3 | 1u) /* as t1_sysreg gives it */
+
+static bool t1_daif_read(struct t1 *t, unsigned d)
+{
+    if (d != T1_ZR) {
+        int h = t1_dst(d, RAX);
+        x64_load(t->e, false, h, x64_m(RBP, JIT_OFF(cpu.daif)));
+        t1_put(t, d, h);
+    }
+    t->keep_flags = true;
+    return true;
+}
+
+/* Unmasking is the interpreter's where an interrupt waits, or where `other` jumps from. */
+static struct t1_stub *t1_no_interrupt(struct t1 *t, uint8_t *other)
+{
+    struct t1_stub *s;
+
+    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.irq_lines)), 0);
+    s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
+    s->from2 = other;
+    return s;
+}
+
+/* A change of PSTATE.D may begin software step: the interpreter's. */
+static bool t1_daif_write(struct t1 *t, unsigned g)
+{
+    struct t1_stub *s;
+
+    t1_copy(t, false, g, RAX);
+    x64_alu_ri(t->e, false, ALU_AND, RAX, PSTATE_DAIF);
+    x64_load(t->e, false, RCX, x64_m(RBP, JIT_OFF(cpu.daif)));
+    x64_alu_rr(t->e, false, ALU_XOR, RCX, RAX);
+    x64_test_ri(t->e, false, RCX, PSTATE_D);
+    s = t1_no_interrupt(t, x64_jcc_fwd(t->e, CC_NE));
+    x64_store(t->e, false, RAX, x64_m(RBP, JIT_OFF(cpu.daif)));
+    s->back = t->e->p;
+    return true;
+}
+
+static bool t1_daifclr(struct t1 *t, uint32_t insn)
+{
+    uint32_t mask = bits32(insn, 11, 8) << 6;
+    struct t1_stub *s;
+
+    if (!(t->b->ctx & JIT_CTX_EL1) || (mask & PSTATE_D))
+        return false;
+    s = t1_no_interrupt(t, NULL);
+    x64_alu_mi(t->e, false, ALU_AND, x64_m(RBP, JIT_OFF(cpu.daif)), (int32_t)~mask);
+    s->back = t->e->p;
+    return true;
 }
 
 static bool t1_mrs(struct t1 *t, uint32_t insn)
@@ -287,7 +381,7 @@ static bool t1_mrs(struct t1 *t, uint32_t insn)
     int off = t->j->sysreg_plain(t1_sysreg(insn), t->b->ctx & JIT_CTX_EL1 ? 1 : 0, false);
     uint64_t value;
 
-    if (t1_user(t) && t->j->user->sysreg_const(&t->v->cpu, t1_sysreg(insn), &value)) {
+    if (t1_sysreg_const(t, t1_sysreg(insn), &value)) {
         if (d != T1_ZR) {
             x64_mov_imm(t->e, t1_dst(d, RAX), value);
             t1_put(t, d, t1_dst(d, RAX));
@@ -295,6 +389,8 @@ static bool t1_mrs(struct t1 *t, uint32_t insn)
         t->keep_flags = true;
         return true;
     }
+    if (t1_sysreg(insn) == T1_DAIF && (t->b->ctx & JIT_CTX_EL1))
+        return t1_daif_read(t, d);
     if (off < 0 || ((t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_SPSEL)))
         return false;
     if (d != T1_ZR) {
@@ -310,6 +406,8 @@ static bool t1_msr(struct t1 *t, uint32_t insn)
 {
     int off = t->j->sysreg_plain(t1_sysreg(insn), t->b->ctx & JIT_CTX_EL1 ? 1 : 0, true);
 
+    if (t1_sysreg(insn) == T1_DAIF && (t->b->ctx & JIT_CTX_EL1))
+        return t1_daif_write(t, t1_zr(insn & 31));
     if (off < 0 || ((t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_SPSEL)))
         return false;
     x64_store(t->e, true, t1_get(t, t1_zr(insn & 31), RAX), x64_m(RBP, off - JIT_RBP_BIAS));
@@ -518,8 +616,11 @@ void t1_init_flow(void)
     t1_table[A64_br] = t1_table[A64_blr] = t1_table[A64_ret] = t1_br;
     t1_table[A64_hint] = t1_nop;
     t1_table[A64_dmb] = t1_dmb;
+    t1_table[A64_dsb] = t1_dsb;
+    t1_table[A64_isb] = t1_isb;
     t1_table[A64_svc] = t1_svc;
     t1_table[A64_mrs] = t1_mrs;
     t1_table[A64_msr_reg] = t1_msr;
     t1_table[A64_msr_daifset] = t1_daifset;
+    t1_table[A64_msr_daifclr] = t1_daifclr;
 }

@@ -476,6 +476,24 @@ static void test_plain(void)
     CHECK_EQ(arm64_sysreg_plain(0, 1, false), -1);
 }
 
+static void test_const(void)
+{
+    const uint32_t ctr = ENC(3, 3, 0, 0, 1), dczid = ENC(3, 3, 0, 0, 7);
+    const uint8_t el = cpu.el;
+    uint64_t v;
+
+    cpu.el = 1;
+    CHECK(arm64_sysreg_const(&cpu, ctr, &v));
+    CHECK_EQ(v, cpu.model->ctr);
+    CHECK(arm64_sysreg_const(&cpu, dczid, &v));
+    CHECK_EQ(v, cpu.model->dczid);
+    CHECK(!arm64_sysreg_const(&cpu, TPIDR_EL0, &v));
+    cpu.el = 0;
+    CHECK(!arm64_sysreg_const(&cpu, ctr, &v)); /* SCTLR.UCT */
+    CHECK(arm64_sysreg_const(&cpu, dczid, &v));
+    cpu.el = el;
+}
+
 /* Every encoding, at both ELs, reads and writes: nothing crashes, and traps are one of the known kinds. */
 static void test_all_encodings(void)
 {
@@ -521,6 +539,7 @@ int main(void)
     RUN(test_tlbi_va);
     RUN(test_tlbi_range);
     RUN(test_plain);
+    RUN(test_const);
     RUN(test_all_encodings);
     return check_done();
 }

@@ -234,6 +234,7 @@ void accel_jit_bind(struct accel_jit *a)
         .wait_event = accel_jit_wait_event,
         .wake = accel_jit_send_event,
         .sysreg_plain = arm64_sysreg_plain,
+        .sysreg_const = arm64_sysreg_const,
         .opaque = a,
     };
     jit_fill_ops(&accel_jit_a64_ops);
