@@ -100,7 +100,7 @@ def disk(path, label, parts):
 class Found:
     def __init__(self, image, *options):
         dtb = f"{image.split(',')[0]}.dtb"
-        p = subprocess.run([vm.PIPIT, "run", "--disk", image, "--dump-dtb", dtb, "--net", "none", "--accel", "jit", *options],
+        p = subprocess.run([vm.PIPIT, "run", "--kernel", "auto", "--disk", image, "--dump-dtb", dtb, "--net", "none", "--accel", "jit", *options],
                            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
         self.status, self.err = p.returncode, p.stderr.decode()
         self.args, self.initrd = "", 0
@@ -429,6 +429,31 @@ def test_crc(folder):
     expect("gpt-both-damaged", Found(image), ["no kernel was found"], status=1)
 
 
+def test_hostile(folder):
+    """Chains that bite their tails end, and soon."""
+    ebr = bytearray(512)
+    ebr[446:478] = struct.pack("<BBBBBBBBIIBBBBBBBBII", 0, 0, 0, 0, 0x83, 0, 0, 0, 1, 4, 0, 0, 0, 0, 5, 0, 0, 0, 8, 8)
+    ebr[510:] = b"\x55\xaa"
+    mbr = bytearray(512)
+    mbr[446:462] = struct.pack("<BBBBBBBBII", 0, 0, 0, 0, 5, 0, 0, 0, 8, 2000)
+    mbr[510:] = b"\x55\xaa"
+    with open(f"{folder}/mbr-loop.raw", "wb") as f:
+        f.write(mbr)
+        for sector in range(8, 2008, 8):
+            f.seek(sector * 512)
+            f.write(ebr)
+        f.truncate(MIB + 4096)
+    expect("hostile/mbr-loop", Found(f"{folder}/mbr-loop.raw"), ["no kernel was found", "partition 7: nothing known"], status=1)
+    data = bytearray(fat(folder, "fat-loop", {"/EFI/x/grub.cfg": "linux /vmlinuz", "/vmlinuz": kernel(1)}, 32, 40 * MIB))
+    reserved, table, root = struct.unpack_from("<H", data, 14)[0], struct.unpack_from("<I", data, 36)[0], 2
+    struct.pack_into("<I", data, reserved * 512 + 4 * root, root)
+    start = (reserved + 2 * table) * 512
+    data[start:start + 512] = b"\xe5" * 512
+    with open(f"{folder}/fat-loop.raw", "wb") as f:
+        f.write(data)
+    expect("hostile/fat-loop", Found(f"{folder}/fat-loop.raw"), ["no kernel was found"], status=1)
+
+
 def test_boot(folder):
     """Debian's kernel, from the image to a root file system of busybox on the same image."""
     guest = f"{vm.CACHE}/guest"
@@ -505,7 +530,7 @@ def main():
         vm.skip("boot-from-image", "this pipit was built without libext2fs")
         return 0
     with tempfile.TemporaryDirectory(prefix="pipit-boot-", dir="/var/tmp") as folder:
-        for test in (test_grub, test_separate_boot, test_bls, test_others, test_crc, test_refusals, test_boot):
+        for test in (test_grub, test_separate_boot, test_bls, test_others, test_crc, test_refusals, test_hostile, test_boot):
             test(folder)
     return vm.finish()
 

@@ -28,8 +28,8 @@
 
 /* Written by the child. */
 struct lookup_answer {
-    bool done;
-    struct err err; /* code 0: found */
+    bool opened, done; /* the disk; all of it */
+    struct err err;    /* code 0: found */
     struct disk_boot boot;
 };
 
@@ -98,6 +98,7 @@ static int lookup_run(struct lookup *l, struct err *e)
     if ((r = loop_create(&loop, e)) < 0 || (r = disks_create_engine(&engine, loop, c, e)) < 0 ||
         (r = disks_open(&l->disk, engine, c, &d, e)) < 0 || (r = sandbox_enter(SANDBOX_LOOP, e)) < 0)
         return r;
+    l->answer->opened = true;
     rq = (struct disk_request){
         .size = block_size(l->disk), .read = lookup_read, .put = lookup_put, .opaque = l, .max_file = c->memory};
     r = disk_find_boot(&l->answer->boot, &rq, e);
@@ -136,7 +137,7 @@ static int lookup_wait(const struct lookup *l, pid_t child, struct err *e)
     if (!a->err.code)
         return 0;
     *e = a->err;
-    if (e->code == ENOENT && !e->status)
+    if (a->opened && e->code == ENOENT && !e->status)
         return err_set(e, ENOENT,
                        "%s. Give a kernel with --kernel FILE; for what boots through firmware only there would be "
                        "--firmware, which is not built yet",
