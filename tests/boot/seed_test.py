@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # limit: 120
-"""The cloud-init seed as others read it: blkid, isoinfo and 7z find its label and files, and Debian's kernel mounts it."""
+"""The cloud-init seed as others read it: blkid, isoinfo and bsdtar find its label and files, and Debian's kernel mounts it."""
 
 import hashlib
 import os
@@ -89,7 +89,7 @@ def read_back(image):
     vm.result("blkid", "LABEL=cidata\n" in out and "TYPE=iso9660\n" in out, out)
     for name, want in (("user-data", USER_DATA), ("network-config", NETWORK)):
         vm.result(f"isoinfo/{name}", tool("isoinfo", "-R", "-i", image, "-x", f"/{name}") == want, "other bytes")
-        vm.result(f"7z/{name}", tool("7z", "x", "-so", image, name) == want, "other bytes")
+        vm.result(f"bsdtar/{name}", tool("bsdtar", "-xOf", image, name) == want, "other bytes")
     out = tool("isoinfo", "-R", "-f", "-i", image).decode().split()
     vm.result("isoinfo/names", out == ["/meta-data", "/network-config", "/user-data"], f"{out}")
 
