@@ -3,43 +3,10 @@
  *
  * 64-bit forms (Q = 0) compute on whole registers and clear the upper half at the end.
  */
+#include "jit/tier1/simd.h"
 #include "jit/a64/simd_imm.h"
-#include "jit/tier1/t1.h"
-#include "jit/x64/sse.h"
 
-static bool t1_q(uint32_t insn)
-{
-    return insn >> 30 & 1;
-}
-
-static unsigned t1_size(uint32_t insn)
-{
-    return bits32(insn, 23, 22);
-}
-
-static void t1_vload(struct t1 *t, int xmm, unsigned v)
-{
-    t1_vget(t, xmm, v);
-}
-
-/* XMM x op= Vv. */
-static void t1_vwith(struct t1 *t, uint32_t op, int x, unsigned v)
-{
-    t1_vop(t, false, op, x, v, 16);
-}
-
-/* Stores XMM0 as the result. */
-static bool t1_vdone(struct t1 *t, uint32_t insn)
-{
-    if (!t1_q(insn))
-        sse_rr(t->e, SSE_MOVQ_LOAD, XMM0, XMM0);
-    t1_vput(t, a64_rd(insn), XMM0, 16);
-    t->keep_flags = true;
-    return true;
-}
-
-/* Vd = Vn op Vm for what is one host instruction. */
-static bool t1_vbinary(struct t1 *t, uint32_t insn, uint32_t op, unsigned n, unsigned m)
+bool t1_vbinary(struct t1 *t, uint32_t insn, uint32_t op, unsigned n, unsigned m)
 {
     int hn = t1_vin(t, n, 16, XMM0), x = t1_q(insn) ? t1_vout(t, a64_rd(insn)) : XMM0;
 
@@ -69,8 +36,8 @@ enum { T1_SWAP = 1, T1_NOT = 2, T1_ACC = 4, T1_DEC = 8 };
 /* XMM0 = Vn op Vm for operations that are one instruction; 0 in the table: no such instruction. */
 static bool t1_three(struct t1 *t, uint32_t insn, const uint32_t op[4], unsigned how)
 {
-    static const uint32_t add[4] = {SSE_66(0xfc), SSE_66(0xfd), SSE_66(0xfe), SSE_66(0xd4)};
-    static const uint32_t sub[4] = {SSE_66(0xf8), SSE_66(0xf9), SSE_66(0xfa), SSE_66(0xfb)};
+    static const uint32_t add[4] = T1_PADD;
+    static const uint32_t sub[4] = T1_PSUB;
     unsigned size = t1_size(insn);
 
     if (!op[size])
@@ -345,8 +312,7 @@ static bool t1_ins_elem(struct t1 *t, uint32_t insn)
     return t1_insert(t, a64_rd(insn), index, shift, RAX);
 }
 
-/* RAX (zero-extended element) to all elements of XMM0. */
-static void t1_spread(struct t1 *t, unsigned shift)
+void t1_spread(struct t1 *t, unsigned shift)
 {
     x64_rr(t->e, shift == 3, SSE_MOVD_LOAD, XMM0, RAX);
     if (shift == 3) {
@@ -644,18 +610,14 @@ static bool t1_uaddlv(struct t1 *t, uint32_t insn)
 
 /* ---- shifts ---- */
 
-/* immh:immb of the shift group: the element's log2 size; `amount` for right shifts is 2 * bits - imm. */
-static unsigned t1_shift_size(uint32_t insn)
-{
-    return 31 - (unsigned)__builtin_clz(bits32(insn, 22, 19));
-}
-
 static bool t1_shift_v(struct t1 *t, uint32_t insn, unsigned ext, bool scalar)
 {
     static const uint8_t op[4] = {0, 0x71, 0x72, 0x73};
     unsigned size = t1_shift_size(insn), bits = 8u << size, imm = bits32(insn, 22, 16);
     unsigned amount = ext == 6 ? imm - bits : 2 * bits - imm;
 
+    if (size == 0 && ext != 4)
+        return t1_shift_bytes(t, insn, ext == 6);
     if (size == 0 || (size == 3 && ext == 4))
         return false;
     t1_vload(t, XMM0, a64_rn(insn));
@@ -717,8 +679,7 @@ static bool t1_shll(struct t1 *t, uint32_t insn)
     return t1_vdone(t, insn | BIT32(30));
 }
 
-/* Narrows XMM0's elements of 2^(size+1) bytes to the lower half of XMM0 and writes it to the half of Vd that Q says. */
-static bool t1_narrow(struct t1 *t, uint32_t insn, unsigned size)
+bool t1_narrow(struct t1 *t, uint32_t insn, unsigned size)
 {
     int x;
 
@@ -758,8 +719,7 @@ static bool t1_shrn(struct t1 *t, uint32_t insn)
 
 /* ---- widening arithmetic ---- */
 
-/* Operand v, its lower (or with Q upper) half widened. */
-static void t1_widen(struct t1 *t, uint32_t insn, int xmm, unsigned v)
+void t1_widen(struct t1 *t, uint32_t insn, int xmm, unsigned v)
 {
     static const uint8_t sx[3] = {0x20, 0x23, 0x25}, zx[3] = {0x30, 0x33, 0x35};
     bool uns = insn >> 29 & 1;
@@ -819,7 +779,7 @@ static bool t1_not_v(struct t1 *t, uint32_t insn)
 
 static bool t1_neg_v(struct t1 *t, uint32_t insn)
 {
-    static const uint32_t sub[4] = {SSE_66(0xf8), SSE_66(0xf9), SSE_66(0xfa), SSE_66(0xfb)};
+    static const uint32_t sub[4] = T1_PSUB;
 
     sse_rr(t->e, SSE_PXOR, XMM0, XMM0);
     t1_vwith(t, sub[t1_size(insn)], XMM0, a64_rn(insn));
@@ -941,6 +901,7 @@ static void t1_init_simd_arith(void)
 void t1_init_simd(void)
 {
     t1_init_simd_arith();
+    t1_init_simd_more();
     t1_table[A64_movi_w] = t1_table[A64_movi_h] = t1_table[A64_movi_msl] = t1_movi;
     t1_table[A64_movi_b] = t1_table[A64_movi_d] = t1_movi;
     t1_table[A64_mvni_w] = t1_table[A64_mvni_h] = t1_table[A64_mvni_msl] = t1_movi;

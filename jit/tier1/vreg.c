@@ -108,7 +108,7 @@ void t1_v3(struct t1 *t, uint32_t op, int x, int n, unsigned v, unsigned bytes)
             vex_rrm(t->e, false, op, x, n, t1_v(v));
         return;
     }
-    if (x != n && x == h) {
+    if (h && x != n && x == h) {
         sse_rr(t->e, SSE_MOVAPS_LOAD, XMM5, h);
         h = XMM5;
     }
