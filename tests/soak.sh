@@ -200,7 +200,7 @@ stress() {
     local i
     for ((i = 0; i < 100; i++)); do
         [ $((i % 10)) != 0 ] || progress "stress: $i of 100"
-        tests/user/programs.sh stress codegen threads signals >"$state/stress.out" 2>&1 || {
+        LIMIT=600 tests/user/programs.sh stress codegen threads signals sigreturn >"$state/stress.out" 2>&1 || {
             cat "$state/stress.out"
             return 1
         }

@@ -2,7 +2,8 @@
 # limit: 600
 # Runs every program of tests/user/programs as an arm64 program, static and dynamic, and compares what it prints and how
 # it ends with the same source compiled for this host, or, where the program's first lines say "reference: NAME.expect",
-# with that file; translated, and in the interpreter alone. programs.sh [NAME...] runs these only.
+# with that file; translated, and in the interpreter alone. programs.sh [NAME...] runs these only. LIMIT: the seconds that
+# a run may take (60).
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
@@ -16,7 +17,7 @@ bad=0
 run() {
     local out=$1
     shift
-    timeout -k 5 60 "$@" >"$out" 2>&1 </dev/null
+    timeout -k 5 "${LIMIT:-60}" "$@" >"$out" 2>&1 </dev/null
     echo "status $?" >>"$out"
 }
 
