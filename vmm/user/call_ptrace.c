@@ -13,7 +13,7 @@
 /* The host does these itself, in stops that are ours. */
 #define OPTIONS_HOST                                                                                                   \
     (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEVFORKDONE | PTRACE_O_TRACEEXIT |   \
-     PTRACE_O_EXITKILL)
+     PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP)
 #define OPTIONS_KNOWN (OPTIONS_HOST | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESECCOMP)
 
 /* Requests with the same numbers on both. */
@@ -302,6 +302,8 @@ static int64_t request_stopped(struct user_thread *t, struct user_tracee *e, con
     case PTRACE_GET_SYSCALL_INFO: return user_regset_syscall_info(e, addr, data);
     case PTRACE_GETSIGMASK: return signal_mask(e, false, addr, data);
     case PTRACE_SETSIGMASK: return signal_mask(e, true, addr, data);
+    /* The host has the same filters in the same order; the programs themselves are translated there. */
+    case PTRACE_SECCOMP_GET_METADATA:
     case PTRACE_PEEKSIGINFO:
     case PTRACE_GET_RSEQ_CONFIGURATION: return host(e, request, addr, data);
     case PTRACE_LISTEN: {

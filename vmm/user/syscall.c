@@ -121,6 +121,8 @@ static int64_t make_call(struct user_thread *t, uint64_t nr)
     return ret;
 }
 
+#define ERESTARTNOINTR 513 /* what the kernel calls it there */
+
 /* With -strace or a tracer, or both. The number is the tracer's to change; handlers find it in X8. */
 static void watched_call(struct user_thread *t)
 {
@@ -139,7 +141,7 @@ static void watched_call(struct user_thread *t)
         } while (ret == -USER_CALL_AGAIN && t->trace.nr != -1);
         if (ret == -SYS_RESTART || (ret == -EINTR && t->trace.restart)) {
             /* The stop after the call shows the kernel's code; then the registers are those before the call. */
-            uint64_t shown = (uint64_t) - (int64_t)(t->trace.restart ? t->trace.restart : SYS_RESTART + 1);
+            uint64_t shown = (uint64_t) - (int64_t)(t->trace.restart ? t->trace.restart : ERESTARTNOINTR);
             c->x[0] = shown;
             user_trace_leave(t);
             if (c->x[0] == shown) {

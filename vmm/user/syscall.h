@@ -15,8 +15,8 @@
 #include "vmm/user/sys/gate.h"
 #include "vmm/user/thread.h"
 
-#define USER_NO_RESULT 513
-#define USER_CALL_AGAIN 514 /* a tracer may have made another call of it */
+#define USER_NO_RESULT 0x70000002
+#define USER_CALL_AGAIN 0x70000003 /* a tracer may have made another call of it */
 
 #define USER_CALL_EXECVE 221u
 

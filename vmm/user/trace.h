@@ -91,6 +91,7 @@ struct user_trace {
     uint32_t code; /* of the wait status: signal, and the event above */
     uint64_t message;
     int32_t signal; /* the tracer's answer */
+    uint32_t shown; /* the tracer has waited for it */
     int32_t nr;     /* the system call, which the tracer may change; -1: in none, or to be skipped */
     struct abi_siginfo info;
 
@@ -159,6 +160,8 @@ void user_trace_park(struct user_thread *t, int sig, bool begin);
 bool user_trace_enter(struct user_thread *t);
 /* SECCOMP_RET_TRACE: false where nobody is told. */
 bool user_trace_seccomp(struct user_thread *t, uint32_t data);
+/* PTRACE_O_SUSPEND_SECCOMP: filters are out of force. */
+bool user_trace_suspends_seccomp(const struct user_thread *t);
 /* The stops after it; X0 is set. */
 void user_trace_leave(struct user_thread *t);
 /* A handler is about to begin, in a single step. */

@@ -125,6 +125,7 @@ static bool halt(struct user_thread *t, enum user_trace_kind kind, uint32_t code
     tr->code = code;
     tr->message = message;
     tr->signal = 0;
+    tr->shown = 0;
     before_stop(t);
     gone = user_trace_halt();
     tr->kind = USER_STOP_NONE;
@@ -156,8 +157,9 @@ bool user_trace_signal(struct user_thread *t, struct abi_siginfo *info)
     struct user_trace *tr = &t->trace;
 
     tr->info = *info;
+    /* The tracer has gone: as if it had never been there, but the kernel drops a signal that it has waited for. */
     if (!halt(t, USER_STOP_SIGNAL, (uint32_t)info->signo, 0))
-        return true; /* the tracer has gone: as if it had never been there */
+        return !tr->shown;
     if (tr->signal < 1 || tr->signal > ABI_NSIG)
         return false;
     *info = tr->info;
@@ -345,8 +347,16 @@ bool user_trace_enter(struct user_thread *t)
     if (!(tr->resume & (USER_RESUME_SYSCALL | USER_RESUME_EMULATE)))
         return true;
     bool skip = tr->resume & USER_RESUME_EMULATE;
+    /* Not to be told from a call that the tracer makes -1 of to skip it (el0_svc_common of the kernel). */
+    if (tr->nr == -1)
+        t->cpu->x[0] = (uint64_t)-ENOSYS;
     call_stop(t, USER_STOP_ENTRY, PTRACE_EVENTMSG_SYSCALL_ENTRY);
     return !skip && tr->nr != -1;
+}
+
+bool user_trace_suspends_seccomp(const struct user_thread *t)
+{
+    return is_traced(t) && (t->trace.options & PTRACE_O_SUSPEND_SECCOMP);
 }
 
 bool user_trace_seccomp(struct user_thread *t, uint32_t data)

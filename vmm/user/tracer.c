@@ -244,6 +244,8 @@ static bool halted(const struct stop *s, uint32_t *code)
 
     if (tr->kind != USER_STOP_PARK || !s->e->seized) {
         *code = tr->code;
+        if (tr->kind == USER_STOP_SIGNAL)
+            PUT_TRACE(s->e, shown, 1);
         return show(s, false);
     }
     host(PTRACE_INTERRUPT, s->e->tid, 0, NULL);

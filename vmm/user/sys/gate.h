@@ -15,8 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Not a number that the kernel shows: the call has not happened, and is to be made again after the signal. */
-#define SYS_RESTART 512
+/* No error of the kernel's, not even of those that it keeps for itself and a seccomp listener may give: the call has
+ * not happened, and is to be made again after the signal. */
+#define SYS_RESTART 0x70000001
 
 struct sys_gate_state {
     _Atomic uint32_t pending; /* a signal waits to be delivered */
