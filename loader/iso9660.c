@@ -20,6 +20,7 @@ enum { ISO_DESCRIPTOR = 16, ISO_TERMINATOR, ISO_PATHS_LE, ISO_PATHS_BE, ISO_ROOT
 #define ISO_RECORD 33     /* bytes of a directory record in front of its name */
 #define ISO_NAME_MAX 12   /* "FILENAM_.;1", and room for its NUL */
 #define ISO_FLAG_FOLDER 0x02
+#define ISO_MIN_SECTORS 32 /* some readers look at 24 before they take it for what it is */
 
 static void put_be16(uint8_t *p, uint16_t v)
 {
@@ -250,6 +251,7 @@ int iso9660_make(const char *label, const struct iso9660_file *file, unsigned n,
     }
     if (sectors > UINT32_MAX)
         return -EINVAL;
+    sectors = MAX(sectors, (uint64_t)ISO_MIN_SECTORS);
     *len = sectors * ISO9660_SECTOR;
     *image = calloc(sectors, ISO9660_SECTOR);
     if (!*image)

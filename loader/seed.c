@@ -214,7 +214,7 @@ static int write_meta_data(struct seed_text *out, const struct seed *s, const st
         return err_set(e, ENOMEM, "out of memory");
     fprintf(f, "instance-id: pipit-%016llx\n", (unsigned long long)id);
     if (s->hostname)
-        fprintf(f, "local-hostname: %s\n", s->hostname);
+        fprintf(f, "local-hostname: \"%s\"\n", s->hostname);
     write_list(f, "public-keys", k);
     return fclose(f) == 0 ? 0 : err_set(e, ENOMEM, "out of memory");
 }
@@ -227,7 +227,7 @@ static int write_user_data(struct seed_text *out, const struct seed *s, const st
         return err_set(e, ENOMEM, "out of memory");
     fputs("#cloud-config\n", f);
     if (s->hostname)
-        fprintf(f, "hostname: %s\n", s->hostname);
+        fprintf(f, "hostname: \"%s\"\n", s->hostname);
     write_list(f, "ssh_authorized_keys", k);
     return fclose(f) == 0 ? 0 : err_set(e, ENOMEM, "out of memory");
 }

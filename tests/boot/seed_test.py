@@ -117,7 +117,7 @@ def main():
             vm.result(f"guest/{name}", files.get(name) == want, f"{files}")
         vm.result("guest/names", sorted(files) == ["meta-data", "network-config", "user-data"], f"{files}")
         meta = re.search(r"meta: (.*)", out)
-        want = rf'instance-id: pipit-[0-9a-f]{{16}}\|local-hostname: seeded\|public-keys:\|  - "{KEY} me@here"\|'
+        want = rf'instance-id: pipit-[0-9a-f]{{16}}\|local-hostname: "seeded"\|public-keys:\|  - "{KEY} me@here"\|'
         vm.result("guest/meta-data", meta and re.fullmatch(want, meta[1]), f"{meta and meta[1]}")
         vm.result("read-only", re.search(r"write: .*(not permitted|[Rr]ead-only)", out), out[:600])
         image = re.search(r"\nbegin\n(.*?)end\n", out, re.S)
