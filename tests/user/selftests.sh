@@ -277,7 +277,7 @@ flock 9
     echo 'FAIL source: could not be fetched'
     exit 1
 }
-stamp=$(cat "$0" <(aarch64-linux-gnu-gcc --version) <(gcc --version) | sha256sum)
+stamp=$({ declare -f compile compile_all && echo "$generic$arm64" && aarch64-linux-gnu-gcc --version && gcc --version; } | sha256sum)
 if [ "$(cat "$store/stamp" 2>/dev/null)" != "$stamp" ]; then
     compile_all >"$store/compile.log" 2>&1
     echo "$stamp" >"$store/stamp"
