@@ -626,7 +626,28 @@ static bool t1_lse_xadd(struct t1 *t, uint32_t insn)
     return true;
 }
 
-/* LDCLR, LDEOR, LDSET where the old value is not wanted: a locked AND, XOR, OR. */
+/* LDCLR, LDEOR, LDSET with the old value to d: host address RAX, until CMPXCHG finds what it was computed from. */
+static void t1_lse_logic_loop(struct t1 *t, enum x64_alu op, bool clear, unsigned shift, unsigned s, unsigned d)
+{
+    static const uint32_t load[4] = {X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b};
+    const uint8_t *again;
+
+    x64_mov_rr(t->e, true, RCX, RAX);
+    x64_rm(t->e, shift == 3, load[shift], RAX, x64_m(RCX, 0));
+    again = t->e->p;
+    x64_mov_rr(t->e, true, RDX, RAX);
+    /* a & ~b is ~(~a | b): the operand may be in memory. */
+    if (clear)
+        x64_rr(t->e, true, 0xf7, 2, RDX);
+    t1_alu(t, true, clear ? ALU_OR : op, RDX, s);
+    if (clear)
+        x64_rr(t->e, true, 0xf7, 2, RDX);
+    t1_lock_op(t, shift, X64_OP(0, 0x0f, 0xb0), X64_OP(0, 0x0f, 0xb1), RDX, RCX);
+    x64_jcc_to(t->e, CC_NE, again);
+    t1_put_sized(t, d, RAX, shift);
+}
+
+/* LDCLR, LDEOR, LDSET; where the old value is not wanted a locked AND, XOR, OR. */
 static bool t1_lse_logic(struct t1 *t, uint32_t insn)
 {
     unsigned shift = T1_SIZE(insn), n = a64_rn(insn), d = t1_zr(insn & 31), s = t1_zr(a64_rm(insn));
@@ -634,14 +655,16 @@ static bool t1_lse_logic(struct t1 *t, uint32_t insn)
     enum x64_alu op = opc == 1 ? ALU_AND : opc == 2 ? ALU_XOR : ALU_OR;
     struct t1_stub *sp, *st;
 
-    if (d != T1_ZR)
-        return false;
     sp = t1_sp_check(t, n);
     st = t1_atomic_probe(t, n, shift);
-    t1_copy(t, true, s, RDX);
-    if (opc == 1)
-        x64_rr(t->e, true, 0xf7, 2, RDX);
-    t1_lock_op(t, shift, (uint32_t)op * 8, (uint32_t)op * 8 + 1, RDX, RAX);
+    if (d == T1_ZR) {
+        t1_copy(t, true, s, RDX);
+        if (opc == 1)
+            x64_rr(t->e, true, 0xf7, 2, RDX);
+        t1_lock_op(t, shift, (uint32_t)op * 8, (uint32_t)op * 8 + 1, RDX, RAX);
+    } else {
+        t1_lse_logic_loop(t, op, opc == 1, shift, s, d);
+    }
     st->back = t->e->p;
     if (sp)
         sp->back = t->e->p;
@@ -659,6 +682,36 @@ static bool t1_lse_cas(struct t1 *t, uint32_t insn)
     t1_copy(t, true, d, RDX);
     t1_lock_op(t, shift, X64_OP(0, 0x0f, 0xb0), X64_OP(0, 0x0f, 0xb1), RDX, RCX);
     t1_put_sized(t, s, RAX, shift);
+    st->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+/* CASP of 64-bit registers: CMPXCHG16B compares RDX:RAX and stores RCX:RBX, and RBX is X0's. In user mode it may fault,
+ * and then no guest register may be in use. */
+static bool t1_lse_casp(struct t1 *t, uint32_t insn)
+{
+    unsigned n = a64_rn(insn), d = insn & 31, s = a64_rm(insn);
+    struct x64_mem saved = x64_m(RBP, JIT_OFF(slow));
+    struct t1_stub *sp, *st;
+
+    if (!(insn >> 30 & 1) || t1_user(t))
+        return false;
+    sp = t1_sp_check(t, n);
+    st = t1_atomic_probe(t, n, 4);
+    t->share.valid = false;
+    x64_mov_rr(t->e, true, R14, RAX);
+    x64_store(t->e, true, RBX, saved);
+    t1_copy(t, true, t1_zr(s), RAX);
+    t1_copy(t, true, t1_zr(s + 1), RDX);
+    t1_copy(t, true, t1_zr(d + 1), RCX);
+    t1_copy(t, true, t1_zr(d), RBX);
+    x64_u8(t->e, 0xf0);
+    x64_rm(t->e, true, X64_OP(0, 0x0f, 0xc7), 1, x64_m(R14, 0));
+    x64_load(t->e, true, RBX, saved);
+    t1_put(t, t1_zr(s), RAX);
+    t1_put(t, t1_zr(s + 1), RDX);
     st->back = t->e->p;
     if (sp)
         sp->back = t->e->p;
@@ -882,6 +935,7 @@ void t1_init_mem(void)
     t1_table[A64_ldadd] = t1_table[A64_swp] = t1_lse_xadd;
     t1_table[A64_ldclr] = t1_table[A64_ldeor] = t1_table[A64_ldset] = t1_lse_logic;
     t1_table[A64_cas] = t1_lse_cas;
+    t1_table[A64_casp] = t1_lse_casp;
     t1_table[A64_ldxr] = t1_ldxr;
     t1_table[A64_ldxp] = t1_ldxp;
     t1_table[A64_stxr] = t1_stxr;
