@@ -903,7 +903,7 @@ void t1_init_simd(void)
     t1_init_simd_arith();
     t1_init_simd_more();
     t1_table[A64_movi_w] = t1_table[A64_movi_h] = t1_table[A64_movi_msl] = t1_movi;
-    t1_table[A64_movi_b] = t1_table[A64_movi_d] = t1_movi;
+    t1_table[A64_movi_b] = t1_table[A64_movi_d] = t1_table[A64_fmov_imm_vs] = t1_table[A64_fmov_imm_vd] = t1_movi;
     t1_table[A64_mvni_w] = t1_table[A64_mvni_h] = t1_table[A64_mvni_msl] = t1_movi;
     t1_table[A64_orr_imm_w] = t1_table[A64_orr_imm_h] = t1_orr_imm_v;
     t1_table[A64_bic_imm_w] = t1_table[A64_bic_imm_h] = t1_orr_imm_v;

@@ -296,6 +296,7 @@ void t1_init_int(void);
 void t1_init_mem(void);
 void t1_init_flow(void);
 void t1_init_fp(void);
+void t1_init_fp_memory(void);
 void t1_init_simd(void);
 
 /* The no-op that a dead block's jump replaces. */
@@ -336,7 +337,7 @@ bool t1_vplan(struct t1 *t);
 void t1_vhead(struct t1 *t);
 void t1_vback(struct t1 *t);
 void t1_vroutine(struct t1 *t);
-/* ---- fp.c ---- */
+/* ---- fp_mem.c ---- */
 /* V registers v1 and, where it is not negative, v2 from or to 2^shift bytes each at m. RDX and XMM0 are lost. */
 void t1_vmove(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2, struct x64_mem m);
 
