@@ -14,6 +14,8 @@
 #   languages-NAME    programs of Debian's arm64 go, java, node, php, python, ruby and rust in user mode, RUNS (50) times each;
 #                     ldconfig and apt-get update LOADS (1000) times
 #   stress            user mode's programs with many threads, and those that write code, 100 times, three ways each
+#   cloud-LAYOUT      a Debian cloud image, made of the distribution's packages, from one command to ssh: started, used,
+#                     stopped, started again, removed; with plain, boot, bls and zboot layouts (tests/cloud/image.sh)
 #   fresh-SUITE       make run, make check and make test in a Debian (bookworm, trixie) with nothing installed
 #   fuzz-TARGET       a fuzz target for FUZZ_SECONDS (3600); JOBS (the number of cores) of them at once
 #
@@ -36,7 +38,7 @@ steps=(boots-1 boots-2 boots-8 tsan selftests bootstrap)
 for t in $(tests/user/languages.sh --list); do
     steps+=("languages-$t")
 done
-steps+=(stress fresh-bookworm fresh-trixie)
+steps+=(stress cloud-plain cloud-boot cloud-bls cloud-zboot fresh-bookworm fresh-trixie)
 for t in tests/fuzz/*_fuzz.c; do
     t=${t##*/}
     steps+=("fuzz-${t%_fuzz.c}")
@@ -208,6 +210,15 @@ stress() {
     echo 'ok stress: 100 rounds'
 }
 
+cloud() {
+    local why
+    why=$(tests/arm64.sh --can) || {
+        echo "skip cloud: $why"
+        return 0
+    }
+    bash tests/cloud/image.sh "$1" && python3 tests/cloud/ssh.py "$PIPIT_CACHE/cloud/$1.qcow2"
+}
+
 run_step() {
     case $1 in
     languages-*) RUNS=${RUNS:-50} LOADS=${LOADS:-1000} tests/user/languages.sh "${1#languages-}" ;;
@@ -216,6 +227,7 @@ run_step() {
     tsan) tsan ;;
     bootstrap) tests/user/bootstrap.sh --full ;;
     selftests) tests/user/selftests.sh --all ;;
+    cloud-*) cloud "${1#cloud-}" ;;
     fresh-*) FUZZ_SECONDS=60 tests/fresh.sh "${1#fresh-}" ;;
     fuzz-*) fuzz_one "${1#fuzz-}" ;;
     esac
