@@ -138,10 +138,10 @@ static int lookup_wait(const struct lookup *l, pid_t child, struct err *e)
         return 0;
     *e = a->err;
     if (a->opened && e->code == ENOENT && !e->status)
-        return err_set(e, ENOENT,
-                       "%s. Give a kernel with --kernel FILE; for what boots through firmware only there would be "
-                       "--firmware, which is not built yet",
-                       a->err.msg);
+        return err_set(
+            e, ENOENT,
+            "%s. Give a kernel with --kernel FILE; pipit runs no UEFI firmware, by which such a disk may boot",
+            a->err.msg);
     return -(e->code > 0 && e->code < 4096 ? e->code : EIO);
 }
 
