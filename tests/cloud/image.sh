@@ -62,6 +62,8 @@ arguments="root=PARTUUID=$root_part ro console=tty0 console=ttyAMA0,115200 early
     echo "PARTUUID=$esp_part /boot/efi vfat defaults 0 0"
 } >"$tree/etc/fstab"
 mkdir -p "$tree/boot/efi" "$tree/boot/grub"
+# cloud-init's own default is a locale that nothing has made.
+echo 'locale: C.UTF-8' >"$tree/etc/cloud/cloud.cfg.d/01_locale.cfg"
 rm -f "$tree"/etc/ssh/ssh_host_* "$tree/etc/machine-id" "$tree/etc/resolv.conf" "$tree/etc/hostname"
 : >"$tree/etc/machine-id"
 ln -s ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"

@@ -82,7 +82,7 @@ def console(folder):
 def life(image, folder, port):
     before = digest(image)
     p, begin = start(image, folder, port)
-    result("start", p.returncode == 0 and "kernel" in p.stderr, f"status {p.returncode}, {p.stderr!r}")
+    result("start", p.returncode == 0 and p.stdout.strip() == NAME, f"status {p.returncode}, {p.stdout!r} {p.stderr!r}")
     if p.returncode:
         return
     seconds = answer(folder, port, begin)
