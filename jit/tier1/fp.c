@@ -458,22 +458,6 @@ static int t1_vfout(struct t1 *t, uint32_t insn)
     return t1_q(insn) ? t1_vout(t, a64_rd(insn)) : XMM0;
 }
 
-/* x = n op m, all in host registers. */
-static void t1_vf3(struct t1 *t, uint32_t op, int x, int n, int m)
-{
-    if (t1_have.avx) {
-        vex_rrr(t->e, false, op, x, n, m);
-        return;
-    }
-    if (x != n && x == m) {
-        sse_rr(t->e, SSE_MOVAPS_LOAD, XMM5, m);
-        m = XMM5;
-    }
-    if (x != n)
-        sse_rr(t->e, SSE_MOVAPS_LOAD, x, n);
-    sse_rr(t->e, op, x, m);
-}
-
 /* As t1_fcheck, any lane. XMM3, XMM4 and RAX are lost. */
 static struct t1_stub *t1_vfcheck(struct t1 *t, bool dbl, bool tiny, int x)
 {

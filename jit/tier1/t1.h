@@ -324,6 +324,8 @@ void t1_vget(struct t1 *t, int x, unsigned v); /* a copy of v in x */
 void t1_vop(struct t1 *t, bool w, uint32_t op, int x, unsigned v, unsigned bytes);
 /* x = op of one half of Vv, as PMOVZX. */
 void t1_vhalf(struct t1 *t, uint32_t op, int x, unsigned v, bool upper);
+/* x = n op m, all of them host registers; XMM5 is lost. */
+void t1_vf3(struct t1 *t, uint32_t op, int x, int n, int m);
 /* x = n op Vv. x may be any of them; XMM5 is lost. */
 void t1_v3(struct t1 *t, uint32_t op, int x, int n, unsigned v, unsigned bytes);
 void t1_vconst(struct t1 *t, uint32_t op, int x, int n, enum jit_const k); /* x = n op k */

@@ -97,27 +97,34 @@ void t1_vhalf(struct t1 *t, uint32_t op, int x, unsigned v, bool upper)
     }
 }
 
+void t1_vf3(struct t1 *t, uint32_t op, int x, int n, int m)
+{
+    if (t1_have.avx) {
+        vex_rrr(t->e, false, op, x, n, m);
+        return;
+    }
+    if (x != n && x == m) {
+        sse_rr(t->e, SSE_MOVAPS_LOAD, XMM5, m);
+        m = XMM5;
+    }
+    if (x != n)
+        sse_rr(t->e, SSE_MOVAPS_LOAD, x, n);
+    sse_rr(t->e, op, x, m);
+}
+
 void t1_v3(struct t1 *t, uint32_t op, int x, int n, unsigned v, unsigned bytes)
 {
     int h = t1_vfind(t, v, bytes);
 
-    if (t1_have.avx) {
-        if (h)
-            vex_rrr(t->e, false, op, x, n, h);
-        else
-            vex_rrm(t->e, false, op, x, n, t1_v(v));
-        return;
-    }
-    if (h && x != n && x == h) {
-        sse_rr(t->e, SSE_MOVAPS_LOAD, XMM5, h);
-        h = XMM5;
-    }
-    if (x != n)
-        sse_rr(t->e, SSE_MOVAPS_LOAD, x, n);
-    if (h)
-        sse_rr(t->e, op, x, h);
-    else
+    if (h) {
+        t1_vf3(t, op, x, n, h);
+    } else if (t1_have.avx) {
+        vex_rrm(t->e, false, op, x, n, t1_v(v));
+    } else {
+        if (x != n)
+            sse_rr(t->e, SSE_MOVAPS_LOAD, x, n);
         sse_rm(t->e, op, x, t1_v(v));
+    }
 }
 
 void t1_vconst(struct t1 *t, uint32_t op, int x, int n, enum jit_const k)
