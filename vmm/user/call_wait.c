@@ -59,8 +59,11 @@ bool user_wait_mask_interrupts(struct user_thread *t, const struct user_wait_mas
 
 int64_t user_wait_mask_end(struct user_thread *t, const struct user_wait_mask *m, int64_t r)
 {
+    /* What only the wait let through came in it, also where the call says how much was done before. */
+    bool caught = t->gate.pending && t->info.signo && (t->mask & ~m->guest & ABI_SIGBIT(t->info.signo));
+
     t->waits = false;
-    if (m->given && r == -EINTR)
+    if (m->given && (r == -EINTR || caught))
         user_signal_temporary_mask(t, m->guest);
     return r;
 }

@@ -336,14 +336,19 @@ int64_t user_call_rt_sigtimedwait(struct user_thread *t, const uint64_t a[6])
 
 /* ---- delivery ---- */
 
-void user_signal_caught(struct user_thread *t, const struct abi_siginfo *info)
+static void hold(struct user_thread *t, const struct abi_siginfo *info)
 {
     uint64_t bit = ABI_SIGBIT(info->signo);
 
-    if (is_sync(info->signo) && (t->gate.pending || (t->mask & bit))) {
-        if (!(t->held & bit))
-            t->held_info[held_slot(info->signo)] = *info;
-        t->held |= bit;
+    if (!(t->held & bit))
+        t->held_info[held_slot(info->signo)] = *info;
+    t->held |= bit;
+}
+
+void user_signal_caught(struct user_thread *t, const struct abi_siginfo *info)
+{
+    if (is_sync(info->signo) && (t->gate.pending || (t->mask & ABI_SIGBIT(info->signo)))) {
+        hold(t, info);
         return;
     }
     t->info = *info;
@@ -357,6 +362,15 @@ void user_signal_caught(struct user_thread *t, const struct abi_siginfo *info)
 static bool has_fault_address(const struct abi_siginfo *i)
 {
     return i->code > 0 && i->code != ABI_SI_KERNEL && (i->signo == ABI_SIGSEGV || i->signo == ABI_SIGBUS);
+}
+
+/* Back to the kernel, for this thread: it comes again when the host's mask lets it. */
+static void send_again(const struct abi_siginfo *info)
+{
+    long pid = sys_call(__NR_getpid), tid = sys_call(__NR_gettid);
+
+    if (sys_call(__NR_rt_tgsigqueueinfo, pid, tid, info->signo, info))
+        sys_call(__NR_tgkill, pid, tid, info->signo);
 }
 
 /* The kernel's own default action, for this very signal: it ends or stops the process, or nothing happens. */
@@ -381,8 +395,7 @@ static void default_action(struct user_thread *t, const struct abi_siginfo *info
     uint64_t all = UINT64_MAX;
     user_trace_park(t, sig, true);
     sys_call(__NR_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
-    if (sys_call(__NR_rt_tgsigqueueinfo, sys_call(__NR_getpid), sys_call(__NR_gettid), sig, info))
-        sys_call(__NR_tgkill, sys_call(__NR_getpid), sys_call(__NR_gettid), sig);
+    send_again(info);
     sys_call(__NR_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
     if (user_debug_catches(sig)) /* it has stopped us, and we go on */
         user_host_signal_install(sig, &dfl);
@@ -512,6 +525,14 @@ static void deliver_all(struct user_thread *t)
             atomic_store_explicit(&t->gate.pending, 0, memory_order_relaxed);
             if (!info.signo) /* a tracer's kick */
                 continue;
+            /* A fault came after it, whose handler blocks it: the host's mask is full till we have set it anew. */
+            if (t->mask & ABI_SIGBIT(info.signo)) {
+                if (is_sync(info.signo))
+                    hold(t, &info);
+                else
+                    send_again(&info);
+                continue;
+            }
         } else {
             int sig = __builtin_ctzll(t->held & ~t->mask) + 1;
             info = t->held_info[held_slot(sig)];
