@@ -13,7 +13,9 @@
 #include "vmm/base/err.h"
 #include "vmm/core/loop.h"
 
-#define NET_FRAME_MAX 65550 /* 64 KiB IP packet + Ethernet header: offloads may hand over that much */
+#define NET_GUESTFWD_MAX 16       /* of one network */
+#define NET_GUESTFWD_PATH_MAX 107 /* sun_path and its end */
+#define NET_FRAME_MAX 65550       /* 64 KiB IP packet + Ethernet header: offloads may hand over that much */
 
 struct net_backend;
 
@@ -38,25 +40,55 @@ struct net_backend {
     struct net_frontend frontend;
 };
 
-/* One published port. Addresses are text, empty for the default (host: 127.0.0.1; guest: the DHCP address). Both are of
- * one family: a port on an IPv6 address of the host leads to an IPv6 address of the guest, which must be given. */
+/* Published ports, `count` of them in a row on both sides. Addresses are text, empty for the default (host: 127.0.0.1;
+ * guest: the DHCP address, or of IPv6 the one that it makes of its prefix and MAC). Both are of one family. */
 struct net_hostfwd {
     bool udp;
     char host_addr[46];
     uint16_t host_port;
     char guest_addr[46];
     uint16_t guest_port;
+    uint16_t count; /* 0 means 1 */
+};
+
+enum net_guestfwd_kind { NET_GUESTFWD_CMD, NET_GUESTFWD_UNIX, NET_GUESTFWD_TCP };
+
+/* An address and TCP port of the guest's network that leads to something on the host: each connection starts a command
+ * with itself as standard input and output, or is joined to one to a socket. */
+struct net_guestfwd {
+    char addr[16]; /* empty: net | 0.0.0.4 */
+    uint16_t port;
+    enum net_guestfwd_kind kind;
+    const char *target; /* for the shell, a path, or a host's name or address */
+    uint16_t target_port;
+};
+
+/* The guest's network as the user wrote it. NULL: the default, which for all but the first of a family follows from
+ * what was given for that: 10.0.2.0/24 with .2, .3 and .15; fec0::/64 with ::2 and ::3. */
+struct net_user_addrs {
+    const char *net;       /* "ADDRESS[/LENGTH]" or "ADDRESS/MASK"; without either, by the address's class */
+    const char *host;      /* the gateway, which is the host */
+    const char *dhcpstart; /* the guest's address */
+    /* Name server that DHCP gives to the guest. NULL, or an address in the network: a virtual one, which forwards to
+     * the first server in the host's resolv.conf. Otherwise the guest asks that server itself. IPv6 is taken as dns6.
+     */
+    const char *dns;
+    const char *net6, *host6, *dns6;
 };
 
 struct net_user_config {
     const struct net_hostfwd *fwd;
     unsigned nfwd;
-    bool restricted;      /* no traffic beyond DHCP and hostfwd; the gateway answers ARP and ping */
+    const struct net_guestfwd *guestfwd;
+    unsigned nguestfwd;
+    bool restricted;      /* no traffic beyond DHCP, hostfwd and guestfwd; the gateway answers ARP and ping */
+    bool no_ipv4;         /* IPv6 alone */
     bool ipv6;            /* on by default in both command lines */
     const char *hostname; /* DHCP host name for the guest, or NULL */
-    /* Name server that DHCP gives to the guest. NULL, or an address in 10.0.2.0/24: a virtual one, which forwards to
-     * the first server in the host's resolv.conf. Otherwise the guest asks that server itself. */
-    const char *dns;
+    struct net_user_addrs addrs;
+    const char *domainname;       /* that DHCP tells the guest, or NULL */
+    const char *const *dnssearch; /* domains, NULL at the end; or NULL */
+    uint8_t mac[6];               /* the guest's */
     /* Called in the child when its sockets are bound, to install its seccomp filter (sandbox_enter(SANDBOX_NET)). Must
      * not be NULL: libslirp never runs unconfined. */
     int (*confine)(struct err *e);

@@ -5,6 +5,8 @@
 #include "devices/net/net.h"
 #include "devices/net/ring.h"
 
+#define NET_USER_CHILD_FD 3 /* where the child has its socket to the parent */
+
 /* Shared memory of the two. */
 struct net_user_mem {
     struct net_ring_mem to_guest;

@@ -27,6 +27,7 @@
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <slirp/libslirp.h>
 #include <stdio.h>
@@ -40,14 +41,16 @@
 #include <unistd.h>
 
 #include "devices/net/defrag.h"
+#include "devices/net/guestfwd.h"
+#include "devices/net/user_addrs.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 
-#define CHILD_TURN 256       /* frames from the guest before the sockets are looked at */
-#define CHILD_TIMERS 4       /* libslirp 4.8 makes one */
-#define CHILD_NOBODY 65534   /* the kernel's overflow user and group */
-#define CHILD_FD 3           /* where the socket to the parent is moved */
-#define CHILD_FILES_MAX 8192 /* open sockets, if the hard limit allows */
+#define CHILD_TURN 256             /* frames from the guest before the sockets are looked at */
+#define CHILD_TIMERS 4             /* libslirp 4.8 makes one */
+#define CHILD_NOBODY 65534         /* the kernel's overflow user and group */
+#define CHILD_GUESTFWD_PART 0x0204 /* where a guestfwd without an address is, as in QEMU */
+#define CHILD_FILES_MAX 8192       /* open sockets, if the hard limit allows */
 
 struct child_timer {
     bool used, armed;
@@ -66,6 +69,7 @@ struct child {
     int sock;
     uint8_t frame[NET_FRAME_MAX];
     struct net_defrag defrag;
+    struct user_addrs addrs;
 };
 
 /* --- libslirp's callbacks ------------------------------------------------------------------------------------------
@@ -304,60 +308,28 @@ static _Noreturn void child_loop(struct child *c)
 /* --- start ---------------------------------------------------------------------------------------------------------
  */
 
-static int child_parse_dns(const char *text, bool restricted, SlirpConfig *sc, struct err *e)
-{
-    struct in_addr a;
-    struct in6_addr a6;
-
-    if (inet_pton(AF_INET, text, &a) == 1) {
-        bool inside = (a.s_addr & sc->vnetmask.s_addr) == sc->vnetwork.s_addr;
-        if (a.s_addr == sc->vhost.s_addr || a.s_addr == sc->vdhcp_start.s_addr)
-            return err_set(e, EINVAL, "name server %s: this address is the gateway's or the guest's own", text);
-        if (!inside && restricted)
-            return err_set(e, EINVAL, "name server %s: a restricted network does not reach it", text);
-        if ((ntohl(a.s_addr) >> 24) == 127 || a.s_addr == 0)
-            return err_set(
-                e, EINVAL,
-                "name server %s: the guest cannot reach this address; without one, it is served by the host's "
-                "resolv.conf",
-                text);
-        sc->vnameserver = a;
-        return 0;
-    }
-    if (inet_pton(AF_INET6, text, &a6) == 1) {
-        if (!sc->in6_enabled)
-            return err_set(e, EINVAL, "name server %s: IPv6 is off", text);
-        sc->vnameserver6 = a6;
-        return 0;
-    }
-    return err_set(e, EINVAL, "name server \"%s\" is not an IP address", text);
-}
-
-/* The network that QEMU's users know: 10.0.2.0/24, gateway .2, name server .3, guest .15; fec0::/64 likewise. */
 static int child_make_slirp(struct child *c, const struct net_user_config *cfg, struct err *e)
 {
+    const struct user_addrs *a = &c->addrs;
     SlirpConfig sc = {
         .version = 4,
         .restricted = cfg->restricted,
-        .in_enabled = true,
-        .vnetwork.s_addr = htonl(0x0a000200),
-        .vnetmask.s_addr = htonl(0xffffff00),
-        .vhost.s_addr = htonl(0x0a000202),
-        .vdhcp_start.s_addr = htonl(0x0a00020f),
-        .vnameserver.s_addr = htonl(0x0a000203),
+        .in_enabled = !cfg->no_ipv4,
+        .vnetwork = a->net,
+        .vnetmask = a->mask,
+        .vhost = a->host,
+        .vdhcp_start = a->dhcpstart,
+        .vnameserver = a->dns,
         .in6_enabled = cfg->ipv6,
-        .vprefix_len = 64,
+        .vprefix_addr6 = a->prefix6,
+        .vprefix_len = USER_ADDRS_PREFIX6,
+        .vhost6 = a->host6,
+        .vnameserver6 = a->dns6,
         .vhostname = cfg->hostname,
+        .vdomainname = cfg->domainname,
+        .vdnssearch = (const char **)(uintptr_t)cfg->dnssearch, /* only read */
     };
 
-    inet_pton(AF_INET6, "fec0::", &sc.vprefix_addr6);
-    inet_pton(AF_INET6, "fec0::2", &sc.vhost6);
-    inet_pton(AF_INET6, "fec0::3", &sc.vnameserver6);
-    if (cfg->dns) {
-        int r = child_parse_dns(cfg->dns, cfg->restricted, &sc, e);
-        if (r)
-            return r;
-    }
     c->slirp = slirp_new(&sc, &child_callbacks, c);
     if (!c->slirp)
         return err_set(e, ENOMEM, "libslirp %s cannot be started", slirp_version_string());
@@ -382,45 +354,135 @@ static socklen_t child_sockaddr(struct sockaddr_storage *ss, const char *text, u
     return 0;
 }
 
-static int child_publish(struct child *c, const struct net_hostfwd *f, struct err *e)
+/* The guest's side of a published port; 0, or an error with a sentence. */
+static int child_guest_side(const struct child *c, const struct net_user_config *cfg, const struct net_hostfwd *f,
+                            const char *host, bool v6, unsigned i, struct sockaddr_storage *gs, struct err *e)
+{
+    char guest[INET6_ADDRSTRLEN] = "0.0.0.0"; /* whoever has the first lease */
+    socklen_t len;
+
+    if (v6 ? !cfg->ipv6 : cfg->no_ipv4)
+        return err_set(e, EINVAL, "port %u on %s: IPv%d is off in the guest's network", f->host_port, host, v6 ? 6 : 4);
+    if (v6)
+        inet_ntop(AF_INET6, &c->addrs.guest6, guest, sizeof(guest));
+    len = child_sockaddr(gs, f->guest_addr[0] ? f->guest_addr : guest, (uint16_t)(f->guest_port + i));
+    if (len && gs->ss_family == (v6 ? AF_INET6 : AF_INET))
+        return (int)len;
+    return err_set(e, EINVAL, "port %u on %s: \"%s\" is not an IPv%d address of the guest", f->host_port, host,
+                   f->guest_addr, v6 ? 6 : 4);
+}
+
+static int child_publish_error(int code, bool udp, const char *host, unsigned port, struct err *e)
+{
+    switch (code) {
+    case EADDRINUSE: return err_set(e, code, "%s port %u on %s is in use", udp ? "UDP" : "TCP", port, host);
+    case EADDRNOTAVAIL: return err_set(e, code, "port %u: %s is not an address of this host", port, host);
+    case EACCES:
+        return err_set(e, code, "port %u on %s: ports below net.ipv4.ip_unprivileged_port_start need privilege", port,
+                       host);
+    case EMFILE: return err_set(e, code, "port %u on %s: more ports than a process may have files open", port, host);
+    default: return err_set(e, code, "port %u on %s cannot be published: %s", port, host, strerror(code));
+    }
+}
+
+/* The `i`th port of a range. */
+static int child_publish(struct child *c, const struct net_user_config *cfg, const struct net_hostfwd *f, unsigned i,
+                         struct err *e)
 {
     const char *host = f->host_addr[0] ? f->host_addr : "127.0.0.1";
+    uint16_t port = (uint16_t)(f->host_port + i);
     struct sockaddr_storage hs, gs;
-    socklen_t hlen = child_sockaddr(&hs, host, f->host_port), glen;
+    socklen_t hlen = child_sockaddr(&hs, host, port);
     bool v6 = hlen && hs.ss_family == AF_INET6;
-    int code;
+    int glen;
 
     if (!hlen)
-        return err_set(e, EINVAL, "port %u: \"%s\" is not an address of the host", f->host_port, host);
-    if (v6 && !f->guest_addr[0])
-        return err_set(e, EINVAL, "port %u on %s: a port on an IPv6 address needs the guest's IPv6 address",
-                       f->host_port, host);
-    glen = child_sockaddr(&gs, f->guest_addr[0] ? f->guest_addr : "0.0.0.0", f->guest_port);
-    if (!glen || gs.ss_family != hs.ss_family)
-        return err_set(e, EINVAL, "port %u on %s: \"%s\" is not an IPv%d address of the guest", f->host_port, host,
-                       f->guest_addr, v6 ? 6 : 4);
+        return err_set(e, EINVAL, "port %u: \"%s\" is not an address of the host", port, host);
+    glen = child_guest_side(c, cfg, f, host, v6, i, &gs, e);
+    if (glen < 0)
+        return glen;
     errno = 0;
-    if (slirp_add_hostxfwd(c->slirp, (struct sockaddr *)&hs, hlen, (struct sockaddr *)&gs, glen,
+    if (slirp_add_hostxfwd(c->slirp, (struct sockaddr *)&hs, hlen, (struct sockaddr *)&gs, (socklen_t)glen,
                            (f->udp ? SLIRP_HOSTFWD_UDP : 0) | (v6 ? SLIRP_HOSTFWD_V6ONLY : 0)) == 0)
         return 0;
-    code = errno ? errno : EINVAL;
-    switch (code) {
-    case EADDRINUSE: return err_set(e, code, "%s port %u on %s is in use", f->udp ? "UDP" : "TCP", f->host_port, host);
-    case EADDRNOTAVAIL: return err_set(e, code, "port %u: %s is not an address of this host", f->host_port, host);
-    case EACCES:
-        return err_set(e, code, "port %u on %s: ports below net.ipv4.ip_unprivileged_port_start need privilege",
-                       f->host_port, host);
-    default: return err_set(e, code, "port %u on %s cannot be published: %s", f->host_port, host, strerror(code));
+    return child_publish_error(errno ? errno : EINVAL, f->udp, host, port, e);
+}
+
+static int child_publish_all(struct child *c, const struct net_user_config *cfg, struct err *e)
+{
+    for (unsigned i = 0; i < cfg->nfwd; i++) {
+        unsigned n = cfg->fwd[i].count ? cfg->fwd[i].count : 1;
+
+        for (unsigned j = 0; j < n; j++) {
+            int r = child_publish(c, cfg, &cfg->fwd[i], j, e);
+
+            if (r < 0)
+                return r;
+        }
     }
+    return 0;
+}
+
+/* Others than root need a user namespace of their own for that, and give its rights up at once. */
+static bool child_enter_root(const char *dir)
+{
+    struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}};
+    bool root = geteuid() == 0, done;
+    int code;
+
+    if (!root && unshare(CLONE_NEWUSER) < 0)
+        return false;
+    done = chroot(dir) == 0 && chdir("/") == 0;
+    code = errno;
+    if (!root)
+        syscall(SYS_capset, &h, none);
+    errno = code;
+    return done;
+}
+
+/* The relay, whose folder becomes our root: with Unix sockets allowed (guestfwd's filter), only those in it can be
+ * named. */
+static int child_guestfwd(struct child *c, const struct net_user_config *cfg, struct err *e)
+{
+    struct guestfwd g = {.life = -1};
+    char path[GUESTFWD_DIR_MAX + 16];
+    bool rooted;
+    int r = guestfwd_start(&g, cfg, e);
+
+    if (r < 0)
+        return r;
+    rooted = child_enter_root(g.dir);
+    if (!rooted)
+        log_info("net",
+                 "guestfwd: no root of its own here (%s): the user network's process can connect to the Unix "
+                 "sockets that you can",
+                 strerror(errno));
+    for (unsigned i = 0; i < cfg->nguestfwd; i++) {
+        const struct net_guestfwd *f = &cfg->guestfwd[i];
+        struct in_addr addr = {0};
+
+        if (f->addr[0])
+            inet_pton(AF_INET, f->addr, &addr);
+        else
+            addr.s_addr = c->addrs.net.s_addr | (htonl(CHILD_GUESTFWD_PART) & ~c->addrs.mask.s_addr);
+        snprintf(path, sizeof(path), "%s/%u", rooted ? "" : g.dir, i);
+        if (slirp_add_unix(c->slirp, path, &addr, f->port) < 0)
+            return err_set(e, EINVAL,
+                           "guestfwd %s:%u: the address is not in the guest's network, is the host's or the name "
+                           "server's, or is given twice",
+                           f->addr[0] ? f->addr : "", f->port);
+    }
+    return 0;
 }
 
 /* libslirp listens with a backlog of one: of many connections that come at once, the host's kernel would let most wait
  * for the peer's retransmissions, and forget some. Its listening sockets are all that is open above ours. */
 static void child_raise_backlogs(int sock)
 {
-    int end = fcntl(sock, F_DUPFD_CLOEXEC, CHILD_FD + 1); /* the first free one */
+    int end = fcntl(sock, F_DUPFD_CLOEXEC, NET_USER_CHILD_FD + 1); /* the first free one */
 
-    for (int fd = CHILD_FD + 1; fd < end; fd++) {
+    for (int fd = NET_USER_CHILD_FD + 1; fd < end; fd++) {
         int listening = 0;
         socklen_t len = sizeof(listening);
         if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
@@ -444,16 +506,16 @@ static int child_detach(int sock, int parent_pid)
     setsid();
     prctl(PR_SET_NAME, "pipit-net");
     log_set_fd(STDERR_FILENO); /* a log file's descriptor is closed below, and its number may be the socket's */
-    if (sock != CHILD_FD) {
-        dup2(sock, CHILD_FD);
-        sock = CHILD_FD;
+    if (sock != NET_USER_CHILD_FD) {
+        dup2(sock, NET_USER_CHILD_FD);
+        sock = NET_USER_CHILD_FD;
     }
     if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
         rl.rlim_cur = MAX(rl.rlim_cur, MIN(rl.rlim_max, (rlim_t)CHILD_FILES_MAX));
         setrlimit(RLIMIT_NOFILE, &rl);
     }
-    if (close_range(CHILD_FD + 1, ~0u, 0) < 0)
-        for (int fd = CHILD_FD + 1; fd < (int)MIN(rl.rlim_cur, (rlim_t)65536); fd++)
+    if (close_range(NET_USER_CHILD_FD + 1, ~0u, 0) < 0)
+        for (int fd = NET_USER_CHILD_FD + 1; fd < (int)MIN(rl.rlim_cur, (rlim_t)65536); fd++)
             close(fd);
     fcntl(sock, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -523,13 +585,14 @@ static void child_landlock(void)
 
 static int child_prepare(struct child *c, const struct net_user_config *cfg, int parent_pid, struct err *e)
 {
-    int r = child_make_slirp(c, cfg, e);
+    int r;
 
-    for (unsigned i = 0; !r && i < cfg->nfwd; i++)
-        r = child_publish(c, &cfg->fwd[i], e);
-    if (r)
+    if ((r = user_addrs_parse(&c->addrs, cfg, e)) < 0 || (r = child_make_slirp(c, cfg, e)) < 0 ||
+        (r = child_publish_all(c, cfg, e)) < 0)
         return r;
     child_raise_backlogs(c->sock);
+    if (cfg->nguestfwd && (r = child_guestfwd(c, cfg, e)) < 0)
+        return r;
     c->cap = 64;
     c->pfd = malloc(c->cap * sizeof(*c->pfd));
     if (!c->pfd)

@@ -162,17 +162,46 @@ static void too_many_disks(void)
 static void published_ports(void)
 {
     struct net_hostfwd f;
-    static const char *const bad[] = {
-        "",           "22",       ":22",         "22:",   "0:22",        "22:0",
-        "65536:22",   "22:65536", "a:22",        "22:b",  "1.2.3:22:22", "::1:22:22x",
-        "22:22/sctp", ":22:22",   "1.2.3.4::22", "-1:22", "22 :22",      "localhost:22:22"};
+    static const char *const bad[] = {"",
+                                      "22",
+                                      ":22",
+                                      "22:",
+                                      "0:22",
+                                      "22:0",
+                                      "65536:22",
+                                      "22:65536",
+                                      "a:22",
+                                      "22:b",
+                                      "1.2.3:22:22",
+                                      "::1:22:22x",
+                                      "1-3:1-4",
+                                      "3-1:3-1",
+                                      "1-:1-",
+                                      "1-2:1",
+                                      "1-2000:1-2000",
+                                      "[::1:22:22",
+                                      "1:10.0.2.15:2:3:4",
+                                      "22:22/sctp",
+                                      ":22:22",
+                                      "1.2.3.4::22",
+                                      "-1:22",
+                                      "22 :22",
+                                      "localhost:22:22"};
 
     CHECK(config_publish_parse("2222:22", &f, &e) == 0);
     CHECK(!f.udp && f.host_port == 2222 && f.guest_port == 22 && !*f.host_addr && !*f.guest_addr);
     CHECK(config_publish_parse("0.0.0.0:53:5353/udp", &f, &e) == 0);
     CHECK(f.udp && f.host_port == 53 && f.guest_port == 5353 && !strcmp(f.host_addr, "0.0.0.0"));
     CHECK(config_publish_parse("[::1]:8080:80/tcp", &f, &e) == 0);
-    CHECK(!f.udp && !strcmp(f.host_addr, "::1") && f.host_port == 8080);
+    CHECK(!f.udp && !strcmp(f.host_addr, "::1") && f.host_port == 8080 && f.count == 1);
+    CHECK(config_publish_parse("8000-8010:9000-9010", &f, &e) == 0);
+    CHECK(f.host_port == 8000 && f.guest_port == 9000 && f.count == 11);
+    CHECK(config_publish_parse("127.0.0.1:80:10.0.2.16:81", &f, &e) == 0);
+    CHECK(!strcmp(f.host_addr, "127.0.0.1") && !strcmp(f.guest_addr, "10.0.2.16") && f.guest_port == 81);
+    CHECK(config_publish_parse("80:10.0.2.16:81/udp", &f, &e) == 0);
+    CHECK(f.udp && !*f.host_addr && f.host_port == 80 && !strcmp(f.guest_addr, "10.0.2.16"));
+    CHECK(config_publish_parse("[::]:80:[fec0::9]:81", &f, &e) == 0);
+    CHECK(!strcmp(f.host_addr, "::") && !strcmp(f.guest_addr, "fec0::9"));
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
         e = (struct err){0};
         if (config_publish_parse(bad[i], &f, &e) != -EINVAL)
@@ -200,6 +229,48 @@ static void hostfwd(void)
     CHECK(config_hostfwd_parse(":127.0.0.1:1-:2", &f, &e) == 0); /* the protocol may be left out */
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
         CHECK(config_hostfwd_parse(bad[i], &f, &e) == -EINVAL && strstr(e.msg, bad[i]));
+}
+
+static void guestfwd(void)
+{
+    struct net_guestfwd f;
+    static const char *const bad[] = {"",
+                                      "tcp:10.0.2.100:80",
+                                      "tcp:10.0.2.100:80-",
+                                      "tcp:10.0.2.100:80-cmd:",
+                                      "tcp:10.0.2.100:80-unix:",
+                                      "tcp:10.0.2.100:80-tcp:host",
+                                      "tcp:10.0.2.100:80-tcp::80",
+                                      "tcp:10.0.2.100:80-stdio",
+                                      "udp:10.0.2.100:80-cmd:cat",
+                                      "tcp:[fec0::9]:80-cmd:cat",
+                                      "tcp:10.0.2:80-cmd:cat",
+                                      "tcp:10.0.2.100:0-cmd:cat",
+                                      "80-cmd:cat"};
+
+    config_init(&c);
+    CHECK(config_guestfwd_parse(&c, "tcp:10.0.2.100:80-cmd:nc -N localhost 80", &f, &e) == 0);
+    CHECK(f.kind == NET_GUESTFWD_CMD && f.port == 80 && !strcmp(f.addr, "10.0.2.100"));
+    CHECK(!strcmp(f.target, "nc -N localhost 80"));
+    CHECK(config_guestfwd_parse(&c, ":10.0.2.100:80-unix:/run/a-b.sock", &f, &e) == 0);
+    CHECK(f.kind == NET_GUESTFWD_UNIX && !strcmp(f.target, "/run/a-b.sock"));
+    CHECK(config_guestfwd_parse(&c, "10.0.2.100:80-tcp:[::1]:8080", &f, &e) == 0);
+    CHECK(f.kind == NET_GUESTFWD_TCP && !strcmp(f.target, "::1") && f.target_port == 8080);
+    CHECK(config_guestfwd_parse(&c, "tcp::80-tcp:db.test:5432", &f, &e) == 0);
+    CHECK(!*f.addr && !strcmp(f.target, "db.test") && f.target_port == 5432);
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        int r = config_guestfwd_parse(&c, bad[i], &f, &e);
+
+        if (r != -EINVAL)
+            printf("  taken: \"%s\"\n", bad[i]);
+        CHECK(r == -EINVAL && strstr(e.msg, bad[i]));
+    }
+    config_free(&c);
+    CHECK(parse("--kernel k --net user,restrict=on,guestfwd=tcp::80-cmd:cat -p 1:2") == 0);
+    CHECK(c.net[0].restricted && c.net[0].ipv6 && c.net[0].nguestfwd == 1 && c.net[0].nfwd == 1);
+    CHECK(refused("--kernel k --net user,restrikt=on", "option \"restrikt\" is not known; did you mean restrict"));
+    CHECK(refused("--kernel k --net none,restrict=on", "--net none: option \"restrict\" is not known"));
+    CHECK(refused("--kernel k -p 1-1000:1-1000 -p 2001-2100:1-100", "1100 published ports; at most 1024"));
 }
 
 static void refusals(void)
@@ -418,6 +489,7 @@ int main(void)
     RUN(too_many_disks);
     RUN(published_ports);
     RUN(hostfwd);
+    RUN(guestfwd);
     RUN(refusals);
     RUN(accelerators);
     RUN(with_kvm);

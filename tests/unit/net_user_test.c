@@ -40,7 +40,8 @@ static struct {
     uint8_t frame[2048]; /* the wanted one */
     size_t len;
     unsigned received;
-    uint32_t last; /* the first payload word of the latest UDP frame */
+    uint32_t lease; /* what DHCP is to give, or 0 for the default */
+    uint32_t last;  /* the first payload word of the latest UDP frame */
 } g;
 
 static int confine(struct err *e)
@@ -273,7 +274,7 @@ static bool dhcp_exchange(uint8_t type, uint8_t answer)
     if (send_frame(f, wrap_ip(f, all, 0, 0xffffffff, 17, 8 + 300)) || !wait_frame(is_dhcp))
         return false;
     v = dhcp_option(53, &n);
-    return v && n == 1 && v[0] == answer && get32(g.frame + 58) == GUEST_IP;
+    return v && n == 1 && v[0] == answer && get32(g.frame + 58) == (g.lease ? g.lease : GUEST_IP);
 }
 
 /* Gets the address, and the gateway's hardware address. */
@@ -378,7 +379,7 @@ static void name_server_is_handed_out(void)
     const uint8_t *v;
     uint8_t n;
 
-    CHECK(start(&(struct net_user_config){.dns = "192.0.2.53"}));
+    CHECK(start(&(struct net_user_config){.addrs.dns = "192.0.2.53"}));
     CHECK(dhcp_exchange(1, 2));
     v = dhcp_option(6, &n);
     CHECK(v && n == 4 && get32(v) == 0xc0000235);
@@ -510,18 +511,105 @@ static void bad_settings_are_named(void)
     f = (struct net_hostfwd){.host_addr = "nonsense", .host_port = 1234, .guest_port = 22};
     CHECK_EQ(refused(&cfg, &e), -EINVAL);
     CHECK(strstr(e.msg, "nonsense"));
+    f = (struct net_hostfwd){.host_port = (uint16_t)(tcp - 2), .guest_port = 22, .count = 3};
+    CHECK_EQ(refused(&cfg, &e), -EADDRINUSE); /* the third of a range; the first may be anybody's */
+    CHECK(strstr(e.msg, "is in use"));
     f = (struct net_hostfwd){.host_addr = "::1", .host_port = 1234, .guest_port = 22};
+    cfg.ipv6 = false;
     CHECK_EQ(refused(&cfg, &e), -EINVAL);
-    CHECK(strstr(e.msg, "::1"));
-    cfg = (struct net_user_config){.dns = "127.0.0.53"};
+    CHECK(strcmp(e.msg, "port 1234 on ::1: IPv6 is off in the guest's network") == 0);
+    f = (struct net_hostfwd){.host_port = 1234, .guest_addr = "::1", .guest_port = 22};
+    CHECK_EQ(refused(&cfg, &e), -EINVAL);
+    CHECK(strstr(e.msg, "\"::1\" is not an IPv4 address of the guest"));
+    cfg = (struct net_user_config){.addrs.dns = "127.0.0.53"};
     CHECK_EQ(refused(&cfg, &e), -EINVAL);
     CHECK(strstr(e.msg, "127.0.0.53"));
-    cfg = (struct net_user_config){.dns = "example.org"};
+    cfg = (struct net_user_config){.addrs.dns = "example.org"};
     CHECK_EQ(refused(&cfg, &e), -EINVAL);
     CHECK(strstr(e.msg, "example.org"));
     CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
     close(s);
     close(d);
+}
+
+/* Settings of addresses, and what the sentence about them has in it. */
+static void addresses_that_cannot_be(void)
+{
+    static const struct {
+        struct net_user_addrs a;
+        bool no_ipv4, no_ipv6;
+        const char *why;
+    } bad[] = {
+        {{.net = "10.0.2.0/33"}, .why = "from 8 to 29 bits"},
+        {{.net = "10.0.2.0/255.0.255.0"}, .why = "from 8 to 29 bits"},
+        {{.net = "10.0.2/24"}, .why = "net=10.0.2/24"},
+        {{.net = "127.0.0.0/8"}, .why = "not for a network"},
+        {{.net = "224.0.0.0/24"}, .why = "not for a network"},
+        {{.host = "10.0.3.2"}, .why = "host=10.0.3.2 is not in the guest's network"},
+        {{.host = "10.0.2.0"}, .why = "the network's own address"},
+        {{.host = "gateway"}, .why = "host=gateway is not an IPv4 address"},
+        {{.dhcpstart = "10.0.2.255"}, .why = "broadcast"},
+        {{.host = "10.0.2.15"}, .why = "are one address"},
+        {{.host = "10.0.2.3"}, .why = "name it with dns="},
+        {{.dns = "10.0.2.2"}, .why = "the gateway's or the guest's own"},
+        {{.net = "192.168.5.0/28"}, .why = "dhcpstart= has no default"},
+        {{.net6 = "fd00::/48"}, .why = "the prefix has 64 bits"},
+        {{.net6 = "fe80::"}, .why = "not for a network"},
+        {{.host6 = "fd00::1"}, .why = "ipv6-host=fd00::1 is not in the guest's network"},
+        {{.host6 = "fec0::3"}, .why = "ipv6-host= and ipv6-dns= are one address"},
+        {{.dns6 = "name"}, .why = "ipv6-dns=name"},
+        {{.net = "10.0.2.0/24"}, .no_ipv4 = true, .why = "net= has no meaning: IPv4 is off"},
+        {{.host6 = "fec0::9"}, .no_ipv6 = true, .why = "ipv6-host= has no meaning: IPv6 is off"},
+        {{0}, .no_ipv4 = true, .no_ipv6 = true, .why = "without IPv4 and IPv6"},
+    };
+    struct err e;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct net_user_config cfg = {.addrs = bad[i].a, .no_ipv4 = bad[i].no_ipv4, .ipv6 = !bad[i].no_ipv6};
+
+        CHECK_EQ(refused(&cfg, &e), -EINVAL);
+        if (!strstr(e.msg, bad[i].why))
+            printf("  %u: %s\n", i, e.msg);
+        CHECK(strstr(e.msg, bad[i].why));
+    }
+}
+
+/* The network's own address inside the guest's network, and one outside it: libslirp says no. */
+static void guestfwd_in_bad_places(void)
+{
+    static const char *const addrs[] = {"10.0.2.2", "10.0.2.3", "10.0.3.100"};
+    struct net_guestfwd f = {.port = 80, .kind = NET_GUESTFWD_CMD, .target = "true"};
+    struct net_user_config cfg = {.guestfwd = &f, .nguestfwd = 1};
+    struct err e;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(addrs); i++) {
+        strcpy(f.addr, addrs[i]);
+        CHECK_EQ(refused(&cfg, &e), -EINVAL);
+        CHECK(strstr(e.msg, addrs[i]) && strstr(e.msg, "is not in the guest's network"));
+    }
+}
+
+static void dhcp_gives_another_network(void)
+{
+    static const char *const search[] = {"a.test", "b.test", NULL};
+    const uint8_t *v;
+    uint8_t n;
+
+    CHECK(start(&(struct net_user_config){.addrs.net = "192.168.76.0/255.255.255.0",
+                                          .addrs.dhcpstart = "192.168.76.9",
+                                          .domainname = "d.test",
+                                          .dnssearch = search}));
+    g.lease = 0xc0a84c09;
+    CHECK(dhcp_exchange(1, 2));
+    v = dhcp_option(3, &n);
+    CHECK(v && n == 4 && get32(v) == 0xc0a84c02);
+    v = dhcp_option(6, &n);
+    CHECK(v && n == 4 && get32(v) == 0xc0a84c03);
+    v = dhcp_option(15, &n);
+    CHECK(v && n == 6 && memcmp(v, "d.test", 6) == 0);
+    v = dhcp_option(119, &n); /* RFC 3397; "test" the second time is a pointer */
+    CHECK(v && n > 8 && memcmp(v, "\1a\4test\0\1b", 10) == 0);
+    stop();
 }
 
 static void no_filter_no_network(void)
@@ -692,6 +780,9 @@ int main(void)
     RUN(published_udp_port_leads_to_the_guest);
     RUN(published_tcp_port_leads_to_the_guest);
     RUN(bad_settings_are_named);
+    RUN(addresses_that_cannot_be);
+    RUN(guestfwd_in_bad_places);
+    RUN(dhcp_gives_another_network);
     RUN(no_filter_no_network);
     RUN(frames_wait_for_the_guest);
     RUN(guest_waits_for_the_ring);

@@ -164,7 +164,7 @@ static void networks(void)
     CHECK(parse("-kernel k -net nic,model=virtio,macaddr=52:54:00:00:00:08 -net user,hostfwd=tcp::1-:2") == 0);
     CHECK(c.nnets == 1 && c.ndevices == 1 && c.net[0].nfwd == 1 && c.net[0].mac[5] == 8);
     CHECK(parse("-kernel k -netdev user,id=a,dns=10.0.2.3,hostname=h,ipv6=off,net=10.0.2.0/24 -net nic,netdev=a") == 0);
-    CHECK(!c.net[0].ipv6 && !strcmp(c.net[0].hostname, "h") && !strcmp(c.net[0].dns, "10.0.2.3"));
+    CHECK(!c.net[0].ipv6 && !strcmp(c.net[0].hostname, "h") && !strcmp(c.net[0].addrs.dns, "10.0.2.3"));
     CHECK(parse("-kernel k -nic user -nic user") == 0);
     CHECK(c.net[0].mac[5] == 0x56 && c.net[1].mac[5] == 0x57);
     CHECK(refused("-kernel k -netdev tap,id=a", "-netdev tap is not supported"));
@@ -172,6 +172,12 @@ static void networks(void)
     CHECK(refused("-kernel k -netdev user,id=a", "-netdev id=a: no device uses it"));
     CHECK(refused("-kernel k -netdev user,id=a,smb=/x -net nic,netdev=a", "\"smb\" is not supported"));
     CHECK(refused("-kernel k -netdev user,id=a,hostfwd=tcp:22 -net nic,netdev=a", "hostfwd=tcp:22"));
+    CHECK(parse("-kernel k -nic user,ipv4=off,ipv6-net=fd00::/64,ipv6-host=fd00::9,ipv6-dns=fd00::8,domainname=d") ==
+          0);
+    CHECK(c.net[0].no_ipv4 && !strcmp(c.net[0].addrs.host6, "fd00::9") && !strcmp(c.net[0].domainname, "d"));
+    CHECK(parse("-kernel k -nic user,guestfwd=tcp:10.0.2.100:80-cmd:cat,dnssearch=a.test,dnssearch=b.test") == 0);
+    CHECK(c.net[0].nguestfwd == 1 && !strcmp(c.net[0].dnssearch[1], "b.test") && !c.net[0].dnssearch[2]);
+    CHECK(refused("-kernel k -nic user,tftp=/srv", "\"tftp\" is not supported"));
     CHECK(refused("-kernel k -nic user,model=e1000", "model=e1000"));
     CHECK(refused("-kernel k -net nic", "no network to join"));
     CHECK(refused("-kernel k -device virtio-net-pci,netdev=a", "no back end with the id \"a\""));

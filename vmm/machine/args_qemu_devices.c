@@ -195,38 +195,6 @@ int qemu_drive_device(struct qemu_args *a, const char *v, struct err *e)
 
 /* ---- networks ---- */
 
-static int net_fill(struct qemu_args *a, struct vm_net *n, struct options *o, const char *what, struct err *e)
-{
-    const char *s;
-    unsigned pos = 0;
-    bool ipv4 = true;
-    int r;
-
-    while ((s = options_next(o, "hostfwd", &pos))) {
-        if (n->nfwd == VM_MAX_FWD)
-            return err_set(e, ENOSPC, "%s: more than %d hostfwd", what, VM_MAX_FWD);
-        r = config_hostfwd_parse(s, &n->fwd[n->nfwd++], e);
-        if (r < 0)
-            return r;
-    }
-    if ((r = options_get_bool(o, what, "restrict", &n->restricted, e)) < 0 ||
-        (r = options_get_bool(o, what, "ipv6", &n->ipv6, e)) < 0 ||
-        (r = options_get_bool(o, what, "ipv4", &ipv4, e)) < 0)
-        return r;
-    if (!ipv4)
-        return err_set(e, EINVAL, "%s: ipv4=off is not supported", what);
-    s = options_get(o, "hostname");
-    if (s)
-        n->hostname = config_str(a->c, s);
-    s = options_get(o, "dns");
-    if (s)
-        n->dns = config_str(a->c, s);
-    s = options_get(o, "net");
-    if (s && strcmp(s, "10.0.2.0/24") != 0)
-        return err_set(e, EINVAL, "%s: net=%s is not supported; the network is 10.0.2.0/24", what, s);
-    return 0;
-}
-
 /* "user" or a refusal. */
 static int net_type(struct options *o, const char *what, struct err *e)
 {
@@ -267,7 +235,7 @@ int qemu_netdev(struct qemu_args *a, const char *v, struct err *e)
         goto out;
     }
     index = r = config_add_net(a->c, &n, e);
-    if (r < 0 || (r = net_fill(a, n, &o, "-netdev", e)) < 0 || (r = qemu_options_done(&o, "-netdev", e)) < 0)
+    if (r < 0 || (r = config_net_user(a->c, n, &o, "-netdev", e)) < 0 || (r = qemu_options_done(&o, "-netdev", e)) < 0)
         goto out;
     r = id_add(a, QEMU_ID_NETDEV, id, (unsigned)index, "-netdev", e);
 out:
@@ -304,7 +272,7 @@ static int nic_add(struct qemu_args *a, struct options *o, struct err *e)
     if (index < 0)
         return index;
     options_find(o, "id");
-    if ((r = net_fill(a, n, o, "-nic", e)) < 0 || (r = net_mac(n, options_get(o, "mac"), "-nic", e)) < 0 ||
+    if ((r = config_net_user(a->c, n, o, "-nic", e)) < 0 || (r = net_mac(n, options_get(o, "mac"), "-nic", e)) < 0 ||
         (r = qemu_options_done(o, "-nic", e)) < 0)
         return r;
     return config_add_device(a->c, VM_DEVICE_NET, (unsigned)index, e);
@@ -354,7 +322,7 @@ int qemu_net(struct qemu_args *a, const char *v, struct err *e)
     if (r < 0)
         goto out;
     a->id[a->nids - 1].legacy = true;
-    if ((r = net_fill(a, n, &o, "-net", e)) == 0)
+    if ((r = config_net_user(a->c, n, &o, "-net", e)) == 0)
         r = qemu_options_done(&o, "-net", e);
 out:
     options_free(&o);

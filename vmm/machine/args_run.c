@@ -28,6 +28,7 @@ struct run_args {
     bool cmdline_given;
     struct vm_disk image; /* path NULL: none */
     uint8_t mac[6];
+    struct vm_net net; /* of --net user,... */
     struct net_hostfwd fwd[VM_MAX_FWD];
     unsigned nfwd;
     const char *console_log;
@@ -351,11 +352,28 @@ static int set_block_engine(struct run_args *a, const char *v, struct err *e)
 static int set_net(struct run_args *a, const char *v, struct err *e)
 {
     static const char *const words[] = {"user", "none", NULL};
-    int i = one_of("--net", v, words, e);
+    static const char *const known[] = {"restrict",  "net",      "host",      "dhcpstart", "dns",      "ipv4",
+                                        "ipv6",      "ipv6-net", "ipv6-host", "ipv6-dns",  "hostname", "domainname",
+                                        "dnssearch", "guestfwd", "hostfwd",   NULL};
+    const char *unused, *near;
+    struct options o;
+    int i, r = options_parse(&o, v, "type", e);
 
+    if (r < 0)
+        return r;
+    i = one_of("--net", options_get(&o, "type") ? options_get(&o, "type") : "", words, e);
     a->no_net = i == 1;
     a->net_given = true;
-    return i;
+    a->net = (struct vm_net){.ipv6 = true};
+    r = i == 0 ? config_net_user(a->c, &a->net, &o, "--net user", e) : MIN(i, 0);
+    unused = r < 0 ? NULL : options_unused(&o);
+    if (unused) {
+        near = i == 0 ? text_nearest(unused, known) : NULL;
+        r = err_set(e, EINVAL, "--net %s: option \"%s\" is not known%s%s", words[i], unused,
+                    near ? "; did you mean " : "", near ? near : "");
+    }
+    options_free(&o);
+    return r;
 }
 
 static int set_mac(struct run_args *a, const char *v, struct err *e)
@@ -369,7 +387,7 @@ static int set_mac(struct run_args *a, const char *v, struct err *e)
 static int set_publish(struct run_args *a, const char *v, struct err *e)
 {
     if (a->nfwd == VM_MAX_FWD)
-        return err_set(e, ENOSPC, "--publish: more than %d ports", VM_MAX_FWD);
+        return err_set(e, ENOSPC, "--publish: more than %d ports and ranges", VM_MAX_FWD);
     return config_publish_parse(v, &a->fwd[a->nfwd++], e);
 }
 
@@ -681,8 +699,12 @@ static int settle_net(struct run_args *a, struct err *e)
     index = config_add_net(c, &n, e);
     if (index < 0)
         return index;
-    memcpy(n->fwd, a->fwd, sizeof(a->fwd));
-    n->nfwd = a->nfwd;
+    if (a->net_given)
+        *n = a->net;
+    if (n->nfwd + a->nfwd > VM_MAX_FWD)
+        return err_set(e, ENOSPC, "--publish: more than %d ports and ranges", VM_MAX_FWD);
+    memcpy(&n->fwd[n->nfwd], a->fwd, a->nfwd * sizeof(a->fwd[0]));
+    n->nfwd += a->nfwd;
     memcpy(n->mac, a->mac, sizeof(a->mac));
     n->mac_set = a->mac_given;
     return config_add_device(c, VM_DEVICE_NET, (unsigned)index, e);

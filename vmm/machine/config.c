@@ -1,7 +1,6 @@
 /* Settings: defaults, small parsers that both command lines use, and the one validation. */
 #include "vmm/machine/config.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,95 +133,6 @@ int config_cache_parse(const char *s, enum vm_cache *out)
             return 0;
         }
     return -EINVAL;
-}
-
-static int parse_port(const char *s, size_t len, uint16_t *out)
-{
-    char text[6];
-    uint64_t v;
-
-    if (len == 0 || len >= sizeof(text))
-        return -EINVAL;
-    memcpy(text, s, len);
-    text[len] = '\0';
-    if (text_to_u64(text, &v) < 0 || v == 0 || v > 65535)
-        return -EINVAL;
-    *out = (uint16_t)v;
-    return 0;
-}
-
-/* Takes an address of len bytes, with or without brackets; empty is allowed. */
-static int parse_addr(const char *s, size_t len, char out[46])
-{
-    struct in6_addr any;
-
-    if (len >= 2 && s[0] == '[' && s[len - 1] == ']') {
-        s++;
-        len -= 2;
-    }
-    if (len >= 46)
-        return -EINVAL;
-    memcpy(out, s, len);
-    out[len] = '\0';
-    if (len == 0 || inet_pton(AF_INET, out, &any) == 1 || inet_pton(AF_INET6, out, &any) == 1)
-        return 0;
-    return -EINVAL;
-}
-
-/* Splits "ADDR:PORT" of len bytes at its last colon. */
-static int parse_addr_port(const char *s, size_t len, char addr[46], uint16_t *port)
-{
-    const char *colon = memrchr(s, ':', len);
-
-    if (!colon || parse_addr(s, (size_t)(colon - s), addr) < 0)
-        return -EINVAL;
-    return parse_port(colon + 1, len - (size_t)(colon + 1 - s), port);
-}
-
-int config_publish_parse(const char *s, struct net_hostfwd *out, struct err *e)
-{
-    const char *slash = strrchr(s, '/'), *colon;
-    size_t len = slash ? (size_t)(slash - s) : strlen(s), host_len;
-
-    *out = (struct net_hostfwd){0};
-    if (slash && !strcmp(slash, "/udp"))
-        out->udp = true;
-    else if (slash && strcmp(slash, "/tcp") != 0)
-        return err_set(e, EINVAL, "--publish %s: the protocol is tcp or udp, not \"%s\"", s, slash + 1);
-    colon = memrchr(s, ':', len);
-    if (!colon)
-        return err_set(e, EINVAL, "--publish %s: give [ADDRESS:]HOSTPORT:GUESTPORT, 2222:22 for example", s);
-    if (parse_port(colon + 1, len - (size_t)(colon + 1 - s), &out->guest_port) < 0)
-        return err_set(e, EINVAL, "--publish %s: the guest's port is not a number from 1 to 65535", s);
-    host_len = (size_t)(colon - s);
-    if (!memchr(s, ':', host_len)) {
-        if (parse_port(s, host_len, &out->host_port) < 0)
-            return err_set(e, EINVAL, "--publish %s: the host's port is not a number from 1 to 65535", s);
-        return 0;
-    }
-    if (parse_addr_port(s, host_len, out->host_addr, &out->host_port) < 0 || !out->host_addr[0])
-        return err_set(e, EINVAL, "--publish %s: the host's side is not an IP address and a port", s);
-    return 0;
-}
-
-int config_hostfwd_parse(const char *s, struct net_hostfwd *out, struct err *e)
-{
-    const char *p = s, *dash;
-
-    *out = (struct net_hostfwd){0};
-    if (!strncmp(p, "udp:", 4))
-        out->udp = true;
-    else if (strncmp(p, "tcp:", 4) != 0 && *p != ':')
-        return err_set(e, EINVAL, "hostfwd=%s: the protocol is tcp or udp", s);
-    p += *p == ':' ? 1 : 4;
-    dash = strchr(p, '-');
-    if (!dash || parse_addr_port(p, (size_t)(dash - p), out->host_addr, &out->host_port) < 0)
-        return err_set(e, EINVAL, "hostfwd=%s: the host's side is not ADDRESS:PORT (the address may be empty)", s);
-    if (parse_addr_port(dash + 1, strlen(dash + 1), out->guest_addr, &out->guest_port) < 0)
-        return err_set(e, EINVAL, "hostfwd=%s: the guest's side is not ADDRESS:PORT (the address may be empty)", s);
-    if (!out->host_addr[0])
-        strcpy(out->host_addr, "0.0.0.0");
-    return 0;
 }
 
 void config_choose_machine(struct vm_config *c)
@@ -433,6 +343,12 @@ static int validate_nets(const struct vm_config *c, struct err *e)
     for (unsigned i = 0; i < c->nnets; i++) {
         const uint8_t *mac = c->net[i].mac;
 
+        unsigned ports = 0;
+
+        for (unsigned j = 0; j < c->net[i].nfwd; j++)
+            ports += MAX(c->net[i].fwd[j].count, (uint16_t)1);
+        if (ports > VM_MAX_PORTS)
+            return err_set(e, EINVAL, "%u published ports; at most %d can be", ports, VM_MAX_PORTS);
         if (mac[0] & 1)
             return err_set(e, EINVAL, "MAC address %02x:%02x:%02x:%02x:%02x:%02x is a group address", mac[0], mac[1],
                            mac[2], mac[3], mac[4], mac[5]);

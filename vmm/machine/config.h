@@ -15,10 +15,13 @@
 #include "devices/net/net.h"
 #include "loader/seed.h"
 #include "vmm/base/err.h"
+#include "vmm/base/options.h"
 #include "vmm/machine/affinity.h"
 
-#define VM_MAX_SLOTS 32 /* virtio-mmio slots of any board */
-#define VM_MAX_FWD 64   /* published ports of one network */
+#define VM_MAX_SLOTS 32   /* virtio-mmio slots of any board */
+#define VM_MAX_FWD 64     /* published ports and ranges of one network */
+#define VM_MAX_PORTS 1024 /* of all of these: each is a socket that is polled */
+#define VM_MAX_SEARCH 8   /* domains */
 #define VM_MAX_CHARDEVS 8
 
 enum vm_arch { VM_ARCH_ARM64, VM_ARCH_X86 };
@@ -46,9 +49,13 @@ struct vm_disk {
 struct vm_net {
     struct net_hostfwd fwd[VM_MAX_FWD];
     unsigned nfwd;
+    struct net_guestfwd guestfwd[NET_GUESTFWD_MAX];
+    unsigned nguestfwd;
     bool restricted;
-    bool ipv6;
-    const char *hostname, *dns;
+    bool no_ipv4, ipv6;
+    struct net_user_addrs addrs;
+    const char *hostname, *domainname;
+    const char *dnssearch[VM_MAX_SEARCH + 1]; /* NULL at the end */
     uint8_t mac[6];
     bool mac_set;
 };
@@ -147,10 +154,15 @@ int config_add_device(struct vm_config *c, enum vm_device_kind kind, unsigned in
 
 /* -EINVAL for a name that is none of the cache modes. */
 int config_cache_parse(const char *s, enum vm_cache *out);
-/* "[ADDR:]HOSTPORT:GUESTPORT[/tcp|/udp]", an IPv6 address in brackets. */
+/* "[ADDR:]HOSTPORT:[GUESTADDR:]GUESTPORT[/tcp|/udp]", an IPv6 address in brackets; FIRST-LAST for a port is a range, as
+ * long on both sides. */
 int config_publish_parse(const char *s, struct net_hostfwd *out, struct err *e);
 /* "tcp|udp:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT"; without HOSTADDR every address of the host, as QEMU does. */
 int config_hostfwd_parse(const char *s, struct net_hostfwd *out, struct err *e);
+/* "[tcp]:[ADDR]:PORT-TARGET" with cmd:COMMAND, unix:PATH or tcp:HOST:PORT. */
+int config_guestfwd_parse(struct vm_config *c, const char *s, struct net_guestfwd *out, struct err *e);
+/* The user network's options, which both command lines have. `what` is the option that has them. */
+int config_net_user(struct vm_config *c, struct vm_net *n, struct options *o, const char *what, struct err *e);
 /* Where the machine is still to be chosen: micro for a kernel that is for x86, by its content; virt for any other, for
  * one that cannot be looked at, and without one. */
 void config_choose_machine(struct vm_config *c);

@@ -21,6 +21,11 @@ static int confine_net(struct err *e)
     return sandbox_enter(SANDBOX_NET, e);
 }
 
+static int confine_guestfwd(struct err *e)
+{
+    return sandbox_enter(SANDBOX_NET_GUESTFWD, e);
+}
+
 /* Forks: before any thread and before guest RAM is there to be shared. */
 static int create_nets(struct machine *m, struct err *e)
 {
@@ -29,14 +34,21 @@ static int create_nets(struct machine *m, struct err *e)
         struct net_user_config u = {
             .fwd = n->fwd,
             .nfwd = n->nfwd,
+            .guestfwd = n->guestfwd,
+            .nguestfwd = n->nguestfwd,
             .restricted = n->restricted,
+            .no_ipv4 = n->no_ipv4,
             .ipv6 = n->ipv6,
             .hostname = n->hostname,
-            .dns = n->dns,
-            .confine = confine_net,
+            .addrs = n->addrs,
+            .domainname = n->domainname,
+            .dnssearch = n->dnssearch[0] ? n->dnssearch : NULL,
+            .confine = n->nguestfwd ? confine_guestfwd : confine_net,
         };
-        int r = net_user_prepare(&m->net[i], &u, e);
+        int r;
 
+        memcpy(u.mac, n->mac, sizeof(u.mac));
+        r = net_user_prepare(&m->net[i], &u, e);
         if (r < 0)
             return r;
     }

@@ -51,7 +51,7 @@
 #define R_VCPU BIT32(SANDBOX_VCPU)
 #define R_LOOP (BIT32(SANDBOX_LOOP) | R_MAIN)
 #define R_WORKER (BIT32(SANDBOX_WORKER) | R_MAIN)
-#define R_NET BIT32(SANDBOX_NET)
+#define R_NET (BIT32(SANDBOX_NET) | BIT32(SANDBOX_NET_GUESTFWD))
 #define R_ALL (R_VCPU | R_LOOP | R_WORKER | R_NET | R_MAIN)
 
 /* A condition: the bits of argument `arg` in `mask` have `value`; mask 0 is no condition. */
@@ -209,7 +209,9 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(socket, R_NET, IF(IS(0, AF_INET6), BITS(1, 0xf, SOCK_DGRAM))),
     ROW(socket, R_NET, IF(BITS(1, 0xf, SOCK_RAW), IS(2, IPPROTO_ICMP))),
     ROW(socket, R_NET, IF(BITS(1, 0xf, SOCK_RAW), IS(2, IPPROTO_ICMPV6))),
-    ROW(socket, R_NET, .deny = EAFNOSUPPORT, IF(IS(0, AF_UNIX))),
+    ROW(socket, BIT32(SANDBOX_NET), .deny = EAFNOSUPPORT, IF(IS(0, AF_UNIX))),
+    /* To the relay of devices/net/guestfwd.c, whose folder is all that a path can name by then. */
+    ROW(socket, BIT32(SANDBOX_NET_GUESTFWD), IF(IS(0, AF_UNIX), BITS(1, 0xf, SOCK_STREAM))),
     ROW(bind, R_NET),
     ROW(connect, R_NET),
     ROW(listen, R_NET),
@@ -356,8 +358,12 @@ static const struct {
 };
 
 static const char *const sandbox_role_names[] = {
-    [SANDBOX_VCPU] = "vCPU",   [SANDBOX_LOOP] = "loop", [SANDBOX_WORKER] = "worker",
-    [SANDBOX_NET] = "network", [SANDBOX_MAIN] = "main",
+    [SANDBOX_VCPU] = "vCPU",
+    [SANDBOX_LOOP] = "loop",
+    [SANDBOX_WORKER] = "worker",
+    [SANDBOX_NET] = "network",
+    [SANDBOX_NET_GUESTFWD] = "network",
+    [SANDBOX_MAIN] = "main",
 };
 
 static bool sandbox_off;
@@ -410,7 +416,7 @@ static void sandbox_violation(int sig, siginfo_t *si, void *context)
     r = write(STDERR_FILENO, line, n);
     (void)r;
     /* The network's process has a copy of the saved settings, but the terminal is not its own to give back. */
-    if (sandbox_role != SANDBOX_NET)
+    if (sandbox_role != SANDBOX_NET && sandbox_role != SANDBOX_NET_GUESTFWD)
         chardev_restore_terminal();
     /* SIGSYS is blocked here: raised now, it ends the process by its default action when this returns. */
     signal(sig, SIG_DFL);

@@ -8,11 +8,12 @@
 #include "vmm/base/err.h"
 
 enum sandbox_role {
-    SANDBOX_VCPU,   /* runs guest code: futex, timers, memory protection of its own pages; no files, no sockets */
-    SANDBOX_LOOP,   /* devices: read/write on open descriptors, io_uring_enter, epoll, timerfd; opens nothing */
-    SANDBOX_WORKER, /* block thread pool: pread/pwrite/fdatasync/fallocate on open descriptors */
-    SANDBOX_NET,    /* the user-network process: sockets, poll; no files but what it holds */
-    SANDBOX_MAIN,   /* the main thread once the machine runs: waits, joins, restores the terminal, unlinks its files */
+    SANDBOX_VCPU,         /* runs guest code: futex, timers, memory protection of its own pages; no files, no sockets */
+    SANDBOX_LOOP,         /* devices: read/write on open descriptors, io_uring_enter, epoll, timerfd; opens nothing */
+    SANDBOX_WORKER,       /* block thread pool: pread/pwrite/fdatasync/fallocate on open descriptors */
+    SANDBOX_NET,          /* the user-network process: sockets, poll; no files but what it holds */
+    SANDBOX_NET_GUESTFWD, /* the same, and Unix sockets: guestfwd's, which are all that its root has */
+    SANDBOX_MAIN, /* the main thread once the machine runs: waits, joins, restores the terminal, unlinks its files */
 };
 
 /* Installs the filter of `role` on the calling thread (no_new_privs first). */
