@@ -53,19 +53,11 @@ uint64_t user_open_flags_to_guest(uint64_t host)
     return guest;
 }
 
-/* Can the last part of a relative path be the name of a file that is made? */
-static bool maybe_proc(const char *path)
+static const char *last_part(const char *path)
 {
-    static const char *const names[] = {"cpuinfo", "maps", "smaps", "numa_maps", "status", "stat"};
-    const char *slash = strrchr(path, '/'), *last = slash ? slash + 1 : path, *p = last;
+    const char *slash = strrchr(path, '/');
 
-    user_proc_take_number(&p);
-    if (p > last && !*p) /* in a folder fdinfo */
-        return true;
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-        if (!strcmp(last, names[i]))
-            return true;
-    return false;
+    return slash ? slash + 1 : path;
 }
 
 /* Makes `path` absolute, from where `dir` leads. */
@@ -98,7 +90,7 @@ static int open_proc(uint64_t dir, uint64_t va, uint64_t flags)
         return USER_PROC_OTHER;
     while (path[0] == '/' && path[1] == '/')
         path++;
-    if (path[0] != '/' && (!maybe_proc(path) || !make_absolute((int)dir, text, sizeof(text))))
+    if (path[0] != '/' && (!user_proc_may_be(last_part(path)) || !make_absolute((int)dir, text, sizeof(text))))
         return USER_PROC_OTHER;
     return user_proc_open(path, flags);
 }

@@ -293,20 +293,41 @@ static int make_status(struct user_proc_text *o, const char *path, const struct 
     return user_proc_for_each_line(path, !strcmp(name->entry, "stat") ? user_proc_stat_line : user_proc_status_line, o);
 }
 
+/* The files of a process that are made; those of its folder fdinfo, whose names are numbers, beside them. */
+static const struct {
+    const char *entry;
+    make_fn make;
+} made[] = {
+    {"maps", user_proc_maps}, {"smaps", user_proc_maps}, {"numa_maps", user_proc_maps},
+    {"status", make_status},  {"stat", make_status},
+};
+
+static make_fn made_as(const char *entry)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(made); i++)
+        if (!strcmp(entry, made[i].entry))
+            return made[i].make;
+    return NULL;
+}
+
 static make_fn maker(const char *path, struct user_proc_name *name)
 {
     const char *e;
+    make_fn make;
 
     if (!parse(path, name))
         return !strcmp(path, "/proc/cpuinfo") ? make_cpuinfo : NULL;
     e = name->entry;
-    if (!strcmp(e, "maps") || !strcmp(e, "smaps") || !strcmp(e, "numa_maps"))
-        return !name->pid || user_proc_is_guest(name->pid) ? user_proc_maps : NULL;
-    if (user_proc_take_word(&e, "fdinfo/"))
-        return !name->pid || user_proc_is_guest(name->pid) ? make_fdinfo : NULL;
-    if (!strcmp(e, "status") || !strcmp(e, "stat"))
-        return !name->pid || user_proc_is_guest(name->pid) ? make_status : NULL;
-    return NULL;
+    make = user_proc_take_word(&e, "fdinfo/") ? make_fdinfo : made_as(e);
+    return make && (!name->pid || user_proc_is_guest(name->pid)) ? make : NULL;
+}
+
+bool user_proc_may_be(const char *last)
+{
+    const char *p = last;
+
+    user_proc_take_number(&p);
+    return (p > last && !*p) || made_as(last) || !strcmp(last, "cpuinfo");
 }
 
 int user_proc_open(const char *path, uint64_t host_flags)

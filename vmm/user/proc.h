@@ -43,6 +43,8 @@ int32_t user_proc_memory_of(int fd);
  */
 #define USER_PROC_OTHER (-4096)
 int user_proc_open(const char *path, uint64_t host_flags);
+/* May a path whose last part this is name such a file? */
+bool user_proc_may_be(const char *last);
 
 /* A mapping of the guest's; `name` may be "". */
 struct user_proc_mapping {
