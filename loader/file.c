@@ -50,6 +50,18 @@ int file_open_path(const char *path, int flags)
     return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags);
 }
 
+int loader_file_again(const char *path)
+{
+    int fd = file_open_path(path, O_NONBLOCK); /* a FIFO without a writer */
+    struct stat st;
+
+    if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 static int file_too_large(const char *path, uint64_t max_size, struct err *e)
 {
     if (max_size >= MIB(1))

@@ -26,6 +26,8 @@ void loader_file_close(struct loader_file *f);
  * of a disk image has no path of its own. The descriptor is the loader's; loader_file_forget closes all of them. */
 void loader_file_provide(const char *name, int fd);
 void loader_file_forget(void);
+/* A descriptor of one's own for what is a regular file under that name, whose position others may move; or -1. */
+int loader_file_again(const char *path);
 
 enum loader_arch {
     LOADER_ARCH_UNKNOWN,

@@ -146,6 +146,32 @@ def start_until_output(command):
     return p, timer, ready
 
 
+def check_images():
+    """What a reset starts from: the kernel's file, which must be what it was, or a copy of what came through a FIFO."""
+    with tempfile.TemporaryDirectory() as d, kernel(THREE_BOOTS) as g:
+        os.mkfifo(f"{d}/fifo")
+        p = subprocess.Popen(run_command(f"{d}/fifo"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with open(g.name, "rb") as f, open(f"{d}/fifo", "wb") as fifo:
+            fifo.write(f.read())
+        out, err = p.communicate(timeout=LIMIT)
+        item("reset-fifo", p.returncode == 0 and out == b"boot;boot;boot;", f"status {p.returncode}, {out!r}, {err!r}")
+    # Waits for a byte from its serial line (PL011, UARTFR.RXFE), and resets.
+    waits = put(".") + li(5, UART) + ldr(1, 5, 0x18) + [0x37200000 | 0x3FFF << 5 | 1] + call(SYSTEM_RESET)
+    for name, change in (("changed", b"\0\0\0\0"), ("cut", None)):
+        with kernel(waits) as g:
+            p = subprocess.Popen(run_command(g.name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            ready = p.stdout.read(1) == b"."
+            with open(g.name, "rb+") as f:
+                if change:
+                    f.write(change)
+                else:
+                    f.truncate(8)
+            out, err = p.communicate(b"x", timeout=LIMIT)
+            want = f"{g.name} has changed since the machine was started; it cannot start again with it\n"
+            good = ready and p.returncode == 1 and out == b"" and err.decode().endswith(want)
+            item(f"reset-{name}", good, f"status {p.returncode}, {out!r}, {err!r}")
+
+
 def check_debug_device():
     """Marks and exit statuses, from either of two vCPUs; without the option there is nothing at the address."""
     for status in 0, 1, 42, 255:
@@ -347,6 +373,7 @@ def check_dtb():
 
 def main():
     check_ends()
+    check_images()
     check_debug_device()
     check_messages()
     check_stats()

@@ -228,11 +228,11 @@ int machine_create(struct machine *m, const struct vm_config *cfg, const struct 
     if ((r = create_plumbing(m, e)) < 0 || (r = create_memory(m, e)) < 0 || (r = m->board->create_accel(m, e)) < 0 ||
         (r = create_vcpus(m, e)) < 0 || (r = m->board->load(m, e)) < 0)
         goto fail;
-    loader_file_forget();
     /* Not before: a kernel may be a FIFO that nobody writes to, and waiting for it ends as any program's wait. */
     block_signals();
     if (!cfg->no_reboot && (r = machine_keep_images(m, e)) < 0)
         goto fail;
+    loader_file_forget();
     /* The terminal comes last of the back ends: what fails before it prints its sentence on a sane one. */
     if ((r = create_disks(m, e)) < 0 || (r = create_chardevs(m, ev, e)) < 0)
         goto fail;

@@ -1,30 +1,107 @@
 /*
- * Copies of what was loaded into RAM, for a reset: no file can be opened once the threads are sandboxed, and the guest
- * has written over the original.
+ * What was loaded into RAM, for a reset: no file can be opened once the threads are sandboxed, and the guest has
+ * written over it. Most kernels and every initrd are in RAM as they are in their files: then the file is kept open, and
+ * read again; one that has changed since is refused. Of others (that were compressed, ELF files, what came through a
+ * FIFO) there is a copy.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "vmm/base/util.h"
 #include "vmm/machine/machine.h"
 
-static bool page_is_zero(const uint8_t *p)
+#define IMAGE_PIECE KIB(256) /* read at a time; a multiple of 8 */
+
+static bool page_is_zero(const uint8_t *p, uint64_t n)
 {
-    return p[0] == 0 && !memcmp(p, p + 1, MEM_PAGE_SIZE - 1);
+    return p[0] == 0 && !memcmp(p, p + 1, n - 1);
 }
 
-static int image_keep(struct machine *m, struct machine_image *img, struct err *e)
+static bool image_is_zero(const uint8_t *ram, uint64_t off, uint64_t size)
 {
-    const uint8_t *ram;
-    void *copy;
+    for (; off < size; off += MEM_PAGE_SIZE)
+        if (!page_is_zero(ram + off, MIN(size - off, MEM_PAGE_SIZE)))
+            return false;
+    return true;
+}
 
-    if (!img->size)
-        return 0;
-    ram = mem_read_ptr(m->mem, GPA(img->addr), img->size);
-    if (!ram)
-        return err_set(e, EFAULT, "%s is not in memory", m->cfg->kernel);
-    copy = mmap(NULL, img->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+/* Tells a file that was changed by mistake; who may write to the kernel that one boots needs no collision. */
+static uint64_t image_digest(uint64_t h, const uint8_t *p, size_t n)
+{
+    uint64_t word = 0;
+
+    for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
+        memcpy(&word, p, sizeof(word));
+        h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 32;
+    }
+    for (; n; n--)
+        h = (h ^ *p++) * UINT64_C(0x9e3779b97f4a7c15);
+    return h;
+}
+
+/* All of [off, off+n), or false. */
+static bool image_read(int fd, uint8_t *to, uint64_t n, uint64_t off)
+{
+    while (n) {
+        ssize_t got = pread(fd, to, n, (off_t)off);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        to += got;
+        off += (uint64_t)got;
+        n -= (uint64_t)got;
+    }
+    return true;
+}
+
+/* Is the image what the file has, and zeroes behind? Then the file's digest is known, too. */
+static bool image_is_file(struct machine_image *img, const uint8_t *ram)
+{
+    uint8_t *piece = malloc(IMAGE_PIECE);
+    uint64_t off = 0, h = 0;
+
+    if (!piece)
+        return false;
+    while (off < img->file_size) {
+        uint64_t n = MIN(img->file_size - off, IMAGE_PIECE);
+
+        if (!image_read(img->fd, piece, n, off) || memcmp(piece, ram + off, n) != 0)
+            break;
+        h = image_digest(h, piece, n); /* pieces are whole words, but for the last */
+        off += n;
+    }
+    free(piece);
+    img->digest = h;
+    return off == img->file_size && image_is_zero(ram, off, img->size);
+}
+
+static bool image_keep_file(struct machine_image *img, const uint8_t *ram)
+{
+    struct stat st;
+
+    img->fd = loader_file_again(img->path);
+    if (img->fd < 0)
+        return false;
+    if (fstat(img->fd, &st) == 0 && (uint64_t)st.st_size <= img->size) {
+        img->file_size = (uint64_t)st.st_size;
+        if (image_is_file(img, ram))
+            return true;
+    }
+    close(img->fd);
+    return false;
+}
+
+static int image_keep_copy(struct machine_image *img, const uint8_t *ram, struct err *e)
+{
+    void *copy = mmap(NULL, img->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
     if (copy == MAP_FAILED)
         return err_set(e, ENOMEM, "no memory to keep %llu bytes for a reset", (unsigned long long)img->size);
     img->copy = copy;
@@ -32,32 +109,72 @@ static int image_keep(struct machine *m, struct machine_image *img, struct err *
     for (uint64_t off = 0; off < img->size; off += MEM_PAGE_SIZE) {
         uint64_t n = MIN(img->size - off, MEM_PAGE_SIZE);
 
-        if (n < MEM_PAGE_SIZE || !page_is_zero(ram + off))
+        if (!page_is_zero(ram + off, n))
             memcpy(img->copy + off, ram + off, n);
     }
     return 0;
 }
 
+static int image_keep(struct machine *m, struct machine_image *img, const char *path, struct err *e)
+{
+    const uint8_t *ram;
+    int r = 0;
+
+    if (!img->size)
+        return 0;
+    ram = mem_read_ptr(m->mem, GPA(img->addr), img->size);
+    if (!ram)
+        return err_set(e, EFAULT, "%s is not in memory", path);
+    img->path = path;
+    if (!image_keep_file(img, ram))
+        r = image_keep_copy(img, ram, e);
+    img->kept = r == 0;
+    return r;
+}
+
 int machine_keep_images(struct machine *m, struct err *e)
 {
-    int r = image_keep(m, &m->boot.kernel, e);
+    int r = image_keep(m, &m->boot.kernel, m->cfg->kernel, e);
 
-    return r < 0 ? r : image_keep(m, &m->boot.initrd, e);
+    return r < 0 ? r : image_keep(m, &m->boot.initrd, m->cfg->initrd, e);
+}
+
+static int image_restore_file(const struct machine_image *img, uint8_t *ram, struct err *e)
+{
+    struct stat st;
+
+    if (fstat(img->fd, &st) < 0 || (uint64_t)st.st_size != img->file_size ||
+        !image_read(img->fd, ram, img->file_size, 0) || image_digest(0, ram, img->file_size) != img->digest)
+        return err_set(e, ESTALE, "%s has changed since the machine was started; it cannot start again with it",
+                       img->path);
+    for (uint64_t off = img->file_size, n; off < img->size; off += n) {
+        n = MIN(img->size - off, MEM_PAGE_SIZE);
+        if (!page_is_zero(ram + off, n))
+            memset(ram + off, 0, n);
+    }
+    return 0;
+}
+
+static int image_restore(struct machine *m, const struct machine_image *img, struct err *e)
+{
+    uint8_t *ram = img->kept ? mem_write_begin(m->mem, GPA(img->addr), img->size) : NULL;
+    int r = 0;
+
+    if (!ram)
+        return err_set(e, EINVAL, "the kernel cannot be loaded again");
+    if (img->copy)
+        memcpy(ram, img->copy, img->size);
+    else
+        r = image_restore_file(img, ram, e);
+    mem_write_end(m->mem, GPA(img->addr), img->size);
+    return r;
 }
 
 int machine_restore_images(struct machine *m, struct err *e)
 {
-    const struct machine_image *img[] = {&m->boot.kernel, &m->boot.initrd};
+    int r = m->boot.kernel.size ? image_restore(m, &m->boot.kernel, e) : 0;
 
-    for (unsigned i = 0; i < ARRAY_SIZE(img); i++) {
-        int r = 0;
-
-        if (img[i]->size)
-            r = img[i]->copy ? mem_write(m->mem, GPA(img[i]->addr), img[i]->copy, img[i]->size) : -EINVAL;
-        if (r < 0)
-            return err_set(e, -r, "the kernel cannot be loaded again");
-    }
-    return 0;
+    return r == 0 && m->boot.initrd.size ? image_restore(m, &m->boot.initrd, e) : r;
 }
 
 void machine_forget_images(struct machine *m)
@@ -67,6 +184,9 @@ void machine_forget_images(struct machine *m)
     for (unsigned i = 0; i < ARRAY_SIZE(img); i++) {
         if (img[i]->copy)
             munmap(img[i]->copy, img[i]->size);
+        else if (img[i]->kept)
+            close(img[i]->fd);
         img[i]->copy = NULL;
+        img[i]->kept = false;
     }
 }

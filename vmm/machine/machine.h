@@ -18,10 +18,14 @@
 #include "vmm/machine/board.h"
 #include "vmm/machine/config.h"
 
-/* A piece of guest RAM as it was before the guest ran. */
+/* A piece of guest RAM as it was before the guest ran: the bytes of a file and zeroes, or a copy. */
 struct machine_image {
     uint64_t addr, size;
-    uint8_t *copy; /* NULL: not kept */
+    const char *path;
+    bool kept;
+    uint8_t *copy; /* NULL: the file has it */
+    int fd;
+    uint64_t file_size, digest; /* of the file, as it was */
 };
 
 struct machine_boot {
@@ -78,7 +82,7 @@ int machine_reset(struct machine *m, struct err *e);
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
 
-/* images.c: keeps copies of kernel and initrd, writes them into RAM again, gives them up. */
+/* images.c: keeps what kernel and initrd were, writes them into RAM again, gives them up. Before the loader forgets. */
 int machine_keep_images(struct machine *m, struct err *e);
 int machine_restore_images(struct machine *m, struct err *e);
 void machine_forget_images(struct machine *m);
