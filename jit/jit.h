@@ -62,6 +62,7 @@ typedef void jit_made_fn(void *opaque, uint64_t pc, unsigned insns, const void *
 struct jit_config {
     enum jit_tier tier;
     size_t code_size; /* bytes of code cache; 0: default */
+    bool stats;       /* jit_vcpu_stats */
     const struct jit_mem_ops *mem;
     jit_made_fn *made; /* NULL: nobody wants to know */
     void *opaque;      /* its own */
@@ -109,6 +110,31 @@ struct jit_counts {
     uint64_t stops;                /* a vCPU has stopped all others, for an exclusive or to empty the code cache */
 };
 void jit_counts(const struct jit *j, struct jit_counts *out);
+
+/* What a vCPU does with its time: generated code; what that calls, or the interpreter; making code; WFI and WFE; and
+ * all else: look-ups, links, interrupts, TLB maintenance. */
+enum jit_phase { JIT_PHASE_CODE, JIT_PHASE_HELPER, JIT_PHASE_TRANSLATE, JIT_PHASE_WAIT, JIT_PHASE_RUNTIME, JIT_PHASES };
+enum jit_call { JIT_CALL_MEM, JIT_CALL_INTERP, JIT_CALLS };
+
+#define JIT_STATS_SIZES 7 /* by the logarithm of a block's instructions */
+#define JIT_STATS_EXITS 5
+#define JIT_STATS_ROWS 1024
+
+struct jit_stats {
+    uint64_t ticks[JIT_PHASES]; /* of the time-stamp counter */
+    uint64_t since;
+    enum jit_phase phase;
+    uint64_t exits[JIT_STATS_EXITS]; /* generated code came back: look-up, link, poll, trap, fault */
+    uint64_t found, made;            /* blocks that were looked up */
+    uint64_t size[JIT_STATS_SIZES];  /* of those that were made */
+    uint64_t calls[JIT_CALLS];       /* by generated code */
+    uint64_t rows[JIT_STATS_ROWS];   /* of these, the interpreter's, by enum a64_row */
+};
+
+/* NULL where jit_config.stats did not ask. While the vCPU does not run. */
+const struct jit_stats *jit_vcpu_stats(const struct arm64_cpu *c);
+/* The name of an instruction's row, for those who print `rows`; NULL behind the last one. */
+const char *jit_row_name(unsigned row);
 
 /* The vCPU's state was loaded, and what its addresses mean: forgets what was made of the former ones. While it does not
  * run. */

@@ -141,7 +141,7 @@ FUZZERS := $(FUZZ_SRC:%.c=$(B)/%)
 
 # pipit-aarch64 is freestanding: no libc, so none of the library's objects. What it shares with pipit is compiled again
 # into $(B)/user/. Sanitizers need a libc, so the other modes than debug make it as release does.
-user_not := $(addprefix jit/rt/,host.c run.c tlb.c atomic.c)
+user_not := $(addprefix jit/rt/,host.c run.c tlb.c atomic.c stats.c)
 USER_SRC := $(sort $(if $(HAVE_JIT),$(shell find vmm/user -name '*.c' 2>/dev/null) tools/pipit-aarch64.c vmm/base/err.c \
               arch/arm64/model.c $(wildcard vmm/service/gdbstub/*.c) $(filter-out $(user_not),$(shell find jit -name '*.c'))))
 USER_OBJ := $(USER_SRC:%.c=$(B)/user/%.o)

@@ -184,12 +184,20 @@ static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b
         j->taken++;
         return true;
     }
-    if (!jit_tier1_translate(j, v, b, &e))
+    enum jit_phase was = jit_phase(v, JIT_PHASE_TRANSLATE);
+    bool made = jit_tier1_translate(j, v, b, &e);
+
+    jit_phase(v, was);
+    if (!made)
         return false;
     b->code_size = (uint32_t)(e.p - e.base);
     j->made++;
     j->made_insns += b->ninsns;
     j->made_bytes += b->code_size;
+    if (unlikely(v->stats)) {
+        v->stats->made++;
+        v->stats->size[31 - __builtin_clz(b->ninsns)]++;
+    }
     if (j->saved.unsaved)
         ++*j->saved.unsaved;
     return true;
@@ -250,6 +258,8 @@ static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc,
 {
     struct jit_block *b = jit_lookup(j, pc, host, v->ctx);
 
+    if (unlikely(v->stats) && b)
+        v->stats->found++;
     if (!b) {
         b = jit_make(j, v, pc, host);
         if (!b)

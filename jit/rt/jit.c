@@ -74,5 +74,6 @@ void jit_vcpu_destroy(struct arm64_cpu *c)
     *link = v->next;
     v->jit->ncpus--;
     jit_unlock(&v->jit->region_lock);
+    jit_host_unmap(v->stats, sizeof(*v->stats));
     jit_host_unmap(v, sizeof(*v));
 }

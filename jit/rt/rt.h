@@ -283,6 +283,7 @@ struct jit_vcpu {
     unsigned tlbi_count; /* JIT_TLBI_QUEUE + 1: everything */
     struct jit_tlbi_request tlbi[JIT_TLBI_QUEUE];
     _Atomic uint32_t tlbi_pending;
+    struct jit_stats *stats; /* NULL: nobody wants to know */
 };
 
 #define JIT_ATTN_WAIT 0x1   /* WFI */
@@ -341,6 +342,7 @@ struct jit {
     _Atomic uint32_t region;               /* somebody has it, or waits for the others to leave */
     uint64_t flushes, regions;             /* so far */
     uint64_t made, made_insns, made_bytes; /* translated: blocks, their instructions, host code */
+    bool stats;
     jit_made_fn *tell;
     void *tell_opaque;
     _Atomic uint32_t kills; /* blocks that died */
@@ -362,6 +364,26 @@ struct jit {
 };
 
 /* ---- between the runtime's files ---- */
+
+/* The vCPU, on whose thread this is, does something else now; what it did until now comes back. */
+static inline enum jit_phase jit_phase(struct jit_vcpu *v, enum jit_phase next)
+{
+    struct jit_stats *s = v->stats;
+    enum jit_phase was = JIT_PHASE_RUNTIME;
+
+    if (unlikely(s)) {
+        uint64_t now = __builtin_ia32_rdtsc();
+
+        was = s->phase;
+        s->ticks[was] += now - s->since;
+        s->since = now;
+        s->phase = next;
+    }
+    return was;
+}
+
+/* stats.c: counts and times of a machine's vCPU. */
+int jit_stats_begin(struct jit_vcpu *v); /* -ENOMEM */
 
 /*
  * How guest addresses become host addresses, and what the code cache must do about it: tlb.c for machines.

@@ -91,6 +91,7 @@ static void jit_run_inside(struct jit_vcpu *v)
     struct arm64_cpu *c = &v->cpu;
     const uint8_t *code = NULL;
     const uint8_t *entry = v->jit->rx + (v->jit->thunk.enter - v->jit->rw);
+    int why;
 
     memcpy(&enter, &entry, sizeof(enter));
     while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c)) {
@@ -99,7 +100,12 @@ static void jit_run_inside(struct jit_vcpu *v)
                 code = jit_find_again(v);
             continue;
         }
-        switch (enter(v, code)) {
+        jit_phase(v, JIT_PHASE_CODE);
+        why = enter(v, code);
+        jit_phase(v, JIT_PHASE_RUNTIME);
+        if (unlikely(v->stats))
+            v->stats->exits[why]++;
+        switch (why) {
         case JIT_EXIT_LINK: code = jit_link(v); break;
         case JIT_EXIT_LOOKUP: code = jit_step(v) ? NULL : jit_find(v); break;
         default: code = NULL; break;
@@ -111,9 +117,11 @@ static void jit_interp_inside(struct jit_vcpu *v)
 {
     struct arm64_cpu *c = &v->cpu;
 
+    jit_phase(v, JIT_PHASE_HELPER);
     while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c))
         if (!jit_step(v))
             jit_interp_one(v);
+    jit_phase(v, JIT_PHASE_RUNTIME);
 }
 
 static void jit_attend(struct jit_vcpu *v)
@@ -134,24 +142,30 @@ static void jit_attend(struct jit_vcpu *v)
         jit_run_region(v);
     if (attn & JIT_ATTN_YIELD)
         jit_host_yield();
+    jit_phase(v, JIT_PHASE_WAIT);
     if (attn & JIT_ATTN_EVENT)
         v->jit->mem->wait_event(&v->cpu);
     if (attn & JIT_ATTN_WAIT)
         v->jit->mem->wait(&v->cpu);
+    jit_phase(v, JIT_PHASE_RUNTIME);
 }
 
 void jit_run(struct arm64_cpu *c)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
 
+    if (v->stats)
+        v->stats->since = __builtin_ia32_rdtsc();
     jit_fpcr_changed(c); /* CPU_ON and others write the state from outside */
     for (;;) {
         uint32_t req = atomic_exchange(&c->exit_request, 0);
 
         if (atomic_load(&v->tlbi_pending))
             jit_tlbi_apply(v);
-        if (req & ARM64_EXIT_KICK)
+        if (req & ARM64_EXIT_KICK) {
+            jit_phase(v, JIT_PHASE_RUNTIME);
             return;
+        }
         if (v->attention) {
             jit_attend(v);
             continue;
@@ -207,6 +221,7 @@ int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e)
     if (ret)
         return ret;
     (*out)->mem = cfg->mem;
+    (*out)->stats = cfg->stats;
     (*out)->tell = cfg->made;
     (*out)->tell_opaque = cfg->opaque;
     (*out)->sysreg_plain = cfg->mem->sysreg_plain;
@@ -221,6 +236,10 @@ int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out)
         return -ENOMEM;
     v->cpu.index = index;
     v->helper[JIT_HELPER_MEM] = (void *)(uintptr_t)jit_helper_mem;
+    if (j->stats && jit_stats_begin(v)) {
+        jit_vcpu_destroy(&v->cpu);
+        return -ENOMEM;
+    }
     v->sctlr = UINT64_MAX; /* no value a guest can set: the first context update fills everything */
     *out = &v->cpu;
     return 0;

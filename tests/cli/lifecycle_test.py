@@ -215,6 +215,54 @@ def check_stats():
         item("stats", status == 0 and re.match(want, err), f"status {status}, {err!r}")
 
 
+def check_jit_stats():
+    """Times that add up, and counts of what these guests do."""
+    for tier in "tier1", "interp":
+        with kernel(THREE_BOOTS) as g:
+            status, _, err = run(run_command(g.name, "--jit-stats", "--jit", tier))
+        text = err.decode()
+        part = re.search(r"vCPU 0: ([0-9.]+) s: ([0-9.]+)% in generated code, ([0-9.]+)% in helpers and the interpreter, "
+                         r"([0-9.]+)% translating, ([0-9.]+)% waiting, ([0-9.]+)% in the rest of the runtime\n", text)
+        exits = re.search(r"exits of generated code: (\d+) look-ups, (\d+) links, \d+ polls, (\d+) traps, 0 faults\n", text)
+        calls = re.search(r"calls of generated code: (\d+) slow accesses to memory, (\d+) interpreted instructions\n", text)
+        blocks = re.search(r"blocks looked up: (\d+) found, (\d+) translated, ", text)
+        sizes = re.search(r"their instructions: 1: (\d+), 2-3: (\d+), 4-7: (\d+), 8-15: (\d+), 16-31: (\d+), 32-63: (\d+), 64: (\d+)\n", text)
+        good = status == 0 and all((part, exits, calls, blocks, sizes))
+        good = good and abs(sum(map(float, part.groups()[1:])) - 100) < 1 and sum(map(int, sizes.groups())) == int(blocks[2])
+        made = re.search(r"(\d+) blocks translated", text)
+        good = good and made and made[1] == blocks[2]
+        if good and tier == "tier1":
+            # 15 bytes to the serial line and as many writes to RAM, three calls; the first write to a page is slow.
+            good = int(calls[1]) >= 15 and int(calls[2]) == 3 and int(blocks[2]) > 0 and "interpreted most: hvc 3\n" in text
+        elif good:
+            good = exits.groups() == ("0", "0", "0") and blocks.groups()[:2] == ("0", "0") and float(part[3]) > 0
+        item(f"jit-stats-{tier}", good, f"status {status}, {text!r}")
+
+
+def check_jitdump():
+    """A record for each block that --stats counts, with code of the size that it names, in the current folder."""
+    with kernel(put("x") + call(SYSTEM_OFF)) as g, tempfile.TemporaryDirectory() as d:
+        command = [os.path.abspath(PIPIT), *run_command(g.name, "--stats", "--jitdump")[1:]]
+        p = subprocess.Popen(command, cwd=d, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        err = p.communicate(timeout=LIMIT)[1]
+        with open(f"{d}/jit-{p.pid}.dump", "rb") as f:
+            data = f.read()
+        head = struct.unpack_from("<IIIIIIQQ", data)
+        at, names, whole = head[2], [], head[:4] == (0x4A695444, 1, 40, 62) and head[5] == p.pid
+        while whole and at < len(data):
+            kind, size, _, pid, _, _, _, code, index = struct.unpack_from("<IIQIIQQQQ", data, at)
+            name = data[at + 56:].split(b"\0")[0]
+            whole = kind == 0 and pid == p.pid and index == len(names) and size == 56 + len(name) + 1 + code
+            names.append(name.decode())
+            at += size
+        blocks = re.search(rb"jit: ([0-9]+) blocks translated", err)
+        good = whole and at == len(data) and blocks and int(blocks[1]) == len(names) and names[0] == "arm64:40080000"
+        item("jitdump", p.returncode == 0 and good, f"status {p.returncode}, {err!r}, {head}, {names}")
+        command[-1:] = ["--perfmap", "--jitdump"]
+        p = subprocess.run(command, cwd="/proc", stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, check=False)
+        item("jitdump-nowhere", p.returncode == 1 and re.match(rb"pipit: error: jit-\d+.dump cannot be written: ", p.stderr), f"{p.stderr!r}")
+
+
 def check_perf_map():
     """A line for each block that --stats counts, none on another's bytes."""
     with kernel(put("x") + call(SYSTEM_OFF)) as g:
@@ -378,6 +426,8 @@ def main():
     check_messages()
     check_stats()
     check_perf_map()
+    check_jit_stats()
+    check_jitdump()
     check_pinning()
     check_idle()
     check_huge_pages()

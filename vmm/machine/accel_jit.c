@@ -53,7 +53,7 @@ static void accel_jit_wake(struct accel_jit_vcpu *v)
 #define ACCEL_JIT_WFE_PATIENCE 100000 /* ns of a row before it sleeps */
 #define ACCEL_JIT_WFE_SLEEP 100000
 
-static uint64_t accel_jit_now(void)
+uint64_t accel_jit_now(void)
 {
     struct timespec t;
 
@@ -436,29 +436,19 @@ static void accel_jit_report(struct accel *accel)
              "%" PRIu64 " blocks translated, of %" PRIu64 " instructions, into %" PRIu64
              " KiB of code, which was full %" PRIu64 " times",
              n.blocks, n.insns, n.bytes >> 10, n.flushes);
+    if (a->cfg.stats)
+        accel_jit_report_stats(a);
 }
 
 /* ---- perf(1) ---- */
 
-/* A line for each block that is made, under the JIT's lock. */
+/* Under the JIT's lock. */
 static void accel_jit_made(void *opaque, uint64_t pc, unsigned insns, const void *code, uint32_t size)
 {
-    const struct accel_jit *a = opaque;
+    struct accel_jit *a = opaque;
 
     (void)insns;
-    dprintf(a->perf_map, "%" PRIxPTR " %" PRIx32 " arm64:%" PRIx64 "\n", (uintptr_t)code, size, pc);
-}
-
-/* /tmp/perf-PID.map (the kernel's tools/perf/Documentation/jit-interface.txt). The folder is everybody's: what somebody
- * else has put there is not written to. Before the sandbox, in which nothing is opened. */
-static int accel_jit_perf_map(struct accel_jit *a, struct err *e)
-{
-    char name[40];
-
-    snprintf(name, sizeof(name), "/tmp/perf-%d.map", (int)getpid());
-    unlink(name);
-    a->perf_map = open(name, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    return a->perf_map < 0 ? err_set(e, errno, "%s cannot be written: %s", name, strerror(errno)) : 0;
+    accel_jit_perf_add(&a->perf, pc, code, size);
 }
 
 static void accel_jit_destroy(struct accel *accel)
@@ -467,8 +457,7 @@ static void accel_jit_destroy(struct accel *accel)
 
     a->cfg.mem->invalidate = NULL;
     jit_destroy(a->jit);
-    if (a->perf_map >= 0)
-        close(a->perf_map);
+    accel_jit_perf_close(&a->perf);
     free(a);
 }
 
@@ -507,13 +496,15 @@ int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, str
         return err_set(e, ENOMEM, "out of memory");
     a->accel.ops = &accel_jit_accel_ops;
     a->cfg = *cfg;
-    a->perf_map = -1;
+    a->began = accel_jit_now();
+    a->ticks_began = __builtin_ia32_rdtsc();
     accel_jit_bind(a);
     jc = (struct jit_config){.tier = cfg->interp ? JIT_INTERP : JIT_TIER1,
                              .mem = &a->mem_ops,
-                             .made = cfg->perf_map ? accel_jit_made : NULL,
+                             .stats = cfg->stats,
+                             .made = cfg->perf_map || cfg->jitdump ? accel_jit_made : NULL,
                              .opaque = a};
-    ret = cfg->perf_map ? accel_jit_perf_map(a, e) : 0;
+    ret = accel_jit_perf_open(&a->perf, cfg->perf_map, cfg->jitdump, e);
     if (ret == 0)
         ret = jit_create(&a->jit, &jc, e);
     if (ret) {

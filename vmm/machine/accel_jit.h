@@ -22,8 +22,9 @@
 struct accel_jit_config {
     unsigned ncpus; /* at most ACCEL_JIT_MAX_CPUS */
     const struct arm64_model *model;
-    bool interp;   /* the interpreter alone */
-    bool perf_map; /* /tmp/perf-PID.map */
+    bool interp;            /* the interpreter alone */
+    bool stats;             /* count and time what the JIT does, for the report */
+    bool perf_map, jitdump; /* /tmp/perf-PID.map, jit-PID.dump */
     struct mem *mem;
     struct bus *bus; /* takes the GIC's registers */
     struct clock *clock;

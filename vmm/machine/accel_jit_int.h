@@ -7,6 +7,7 @@
 
 #include "jit/jit.h"
 #include "vmm/machine/accel_jit.h"
+#include "vmm/machine/accel_jit_perf.h"
 
 /* Why a vCPU left the guest's instructions; counted by its own thread. */
 enum accel_jit_reason {
@@ -34,7 +35,8 @@ struct accel_jit {
     struct accel accel;
     struct accel_jit_config cfg;
     struct jit *jit;
-    int perf_map; /* descriptor; -1: none */
+    struct accel_jit_perf perf;
+    uint64_t began, ticks_began; /* CLOCK_MONOTONIC and the time-stamp counter when it was made */
     struct jit_mem_ops mem_ops;
     struct gic *gic;
     struct psci *psci;
@@ -61,6 +63,9 @@ static inline void accel_jit_count(struct arm64_cpu *c, enum accel_jit_reason r)
 void accel_jit_bind(struct accel_jit *a);
 /* For struct arm64_cpu.ops of every vCPU. */
 const struct a64_ops *accel_jit_ops(void);
+uint64_t accel_jit_now(void); /* CLOCK_MONOTONIC, in nanoseconds */
+/* --jit-stats; accel_jit_stats.c. */
+void accel_jit_report_stats(const struct accel_jit *a);
 /* Parks the vCPU in WFI, pauses it in WFE, ends such a pause; accel_jit.c. */
 void accel_jit_wait(struct arm64_cpu *c);
 void accel_jit_wait_event(struct arm64_cpu *c);

@@ -414,6 +414,14 @@ static int set_perf_map(struct qemu_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_jitdump(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->jitdump = true;
+    return 0;
+}
+
 /* What is so anyway. */
 static int set_nothing(struct qemu_args *a, const char *v, struct err *e)
 {
@@ -607,6 +615,7 @@ static const struct qemu_option qemu_options[] = {
     {"no-user-config", false, set_nothing, NULL, NULL},
     {"no-reboot", false, set_no_reboot, NULL, NULL},
     {"perfmap", false, set_perf_map, NULL, NULL},
+    {"jitdump", false, set_jitdump, NULL, NULL},
     {"name", true, set_name, NULL, NULL},
     {"rtc", true, set_rtc, NULL, NULL},
     {"global", true, set_global, NULL, NULL},
@@ -616,7 +625,6 @@ static const struct qemu_option qemu_options[] = {
     {"version", false, set_version, NULL, NULL},
     {"h", false, set_help, NULL, NULL},
     {"help", false, set_help, NULL, NULL},
-    {"jitdump", false, NULL, NULL, "-perfmap names translated code to perf"},
     {"dtb", true, NULL, NULL, "the device tree is always pipit's own"},
     {"bios", true, NULL, NULL, FIRMWARE},
     {"pflash", true, NULL, NULL, FIRMWARE},

@@ -426,6 +426,22 @@ static int set_perf_map(struct run_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_jitdump(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->jitdump = true;
+    return 0;
+}
+
+static int set_jit_stats(struct run_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->c->stats = a->c->jit_stats = true;
+    return 0;
+}
+
 static int set_stats(struct run_args *a, const char *v, struct err *e)
 {
     (void)v;
@@ -521,7 +537,9 @@ static const struct run_option run_options[] = {
     {"--no-reboot", 0, false, set_no_reboot},
     {"--debug-device", 0, false, set_debug_device},
     {"--stats", 0, false, set_stats},
+    {"--jit-stats", 0, false, set_jit_stats},
     {"--perfmap", 0, false, set_perf_map},
+    {"--jitdump", 0, false, set_jitdump},
     {"--dump-dtb", 0, true, set_dump_dtb},
     {"--sandbox", 0, true, set_sandbox},
     {"--log", 0, true, set_log},

@@ -178,16 +178,18 @@ static int validate_accel(struct vm_config *c, const struct board_ops *board, st
 {
     int r;
 
-    /* Whoever names a tier means the JIT. */
-    if ((c->tier_given || c->perf_map) && !c->naccel)
+    /* Whoever names a tier, or asks about the JIT, means it. */
+    if ((c->tier_given || c->perf_map || c->jitdump || c->jit_stats) && !c->naccel)
         c->accel_order[c->naccel++] = VM_ACCEL_JIT;
     r = accel_choose(c, board->arch, e);
     if (r < 0)
         return r;
     if (c->tier_given && c->accel != VM_ACCEL_JIT)
         return err_set(e, EINVAL, "a tier of the JIT has no meaning with KVM");
-    if (c->perf_map && c->accel != VM_ACCEL_JIT)
+    if ((c->perf_map || c->jitdump) && c->accel != VM_ACCEL_JIT)
         return err_set(e, EINVAL, "a map of the JIT's code has no meaning with KVM");
+    if (c->jit_stats && c->accel != VM_ACCEL_JIT)
+        return err_set(e, EINVAL, "statistics of the JIT have no meaning with KVM; --stats has those of KVM");
     return 0;
 }
 

@@ -122,7 +122,7 @@ struct vm_config {
     } isa_exit;        /* the device of devices/debug.h that QEMU calls isa-debug-exit */
     bool no_reboot;
     bool stats;
-    bool perf_map; /* of the JIT */
+    bool perf_map, jitdump, jit_stats; /* of the JIT */
     bool sandbox;
     bool dtb_randomness; /* rng-seed and kaslr-seed in the device tree */
     const char *dump_dtb;

@@ -2,7 +2,6 @@
  * jit-PID.dump, see perf_map.h. perf finds the file by its name, in the record of its mapping: a page of it is mapped
  * executable, as the specification asks. No descriptor is kept open: all of them are the guest's.
  */
-#include <elf.h>
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 #include <linux/time.h>
@@ -10,28 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jit/perf.h"
 #include "vmm/user/clock.h"
 #include "vmm/user/path.h"
 #include "vmm/user/perf_map.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
-
-#define JITDUMP_MAGIC 0x4a695444u
-#define JITDUMP_VERSION 1
-#define JIT_CODE_LOAD 0
-
-struct jitdump_header {
-    uint32_t magic, version, total_size, elf_mach, pad, pid;
-    uint64_t timestamp, flags;
-};
-
-struct jitdump_load {
-    uint32_t id, total_size;
-    uint64_t timestamp;
-    uint32_t pid, tid;
-    uint64_t vma, code_addr, code_size, code_index;
-    char name[24]; /* with its NUL; total_size counts what of it is used */
-};
 
 static char name[USER_PATH_MAX + 32]; /* "": none yet */
 static uint32_t pid;
@@ -50,6 +33,7 @@ static uint64_t now(void)
 static long begin(void)
 {
     long n = sys_call(__NR_getcwd, name, USER_PATH_MAX), fd;
+    struct jit_dump_header h;
     size_t len = n > 0 ? (size_t)n - 1 : 0;
 
     pid = (uint32_t)sys_call(__NR_getpid);
@@ -58,14 +42,7 @@ static long begin(void)
     fd = sys_call(__NR_openat, AT_FDCWD, name, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return fd;
-    const struct jitdump_header h = {
-        .magic = JITDUMP_MAGIC,
-        .version = JITDUMP_VERSION,
-        .total_size = sizeof(h),
-        .elf_mach = EM_X86_64,
-        .pid = pid,
-        .timestamp = now(),
-    };
+    jit_dump_begin(&h, pid, now());
     sys_call(__NR_write, fd, &h, sizeof(h));
     if (!mark)
         mark = sys_map(SYS_PAGE, SYS_PAGE, PROT_NONE);
@@ -76,19 +53,15 @@ static long begin(void)
 
 void user_jitdump_add(uint64_t pc, const void *code, uint32_t size)
 {
-    struct jitdump_load r = {.id = JIT_CODE_LOAD, .timestamp = now(), .code_size = size, .code_index = count++};
+    struct jit_dump_load r = {.timestamp = now(), .code_index = count++};
     long fd =
         name[0] ? sys_call(__NR_openat, AT_FDCWD, name, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0) : begin();
 
     if (fd < 0)
         return;
-    int n = snprintf(r.name, sizeof(r.name), "arm64:%lx", (unsigned long)pc) + 1;
-    size_t head = offsetof(struct jitdump_load, name) + (size_t)n;
-    struct iovec part[] = {{&r, head}, {(void *)(uintptr_t)code, size}};
-    r.total_size = (uint32_t)(head + size);
     r.pid = pid;
     r.tid = (uint32_t)sys_call(__NR_gettid);
-    r.vma = r.code_addr = (uint64_t)(uintptr_t)code;
+    struct iovec part[] = {{&r, jit_dump_add(&r, pc, code, size)}, {(void *)(uintptr_t)code, size}};
     sys_call(__NR_writev, fd, part, 2);
     sys_call(__NR_close, fd);
 }

@@ -4,6 +4,7 @@
 #include <linux/fcntl.h>
 #include <stdio.h>
 
+#include "jit/perf.h"
 #include "vmm/user/sys/call.h"
 #include "vmm/user/sys/sys.h"
 
@@ -13,9 +14,8 @@ static char name[40];
 void user_perf_map_add(uint64_t pc, const void *code, uint32_t size)
 {
     bool first = !name[0];
-    char line[80];
+    char line[JIT_PERF_LINE_MAX];
     long fd;
-    int n;
 
     /* The folder is everybody's: what somebody else has put there is not written to. */
     if (first) {
@@ -26,8 +26,7 @@ void user_perf_map_add(uint64_t pc, const void *code, uint32_t size)
                   O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | (first ? O_CREAT | O_EXCL : 0), 0600);
     if (fd < 0)
         return;
-    n = snprintf(line, sizeof(line), "%lx %x arm64:%lx\n", (unsigned long)(uintptr_t)code, size, (unsigned long)pc);
-    sys_call(__NR_write, fd, line, n);
+    sys_call(__NR_write, fd, line, jit_perf_line(line, pc, code, size));
     sys_call(__NR_close, fd);
 }
 

@@ -1,7 +1,6 @@
 /*
- * What perf(1) is told of translated code: /tmp/perf-PID.map (-perfmap; the kernel's tools/perf/Documentation/
- * jit-interface.txt), a line a block with its place, size, and the guest's address; and jit-PID.dump in the directory
- * where the process began (-jitdump; jitdump-specification.txt there), which has the code, too.
+ * What perf(1) is told of translated code: /tmp/perf-PID.map (-perfmap), and jit-PID.dump in the directory
+ * where the process began (-jitdump). jit/perf.h has what is in them.
  */
 #ifndef PIPIT_USER_PERF_MAP_H
 #define PIPIT_USER_PERF_MAP_H
