@@ -6,6 +6,8 @@
 #
 #   boots-1, -2, -8   Debian's kernel to init, BOOTS (100) times in a row with so many vCPUs; none longer than 3 times
 #                     the median
+#   mixed             MIXED_SECONDS (3600) of programs, disk and network at once in machines of ten minutes each: the same
+#                     output in every round, memory that does not grow (tests/mixed/run.py)
 #   tsan              under the thread sanitizer: the unit tests, guests (programs at EL1 on both engines, hostile rings, the
 #                     user network), the self-check, a boot with 8 vCPUs
 #   selftests         those of Debian's kernel source in user mode, with the slow ones
@@ -28,13 +30,15 @@ root=$PWD
 export PIPIT_ROOT=$root PIPIT_CACHE=${PIPIT_CACHE:-$root/.cache} PIPIT=${PIPIT:-$root/build/release/pipit}
 boots=${BOOTS:-100}
 fuzz_seconds=${FUZZ_SECONDS:-3600}
+mixed_seconds=${MIXED_SECONDS:-3600}
 jobs=${JOBS:-$(nproc)}
-slice=300 # seconds of fuzzing that an interruption may cost
+slice=300       # seconds of fuzzing that an interruption may cost
+mixed_slice=600 # of mixed load: fewer are too few rounds to see memory grow
 key=$({ git ls-files -s && git diff HEAD; } 2>/dev/null | sha256sum | cut -c1-16)
 state=$PIPIT_CACHE/soak/$key
 . tools/launch.sh
 
-steps=(boots-1 boots-2 boots-8 tsan selftests bootstrap)
+steps=(boots-1 boots-2 boots-8 mixed tsan selftests bootstrap)
 for t in $(tests/user/languages.sh --list); do
     steps+=("languages-$t")
 done
@@ -48,12 +52,13 @@ done
 enough() {
     case $1 in
     boots-*) [ "$(wc -l <"$state/$1.part")" -ge "$boots" ] ;;
-    fuzz-*) [ "$(fuzzed "$1")" -ge "$fuzz_seconds" ] ;;
+    fuzz-*) [ "$(seconds_of "$1")" -ge "$fuzz_seconds" ] ;;
+    mixed) [ "$(seconds_of "$1")" -ge "$mixed_seconds" ] ;;
     esac
 }
 
-# fuzzed STEP: the seconds that are done.
-fuzzed() {
+# seconds_of STEP: those that are done.
+seconds_of() {
     awk '{ s += $1 } END { print s + 0 }' "$state/$1.part"
 }
 
@@ -144,6 +149,27 @@ boot_series() {
         }'
 }
 
+# Machines that did their slice are kept in mind, so that a run that was cut short goes on with the next.
+mixed() {
+    local part=$state/mixed.part done_already n
+    touch "$part"
+    tests/rootfs.sh || return
+    while :; do
+        done_already=$(seconds_of mixed)
+        [ "$done_already" -lt "$mixed_seconds" ] || break
+        progress "mixed: $done_already of $mixed_seconds s"
+        n=$((mixed_seconds - done_already))
+        [ $n -le $mixed_slice ] || n=$mixed_slice
+        python3 tests/mixed/run.py $n >"$state/mixed.out" 2>&1 || {
+            cat "$state/mixed.out"
+            return 1
+        }
+        echo "$n $(awk '/^ok mixed: / { print $3 }' "$state/mixed.out") $(sed -n 's/.*memory less guest RAM: //p' "$state/mixed.out")" >>"$part"
+    done
+    awk '{ s += $1; n += $2 } END { printf "%d s, %d rounds, every output the same\n", s, n }' "$part"
+    cut -d' ' -f3- "$part"
+}
+
 # tsan_one NAME COMMAND...: counts in n and bad; of one that fails the output is kept.
 tsan_one() {
     local name=$1 status
@@ -182,7 +208,7 @@ fuzz_one() {
     local name=$1 part=$state/fuzz-$1.part done_already n status
     touch "$part"
     while :; do
-        done_already=$(fuzzed "fuzz-$name")
+        done_already=$(seconds_of "fuzz-$name")
         [ "$done_already" -lt "$fuzz_seconds" ] || break
         progress "fuzz-$name: $done_already of $fuzz_seconds s"
         n=$((fuzz_seconds - done_already))
@@ -224,6 +250,7 @@ run_step() {
     languages-*) RUNS=${RUNS:-50} LOADS=${LOADS:-1000} tests/user/languages.sh "${1#languages-}" ;;
     stress) stress ;;
     boots-*) boot_series "${1#boots-}" ;;
+    mixed) mixed ;;
     tsan) tsan ;;
     bootstrap) tests/user/bootstrap.sh --full ;;
     selftests) tests/user/selftests.sh --all ;;
@@ -299,7 +326,7 @@ trap interrupted INT TERM
 
 make -s -j"$jobs" MODE=release all || exit 1
 [[ " ${selected[*]}" != *" fuzz-"* ]] || make -s -j"$jobs" MODE=fuzz fuzz-build || exit 1
-[[ " ${selected[*]}" != *[\ ]@(boots-|tsan)* ]] || tools/guest.sh || exit 1
+[[ " ${selected[*]}" != *[\ ]@(boots-|mixed|tsan)* ]] || tools/guest.sh || exit 1
 
 # Those that measure or need all cores run alone.
 at_once=1

@@ -3,12 +3,13 @@
 
 Each round runs both programs, in turns that swap who goes first; a ratio is taken within a round, so that a slow moment
 of the host falls on both. Times are wall-clock: of a boot, the whole life of the process, from start to the exit that
-follows the guest's poweroff; of a program, what the guest's own clock says.
+follows the guest's poweroff; of a program, what the guest's own clock says, and natively this host's.
 """
 
 import math
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,9 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROGRAMS = ["python", "perl", "sqlite", "xz", "zstd", "gcc", "openssl"]
+sys.path.insert(0, f"{ROOT}/tools/bench")
+import rows  # noqa: E402
 
 
 def command(binary, cmdline, disk, cpus, memory):
@@ -30,11 +34,18 @@ def command(binary, cmdline, disk, cpus, memory):
     return out.stdout.decode().split("\0")[:-1]
 
 
+def cpu_time():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run(binary, cmdline, disk="", cpus=1, memory=512, limit=900):
-    """(seconds, output); the guest must power off and the program exit with 0."""
+    """(seconds, output, seconds of CPU time); the guest must power off and the program exit with 0."""
+    argv = command(binary, cmdline, disk, cpus, memory)
+    used = cpu_time()
     start = time.monotonic()
     done = subprocess.run(
-        command(binary, cmdline, disk, cpus, memory),
+        argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -46,7 +57,7 @@ def run(binary, cmdline, disk="", cpus=1, memory=512, limit=900):
     if done.returncode != 0 or "reboot: Power down" not in text:
         print(text[-2000:])
         sys.exit(f"{binary}: exit status {done.returncode}")
-    return seconds, text
+    return seconds, text, cpu_time() - used
 
 
 def rounds(count, measure):
@@ -69,16 +80,35 @@ def line(name, pairs, unit):
     return ratio
 
 
+def row(measure, limit, pairs, ratio):
+    ours, peers = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+    rows.row(measure, limit, pipit=ours, beside=peers, unit="s", ratio=ratio)
+
+
+def native():
+    """{name: ms} of the programs' work on this host; output as in the guest."""
+    done = subprocess.run(["sh", f"{ROOT}/tests/rootfs/work.sh", f"{ROOT}/tests/rootfs", "alone", *PROGRAMS],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=300, check=True,
+                          env={**os.environ, "GCC": "aarch64-linux-gnu-gcc"})
+    return re.findall(r"^work (\w+) (\S+) (\d+)$", done.stdout.decode(), re.M)
+
+
 def boot():
     count = int(os.environ.get("BOOTS", "7"))
     print(f"boot: Debian's kernel from start to poweroff at the first process, {count} rounds")
     for cpus in (1, 2):
         cmdline = "console=ttyAMA0 pipit.run=init"
-        line(f"boot, {cpus} vCPU", rounds(count, lambda b: run(b, cmdline, cpus=cpus)[0]), "s")
+        both = rounds(count, lambda b, cpus=cpus: run(b, cmdline, cpus=cpus)[::2])
+        for k, name, measure in ((0, "", "boot to init"), (1, ", CPU time", "boot to init, CPU time")):
+            pairs = [(ours[k], peers[k]) for ours, peers in both]
+            ratio = line(f"boot, {cpus} vCPU{name}", pairs, "s")
+            if k == 0 or cpus == 1:
+                row(f"{measure}, {cpus} vCPU", 0.5, pairs, ratio)
 
 
 def programs():
     count = int(os.environ.get("ROUNDS", "3"))
+    host = {name: [] for name in PROGRAMS}
     print(f"programs: in a Debian arm64 disk on 2 vCPUs, {count} rounds")
     times, outputs = {}, {}
 
@@ -86,7 +116,7 @@ def programs():
         with tempfile.TemporaryDirectory() as tmp:
             disk = f"{tmp}/disk.img"
             subprocess.run(["cp", "--sparse=always", f"{CACHE}/rootfs/disk.img", disk], check=True)
-            _, text = run(binary, "console=ttyAMA0 quiet pipit.chroot=/programs/guest.sh", disk, cpus=2, memory=1024)
+            _, text, _ = run(binary, "console=ttyAMA0 quiet pipit.chroot=/programs/guest.sh", disk, cpus=2, memory=1024)
         found, mode = {}, ""
         for said in text.splitlines():
             if m := re.match(r"mode (\w+)$", said):
@@ -101,14 +131,27 @@ def programs():
                 found["all at once"] = int(m.group(1))
         if len(found) < 9:
             sys.exit(f"{binary}: only {sorted(found)} were run")
+        if binary == PIPIT:
+            for name, digest, ms in native():
+                if digest != outputs[name]:
+                    sys.exit(f"natively {name}: output {digest}, elsewhere {outputs[name]}")
+                host[name].append(int(ms) / 1000)
         return found
 
     for ours, peers in rounds(count, measure):
         for name, ms in ours.items():
             times.setdefault(name, []).append((ms / 1000, peers[name] / 1000))
-    ratios = [line(name, pairs, "s") for name, pairs in times.items() if name != "all at once"]
-    line("all at once", times["all at once"], "s")
-    print(f"geometric mean of the programs' ratios: {math.exp(statistics.fmean(map(math.log, ratios))):.2f}")
+    ratios, natives = [], []
+    for name, pairs in times.items():
+        ratio = line(name, pairs, "s")
+        if name in PROGRAMS:
+            ratios.append(ratio)
+            natives.append(statistics.median(pair[0] / own for pair, own in zip(pairs, host[name])))
+            print(f"{'':<22} native {statistics.median(host[name]):8.2f} s, {natives[-1]:.1f} times", flush=True)
+    of_peer, of_native = (math.exp(statistics.fmean(map(math.log, found))) for found in (ratios, natives))
+    rows.row("programs in the guest", 0.25, ratio=of_peer)
+    rows.row("programs in the guest", 4, ratio=of_native, against="native")
+    print(f"geometric means without float and all at once: of the peer's {of_peer:.2f}, of native {of_native:.1f}")
     print("outputs: the same everywhere")
 
 

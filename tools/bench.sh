@@ -2,9 +2,13 @@
 # make bench: pipit beside QEMU's emulators on the same files, one after the other in turn, so that both see the
 # same weather. Prints each median and the median of the ratios (below 1: pipit is faster).
 #
-#   tools/bench.sh [boot] [programs] [start] [kernels] [user] [mmdebstrap] [disk] [micro]
+#   tools/bench.sh [boot] [programs] [machine] [start] [kernels] [user] [mmdebstrap] [disk] [micro]
 #
-# BOOTS (7), ROUNDS (3), BUILDS (1), START_ROUNDS (41), KERNEL_ROUNDS (3), DISK_ROUNDS (5) and MICRO_ROUNDS (31) say how often. The peer is
+# At the end comes a table of what the project holds itself to (bench/summary.py), which is also in build/bench/summary.json;
+# tools/bench/summary.py --draw build/bench/summary.json tools/bench/summary.svg draws it.
+#
+# BOOTS (7), ROUNDS (3), MACHINE_ROUNDS (3), BUILDS (1), START_ROUNDS (41), KERNEL_ROUNDS (3), DISK_ROUNDS (5) and
+# MICRO_ROUNDS (31) say how often. The peer is
 # the host's, or the one in the distribution's backports where that is newer (tools/peer.sh). QEMU_SYSTEM, QEMU_USER and
 # QEMU_SYSTEM_X86 name others.
 set -euo pipefail
@@ -36,15 +40,18 @@ kvm_makes_vms() {
 }
 
 what=("$@")
-[ ${#what[@]} -gt 0 ] || what=(boot programs start kernels user mmdebstrap disk micro)
+[ ${#what[@]} -gt 0 ] || what=(boot programs machine start kernels user mmdebstrap disk micro)
 for w in "${what[@]}"; do
     case $w in
-    boot | programs | start | kernels | user | mmdebstrap | disk | micro) ;;
-    *) echo "no such benchmark: $w (boot, programs, start, kernels, user, mmdebstrap, disk, micro)" >&2 && exit 2 ;;
+    boot | programs | machine | start | kernels | user | mmdebstrap | disk | micro) ;;
+    *) echo "no such benchmark: $w (boot, programs, machine, start, kernels, user, mmdebstrap, disk, micro)" >&2 && exit 2 ;;
     esac
 done
 make -s -j"$(nproc)" MODE=release all
 echo "pipit: $("$pipit" --version | head -n 1)"
+mkdir -p build/bench
+export BENCH_ROWS=$root/build/bench/rows
+: >"$BENCH_ROWS"
 status=0
 for w in "${what[@]}"; do
     case $w in
@@ -54,6 +61,13 @@ for w in "${what[@]}"; do
         tools/guest.sh
         [ "$w" = boot ] || tests/rootfs.sh
         python3 tools/bench.py "$pipit" "$peer" "$cache" "$w" || status=1
+        ;;
+    machine)
+        peer=${QEMU_SYSTEM:-$(newest qemu-system-aarch64 qemu-system-arm)}
+        echo "peer: $("$peer" --version | head -n 1)"
+        tools/guest.sh
+        tests/rootfs.sh
+        python3 tools/bench/machine.py "$pipit" "$peer" "$cache" build/bench || status=1
         ;;
     start | kernels)
         peer=${QEMU_USER:-$(peer_user)}
@@ -89,4 +103,9 @@ for w in "${what[@]}"; do
         ;;
     esac
 done
+if [ -s "$BENCH_ROWS" ]; then
+    cpu=$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
+    python3 tools/bench/summary.py "$BENCH_ROWS" build/bench/summary.json "host=${cpu:-$(uname -m)}, $(nproc) CPUs" \
+        "peer=$("${peer:-false}" --version 2>/dev/null | sed -n '1s/.*version /QEMU /p')" || status=1
+fi
 exit $status

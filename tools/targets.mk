@@ -47,7 +47,7 @@ help:
 	@echo 'make test      every test; installs the packages it needs'
 	@echo 'make check     formatting, include rules, static analysis'
 	@echo 'make bench     boots, programs, user mode, kernels and microVMs beside QEMU'
-	@echo 'make soak      the long tests: boots in a row, an hour of fuzzing for each target; resumes where it stopped;'
+	@echo 'make soak      the long tests: boots in a row, an hour of mixed load, and of fuzzing for each target; resumes;'
 	@echo '               STEPS="tsan fuzz-virtq" for some of them, tests/soak.sh --list for their names'
 	@echo 'make install   PREFIX=$(PREFIX), DESTDIR=; pipit, pipit-aarch64, pipit-img, man pages, and QEMU'\''s names for them'
 	@echo 'make deps      install the Debian packages that a build needs; with CROSS= fetch its libraries too'

@@ -16,6 +16,9 @@ import statistics
 import subprocess
 import sys
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import rows  # noqa: E402
+
 PIPIT, PEER, FOLDER = (os.path.abspath(word) for word in sys.argv[1:4])
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernels")
 ROUNDS = int(os.environ.get("KERNEL_ROUNDS", "3"))
@@ -68,10 +71,11 @@ def kernel(name, work):
     return peer, native
 
 
-def judged(what, ratios, limit):
+def judged(group, what, ratios, limit):
     mean = math.exp(statistics.fmean(map(math.log, ratios)))
     if limit is None:
         return f"{what} {mean:.2f}"
+    rows.row(f"own kernels: {group}", limit, ratio=mean, against="native" if "native" in what else "QEMU")
     return f"{what} {mean:.2f} (limit {limit}: {'kept' if mean <= limit else 'missed'})"
 
 
@@ -80,10 +84,10 @@ def main():
     only = os.environ.get("KERNELS", "").split()
     print(f"kernels: CPU time, {ROUNDS} rounds")
     for group, (kernels, of_peer, of_native) in GROUPS.items():
-        rows = [kernel(name, work) for name, work in kernels.items() if not only or name in only]
-        if rows:
-            peer = judged("of the peer's", [r[0] for r in rows], of_peer)
-            native = judged("of native", [r[1] for r in rows], of_native)
+        found = [kernel(name, work) for name, work in kernels.items() if not only or name in only]
+        if found:
+            peer = judged(group, "of the peer's", [r[0] for r in found], of_peer)
+            native = judged(group, "of native", [r[1] for r in found], of_native)
             print(f"{group}: geometric means: {peer}, {native}", flush=True)
 
 

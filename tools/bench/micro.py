@@ -20,6 +20,9 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import footprint  # noqa: E402
+
 PIPIT, STUB, STAY, EXITS = sys.argv[1:5]
 PEERS = sys.argv[5:]
 ROUNDS = int(os.environ.get("MICRO_ROUNDS", "31"))
@@ -88,39 +91,14 @@ def start_up(peer, net):
           f"(limit 10 ms: {limit(cpu <= 10, f'CPU time {name}')})", flush=True)
 
 
-def descendants(pid):
-    found = [pid]
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as f:
-            for child in f.read().split():
-                found += descendants(int(child))
-    return found
-
-
-def pss(pid):
-    """(KiB of Pss outside guest RAM, KiB of guest RAM that is there) of one process."""
-    other = ram = 0
-    size = 0
-    with open(f"/proc/{pid}/smaps", encoding="ascii") as f:
-        for text in f:
-            if m := re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", text):
-                size = int(m[2], 16) - int(m[1], 16) if m[3].startswith("rw") else 0
-            elif m := re.match(r"Pss:\s+(\d+) kB", text):
-                if size == RAM << 20:
-                    ram += int(m[1])
-                else:
-                    other += int(m[1])
-    return other, ram
-
-
-def footprint():
+def memory():
     child = subprocess.Popen(pipit(STAY, True), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
         if child.stdout.read(1) != b"!":
             sys.exit("the guest that stays did not start")
         time.sleep(1)
-        pids = descendants(child.pid)
-        parts = [pss(p) for p in pids]
+        pids = footprint.descendants(child.pid)
+        parts = [footprint.pss(p, RAM) for p in pids]
         total = sum(p[0] for p in parts)
         print(f"memory: {total} KiB Pss of {len(pids)} processes ({' + '.join(str(p[0]) for p in parts)}), guest RAM "
               f"({sum(p[1] for p in parts)} KiB) not counted (limit 5120: {limit(total <= 5120, 'memory')})", flush=True)
@@ -146,6 +124,6 @@ for one in PEERS:
     print(f"peer: {version(one)}")
     start_up(one, True)
     start_up(one, False)
-footprint()
+memory()
 exits()
 sys.exit(f"missed: {', '.join(BROKEN)}" if BROKEN else 0)

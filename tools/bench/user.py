@@ -17,6 +17,9 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, f"{ROOT}/tools/bench")
+import rows  # noqa: E402
+
 PROGRAMS = ["python", "perl", "sqlite", "xz", "zstd", "gcc", "openssl"]
 
 
@@ -73,7 +76,7 @@ def line(name, pairs, more=""):
 def user():
     count = int(os.environ.get("ROUNDS", "3"))
     print(f"user: Debian's arm64 programs in a chroot, CPU time, {count} rounds")
-    ratios = []
+    ratios, natives = [], []
     # What the script does beside the program: the name of none runs none.
     rest = {who: statistics.median(work(who, "none")[0] for _ in range(count)) for who in (PIPIT, PEER, None)}
     for name in PROGRAMS:
@@ -90,7 +93,11 @@ def user():
             sys.exit(f"{name}: the output is not the same everywhere: {outputs}")
         ours = statistics.median(p[0] for p in pairs)
         ratios.append(line(name, pairs, f"   native {native:6.2f} s, {ours / native:.1f} times"))
-    print(f"geometric mean of the programs' ratios: {math.exp(statistics.fmean(map(math.log, ratios))):.2f}")
+        natives.append(ours / native)
+    of_peer, of_native = (math.exp(statistics.fmean(map(math.log, found))) for found in (ratios, natives))
+    rows.row("user mode: the same programs, CPU time", 0.25, ratio=of_peer)
+    rows.row("user mode: the same programs, CPU time", 3, ratio=of_native, against="native")
+    print(f"geometric means of the programs' ratios: of the peer's {of_peer:.2f}, of native {of_native:.1f}")
     print("outputs: the same everywhere")
 
 
@@ -107,7 +114,9 @@ def mmdebstrap():
                 tars.add(hashlib.file_digest(tar, "sha256").hexdigest())
         return seconds
 
-    line("mmdebstrap", turns(count, measure))
+    pairs = turns(count, measure)
+    ours, peers = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+    rows.row("user mode: mmdebstrap, CPU time", 0.35, pipit=ours, beside=peers, unit="s", ratio=line("mmdebstrap", pairs))
     if len(tars) != 1:
         sys.exit("the tars are not the same")
     print("tars: the same, byte for byte")
