@@ -811,6 +811,15 @@ static bool t1_cnt_v(struct t1 *t, uint32_t insn)
 
 /* ---- AES, PMULL ---- */
 
+/* Are columns of the result mixed next? Then the two are one whole round of the host. */
+static bool t1_aes_pair(const struct t1 *t, uint32_t insn)
+{
+    unsigned d = a64_rd(insn);
+
+    return t->i + 1 < t->n && t->row[t->i + 1] == (insn >> 12 & 1 ? A64_aesimc : A64_aesmc) &&
+           a64_rd(t->insn[t->i + 1]) == d && a64_rn(t->insn[t->i + 1]) == d;
+}
+
 /* AESE, AESD: add the round key, then substitute and shift rows: the host's last round with a zero key. */
 static bool t1_aes(struct t1 *t, uint32_t insn)
 {
@@ -821,7 +830,12 @@ static bool t1_aes(struct t1 *t, uint32_t insn)
     t1_vload(t, XMM0, a64_rd(insn));
     t1_vwith(t, SSE_PXOR, XMM0, a64_rn(insn));
     sse_rr(t->e, SSE_PXOR, XMM1, XMM1);
-    sse_rr(t->e, SSE_66_38(dec ? 0xdf : 0xdd), XMM0, XMM1);
+    if (t1_aes_pair(t, insn)) {
+        t->fused = t->i + 1;
+        sse_rr(t->e, SSE_66_38(dec ? 0xde : 0xdc), XMM0, XMM1);
+    } else {
+        sse_rr(t->e, SSE_66_38(dec ? 0xdf : 0xdd), XMM0, XMM1);
+    }
     return t1_vdone(t, insn | BIT32(30));
 }
 
@@ -830,6 +844,8 @@ static bool t1_aesmc(struct t1 *t, uint32_t insn)
 {
     if (!t1_have.aes)
         return false;
+    if (t1_fused(t))
+        return t->keep_flags = true;
     t1_vload(t, XMM0, a64_rn(insn));
     if (insn >> 12 & 1) {
         sse_rr(t->e, SSE_66_38(0xdb), XMM0, XMM0); /* aesimc */

@@ -85,6 +85,7 @@ struct t1 {
     } share;
     struct t1_stub unused; /* stands for the slow path of accesses that have none */
     unsigned excl_end;     /* instruction number of the store-exclusive that pairs with a translated load; 0: none */
+    unsigned fused;        /* number of an instruction that the one before it has done, all or most of it; 0: none */
     unsigned nstubs;
     struct t1_vregs vreg;
     bool loops; /* a branch to the block's own start was translated */
@@ -100,6 +101,12 @@ typedef bool (*t1_fn)(struct t1 *t, uint32_t insn);
 static inline uint64_t t1_pc(const struct t1 *t)
 {
     return t->b->pc + t->i * 4;
+}
+
+/* Has the instruction before done this one's work, or most of it? */
+static inline bool t1_fused(const struct t1 *t)
+{
+    return t->fused && t->fused == t->i;
 }
 
 /* Guest addresses are host addresses. */
@@ -290,7 +297,7 @@ void t1_writeback(struct t1 *t, unsigned n, int64_t off);
 extern t1_fn t1_table[A64_ROW_COUNT];
 /* What the host's processor has beyond SSE4.2: read once, because CPUID leaves a virtual machine. */
 extern struct t1_host_features {
-    bool avx, fma, aes, pclmul;
+    bool avx, fma, aes, pclmul, sha;
 } t1_have;
 void t1_init_int(void);
 void t1_init_mem(void);
@@ -298,6 +305,7 @@ void t1_init_flow(void);
 void t1_init_fp(void);
 void t1_init_fp_memory(void);
 void t1_init_simd(void);
+void t1_init_sha(void);
 
 /* The no-op that a dead block's jump replaces. */
 static inline void t1_entry_nop(struct x64_emit *e)

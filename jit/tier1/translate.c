@@ -25,17 +25,19 @@ void jit_tier1_init(void)
     t1_have.fma = t1_have.avx && (c & bit_FMA);
     t1_have.aes = c & bit_AES;
     t1_have.pclmul = c & bit_PCLMUL;
+    t1_have.sha = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
     t1_init_int();
     t1_init_mem();
     t1_init_flow();
     t1_init_fp();
     t1_init_simd();
+    t1_init_sha();
 }
 
 uint64_t jit_saved_host(void)
 {
     return (uint64_t)t1_have.fma | (uint64_t)t1_have.aes << 1 | (uint64_t)t1_have.pclmul << 2 |
-           (uint64_t)t1_have.avx << 3;
+           (uint64_t)t1_have.avx << 3 | (uint64_t)t1_have.sha << 4;
 }
 
 /* Rows after which control never comes back to the next instruction within the block. */

@@ -118,6 +118,23 @@ static uint32_t partner(uint32_t load)
     return (load & ~(BIT32(22) | registers)) | ((uint32_t)blocks_rnd() & registers);
 }
 
+/* What translators take together with the instruction at `at`: mostly what belongs to it, with a register of another
+ * number now and then. */
+static void cipher_neighbours(uint32_t *code, unsigned n, unsigned at)
+{
+    unsigned row = a64_decode(code[at]), odd = blocks_rnd() % 4 ? 0 : (unsigned)blocks_rnd() & 31;
+    uint32_t d = a64_rd(code[at]), old = (uint32_t)blocks_rnd() & 31;
+
+    if (at + 1 == n)
+        return;
+    if (row == A64_aese || row == A64_aesd) {
+        code[at + 1] = (row == A64_aese ? 0x4e286800u : 0x4e287800u) | (d ^ odd) << 5 | d; /* aesmc, aesimc */
+    } else if (row == A64_sha256h && at) {
+        code[at - 1] = 0x4ea01c00u | d << 16 | d << 5 | (old ^ odd);                       /* mov */
+        code[at + 1] = 0x5e005000u | (code[at] & 0x1f0000u) | old << 5 | a64_rn(code[at]); /* sha256h2 */
+    }
+}
+
 unsigned blocks_make(uint32_t *code, unsigned row)
 {
     unsigned n = 1 + (unsigned)(blocks_rnd() % BLOCKS_MAX), at = (unsigned)(blocks_rnd() % n);
@@ -143,6 +160,7 @@ unsigned blocks_make(uint32_t *code, unsigned row)
         code[at + 1] = blocks_encode(A64_eor_sreg);
         code[at + 1 + blocks_rnd() % 2] = partner(code[at]);
     }
+    cipher_neighbours(code, n, at);
     return n;
 }
 
