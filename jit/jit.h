@@ -76,6 +76,14 @@ struct jit_tlbi_request {
     uint64_t va, pages;
 };
 
+/*
+ * The vCPU is about to execute the block, or with the interpreter alone the instruction, at c->pc. On its thread, with
+ * its whole state. Blocks that are linked, or found by generated code, are entered without a word, unless they are
+ * `unlinked`: then all come by the run loop. Before the first run.
+ */
+typedef void jit_entered_fn(void *opaque, const struct arm64_cpu *c);
+void jit_trace(struct jit *j, jit_entered_fn *entered, void *opaque, bool unlinked);
+
 int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e);
 void jit_destroy(struct jit *j);
 

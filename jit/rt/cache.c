@@ -311,7 +311,8 @@ const uint8_t *jit_find(struct jit_vcpu *v)
     b = jit_get(j, v, v->cpu.pc, host);
     if (b) {
         code = jit_entry_rx(j, b);
-        j->space->jc_insert(v, v->cpu.pc, code);
+        if (likely(!j->unlinked))
+            j->space->jc_insert(v, v->cpu.pc, code);
     }
     jit_unlock(&j->lock);
     return code;
@@ -341,7 +342,8 @@ const uint8_t *jit_link(struct jit_vcpu *v)
         code = jit_entry_rx(j, to);
         /* The displacement is aligned to four bytes, so running vCPUs see the old or the new target. */
         uint8_t *at = jit_entry_rw(j, from) + x->patch;
-        __atomic_store_n((int32_t *)(void *)at, (int32_t)(jit_entry_rw(j, to) - (at + 4)), __ATOMIC_RELEASE);
+        if (likely(!j->unlinked))
+            __atomic_store_n((int32_t *)(void *)at, (int32_t)(jit_entry_rw(j, to) - (at + 4)), __ATOMIC_RELEASE);
     }
     jit_unlock(&j->lock);
     return code;

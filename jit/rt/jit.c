@@ -35,6 +35,13 @@ void jit_destroy(struct jit *j)
     jit_host_unmap(j, sizeof(*j));
 }
 
+void jit_trace(struct jit *j, jit_entered_fn *entered, void *opaque, bool unlinked)
+{
+    j->entered = entered;
+    j->entered_opaque = opaque;
+    j->unlinked = unlinked;
+}
+
 void jit_counts(const struct jit *j, struct jit_counts *out)
 {
     *out = (struct jit_counts){

@@ -345,6 +345,9 @@ struct jit {
     bool stats;
     jit_made_fn *tell;
     void *tell_opaque;
+    jit_entered_fn *entered; /* jit_trace */
+    void *entered_opaque;
+    bool unlinked;          /* each block goes back to the run loop */
     _Atomic uint32_t kills; /* blocks that died */
 
     /* User mode. */
@@ -380,6 +383,13 @@ static inline enum jit_phase jit_phase(struct jit_vcpu *v, enum jit_phase next)
         s->phase = next;
     }
     return was;
+}
+
+/* Tells of what is executed next. */
+static inline void jit_enter(struct jit_vcpu *v)
+{
+    if (unlikely(v->jit->entered))
+        v->jit->entered(v->jit->entered_opaque, &v->cpu);
 }
 
 /* stats.c: counts and times of a machine's vCPU. */

@@ -100,6 +100,7 @@ static void jit_run_inside(struct jit_vcpu *v)
                 code = jit_find_again(v);
             continue;
         }
+        jit_enter(v);
         jit_phase(v, JIT_PHASE_CODE);
         why = enter(v, code);
         jit_phase(v, JIT_PHASE_RUNTIME);
@@ -119,8 +120,10 @@ static void jit_interp_inside(struct jit_vcpu *v)
 
     jit_phase(v, JIT_PHASE_HELPER);
     while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c))
-        if (!jit_step(v))
+        if (!jit_step(v)) {
+            jit_enter(v);
             jit_interp_one(v);
+        }
     jit_phase(v, JIT_PHASE_RUNTIME);
 }
 

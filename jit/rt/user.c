@@ -485,6 +485,7 @@ static void jit_user_run_tier1(struct jit_vcpu *v)
             code = jit_find_again(v);
             continue;
         }
+        jit_enter(v);
         switch (enter(v, code)) {
         case JIT_EXIT_LINK: code = jit_link(v); break;
         case JIT_EXIT_LOOKUP: code = jit_find(v); break;
@@ -570,8 +571,10 @@ void jit_user_run(struct arm64_cpu *c)
         else if (v->jit->tier == JIT_TIER1 && !jit_debug_interprets(v))
             jit_user_run_tier1(v);
         else
-            while (jit_user_may_run(v))
+            while (jit_user_may_run(v)) {
+                jit_enter(v);
                 jit_user_step(v);
+            }
         atomic_store(&v->in_guest, 0);
     }
 }

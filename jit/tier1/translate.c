@@ -160,7 +160,7 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
     if (!t.n)
         return false;
     t1_instructions(&t);
-    if (t.loops && t1_vplan(&t)) {
+    if (t.loops && !j->unlinked && t1_vplan(&t)) {
         plan = t.vreg;
         n = t.n;
         t1_begin(&t, j, v, b, e);

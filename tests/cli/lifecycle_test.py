@@ -239,6 +239,27 @@ def check_jit_stats():
         item(f"jit-stats-{tier}", good, f"status {status}, {text!r}")
 
 
+def check_jit_log():
+    """The translator's blocks are on the interpreter's path; registers; QEMU's option; what is refused."""
+    path = {}
+    for tier, words in ("tier1", "exec,nochain"), ("interp", "exec"):
+        with kernel(THREE_BOOTS) as g:
+            status, out, err = run(run_command(g.name, "--jit", tier, "--jit-log", words))
+        path[tier] = re.findall(r"^pipit: jit: Trace 0: ([0-9a-f]{16})$", err.decode(), re.M) if status == 0 else []
+        item(f"jit-log-{tier}", status == 0 and out == b"boot;boot;boot;" and len(path[tier]) == err.count(b"\n"), f"{err!r}")
+    rest = iter(path["interp"])
+    along = all(pc in rest for pc in path["tier1"])  # each behind the one before
+    good = along and path["tier1"].count("0000000040080000") == 3 and 0 < len(path["tier1"]) < len(path["interp"])
+    item("jit-log-path", good, f"{path}")
+    with elf(li(3, 0x1234) + call(SYSTEM_OFF)) as g:
+        qemu = [PIPIT, "qemu", "-M", "virt", "-m", "64", "-nodefaults", "-kernel", g.name, "-d", "cpu,nochain"]
+        status, _, err = run(qemu)
+        item("qemu-d", status == 0 and b"jit: PC =0000000040080000 X00=" in err and re.search(rb"\npipit: jit: SP =[0-9a-f]{16} PSTATE=[0-9a-f]{8} ---- EL1h\n", err),
+             f"status {status}, {err!r}")
+        status, _, err = run([*qemu[:-1], "exec,unimp"])
+    item("qemu-d-unknown", status == 1 and b'-d exec,unimp: there is no "unimp"; there are exec, cpu and nochain' in err, f"{status} {err!r}")
+
+
 def check_jitdump():
     """A record for each block that --stats counts, with code of the size that it names, in the current folder."""
     with kernel(put("x") + call(SYSTEM_OFF)) as g, tempfile.TemporaryDirectory() as d:
@@ -427,6 +448,7 @@ def main():
     check_stats()
     check_perf_map()
     check_jit_stats()
+    check_jit_log()
     check_jitdump()
     check_pinning()
     check_idle()

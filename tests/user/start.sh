@@ -110,12 +110,33 @@ expect reserved-nothing 3 '^1 \./hello -$' "$pipit" -R 0 ./hello
 expect plugin 1 '-plugin x.so: ' "$pipit" -plugin x.so ./hello
 expect trace 1 '-trace x: .*-strace' env QEMU_TRACE=x "$pipit" ./hello
 expect dfilter 1 '-dfilter wants ranges like .*, not "0..x"' "$pipit" -dfilter 0..x ./hello
-expect log-item 1 '-d strace,exec: there is no "exec"' "$pipit" -d strace,exec ./hello
+expect log-item 1 '-d strace,unimp: there is no "unimp"' "$pipit" -d strace,unimp ./hello
 expect one-instruction 3 '^1 \./hello -$' "$pipit" -one-insn-per-tb ./hello
 if "$pipit" -d help | grep -q '^strace .*system calls'; then
     echo 'ok log-items'
 else
     echo 'FAIL log-items: -d help does not list them'
+    bad=1
+fi
+# The path of the translator's blocks, none of them linked, is part of the interpreter's path of instructions; with links it
+# is shorter. -dfilter takes the blocks that it names; the registers have the program counter that was announced.
+"$pipit" -seed 1 -d exec,nochain -D blocks ./hello >/dev/null
+"$pipit" -seed 1 -d exec -D linked ./hello >/dev/null
+"$pipit" -seed 1 -d exec -jit interp -D instructions ./hello >/dev/null
+if perl -e 'open B, "blocks"; open I, "instructions"; @b = <B>; $n = 0; while (<I>) { $n++ if $n < @b && $_ eq $b[$n] }
+        exit !(@b > 500 && $n == @b && !grep !/^Trace 0: [0-9a-f]{16}$/, @b)' &&
+    [ "$(wc -l <linked)" -lt "$(($(wc -l <blocks) / 2))" ]; then
+    echo "ok log-exec: $(wc -l <blocks) blocks, $(wc -l <instructions) instructions"
+else
+    echo "FAIL log-exec: $(wc -l <blocks) blocks, $(wc -l <linked) linked, $(wc -l <instructions) instructions"
+    bad=1
+fi
+first=$(sed -n '1s/.* //p' blocks)
+"$pipit" -d exec,cpu,nochain -dfilter "0x$first+4" -D cpu ./hello >/dev/null
+if [ "$(grep -c ^Trace cpu)" = 1 ] && grep -q "^PC =$first X00=0000000000000000 " cpu && grep -qE '^SP =0*[1-9a-f][0-9a-f]* PSTATE=[0-9a-f]{8} .* EL0t$' cpu; then
+    echo 'ok log-cpu'
+else
+    echo "FAIL log-cpu: $(head -n 12 cpu)"
     bad=1
 fi
 # The map has each block of the program's code once, and the bytes that it names do not overlap.

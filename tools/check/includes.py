@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 BASE, CORE = "vmm/base/", "vmm/core/"
-JIT = [BASE, "vmm/core/page.h", "vmm/core/vcpu.h", "arch/arm64/cpu.h", "jit/ops.h", "jit/jit.h", "jit/perf.h", "jit/user.h"]
+JIT = [BASE, "vmm/core/page.h", "vmm/core/vcpu.h", "arch/arm64/cpu.h", "jit/ops.h", "jit/jit.h", "jit/perf.h", "jit/trace.h", "jit/user.h"]
 ROOMS = ["vmm/", "devices/", "virtio/", "jit/", "loader/", "arch/"]
 
 # folder: what its files may include beside the folder's own

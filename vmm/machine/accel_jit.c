@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "arch/arm64/regs.h"
+#include "jit/trace.h"
 #include "vmm/base/log.h"
 #include "vmm/machine/accel_jit_int.h"
 
@@ -451,6 +452,17 @@ static void accel_jit_made(void *opaque, uint64_t pc, unsigned insns, const void
     accel_jit_perf_add(&a->perf, pc, code, size);
 }
 
+/* A line of the log for each of the text: it is cut by lines where two vCPUs write at once. */
+static void accel_jit_entered(void *opaque, const struct arm64_cpu *c)
+{
+    const struct accel_jit *a = opaque;
+    char text[JIT_TRACE_MAX];
+
+    jit_trace_text(text, c, a->cfg.trace_exec, a->cfg.trace_cpu);
+    for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1)
+        log_info("jit", "%.*s", (int)(end - line), line);
+}
+
 static void accel_jit_destroy(struct accel *accel)
 {
     struct accel_jit *a = container_of(accel, struct accel_jit, accel);
@@ -511,6 +523,7 @@ int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, str
         accel_jit_destroy(&a->accel);
         return ret;
     }
+    jit_trace(a->jit, cfg->trace_exec || cfg->trace_cpu ? accel_jit_entered : NULL, a, cfg->trace_unlinked);
     *out = &a->accel;
     return 0;
 }

@@ -22,9 +22,10 @@
 struct accel_jit_config {
     unsigned ncpus; /* at most ACCEL_JIT_MAX_CPUS */
     const struct arm64_model *model;
-    bool interp;            /* the interpreter alone */
-    bool stats;             /* count and time what the JIT does, for the report */
-    bool perf_map, jitdump; /* /tmp/perf-PID.map, jit-PID.dump */
+    bool interp;                                /* the interpreter alone */
+    bool trace_exec, trace_cpu, trace_unlinked; /* jit_trace */
+    bool stats;                                 /* count and time what the JIT does, for the report */
+    bool perf_map, jitdump;                     /* /tmp/perf-PID.map, jit-PID.dump */
     struct mem *mem;
     struct bus *bus; /* takes the GIC's registers */
     struct clock *clock;

@@ -126,6 +126,7 @@ void args_print_help_run(void)
          "  --debug-device           a device with which the guest prints times and sets our exit status\n"
          "  --stats                  say at the end how long it took, why vCPUs left the guest, what was translated\n"
          "  --jit-stats              the same and more of the JIT: its time by phase, exits, calls, blocks\n"
+         "  --jit-log WORD,...       exec, cpu: log blocks that are entered, registers; nochain: all blocks\n"
          "  --perfmap                name the JIT's code to perf: /tmp/perf-PID.map\n"
          "  --jitdump                the same with the code, for perf inject --jit: jit-PID.dump\n"
          "  --dump-dtb FILE          write virt's device tree and end\n"
@@ -175,7 +176,7 @@ void args_print_help_qemu(void)
          "  -serial mon:stdio | stdio | file:FILE | null | none | chardev:ID\n"
          "  -nographic  -display none  -monitor none  -vga none  -parallel none  -nodefaults  -no-user-config\n"
          "  -object rng-random,id=ID  -rtc base=utc  -sandbox on|off  -name NAME  -pidfile FILE  -D FILE\n"
-         "  -daemonize  -no-reboot  -perfmap  -jitdump  -version  -h\n"
+         "  -daemonize  -no-reboot  -perfmap  -jitdump  -d WORD,...  -version  -h\n"
          "\n"
          "Exit status: 0 the guest powered off, reset with -no-reboot, or a signal; what isa-debug-exit says;\n"
          "1 otherwise.");

@@ -422,6 +422,11 @@ static int set_jitdump(struct qemu_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_jit_log(struct qemu_args *a, const char *v, struct err *e)
+{
+    return config_jit_log(a->c, "-d", v, e);
+}
+
 /* What is so anyway. */
 static int set_nothing(struct qemu_args *a, const char *v, struct err *e)
 {
@@ -616,6 +621,7 @@ static const struct qemu_option qemu_options[] = {
     {"no-reboot", false, set_no_reboot, NULL, NULL},
     {"perfmap", false, set_perf_map, NULL, NULL},
     {"jitdump", false, set_jitdump, NULL, NULL},
+    {"d", true, set_jit_log, NULL, NULL},
     {"name", true, set_name, NULL, NULL},
     {"rtc", true, set_rtc, NULL, NULL},
     {"global", true, set_global, NULL, NULL},

@@ -434,6 +434,11 @@ static int set_jitdump(struct run_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_jit_log(struct run_args *a, const char *v, struct err *e)
+{
+    return config_jit_log(a->c, "--jit-log", v, e);
+}
+
 static int set_jit_stats(struct run_args *a, const char *v, struct err *e)
 {
     (void)v;
@@ -538,6 +543,7 @@ static const struct run_option run_options[] = {
     {"--debug-device", 0, false, set_debug_device},
     {"--stats", 0, false, set_stats},
     {"--jit-stats", 0, false, set_jit_stats},
+    {"--jit-log", 0, true, set_jit_log},
     {"--perfmap", 0, false, set_perf_map},
     {"--jitdump", 0, false, set_jitdump},
     {"--dump-dtb", 0, true, set_dump_dtb},

@@ -179,7 +179,9 @@ static int validate_accel(struct vm_config *c, const struct board_ops *board, st
     int r;
 
     /* Whoever names a tier, or asks about the JIT, means it. */
-    if ((c->tier_given || c->perf_map || c->jitdump || c->jit_stats) && !c->naccel)
+    bool traced = c->trace_exec || c->trace_cpu || c->trace_unlinked;
+
+    if ((c->tier_given || c->perf_map || c->jitdump || c->jit_stats || traced) && !c->naccel)
         c->accel_order[c->naccel++] = VM_ACCEL_JIT;
     r = accel_choose(c, board->arch, e);
     if (r < 0)
@@ -188,8 +190,32 @@ static int validate_accel(struct vm_config *c, const struct board_ops *board, st
         return err_set(e, EINVAL, "a tier of the JIT has no meaning with KVM");
     if ((c->perf_map || c->jitdump) && c->accel != VM_ACCEL_JIT)
         return err_set(e, EINVAL, "a map of the JIT's code has no meaning with KVM");
+    if (traced && c->accel != VM_ACCEL_JIT)
+        return err_set(e, EINVAL, "a log of the JIT's blocks has no meaning with KVM");
     if (c->jit_stats && c->accel != VM_ACCEL_JIT)
         return err_set(e, EINVAL, "statistics of the JIT have no meaning with KVM; --stats has those of KVM");
+    return 0;
+}
+
+int config_jit_log(struct vm_config *c, const char *option, const char *list, struct err *e)
+{
+    const struct {
+        const char *name;
+        bool *set;
+    } items[] = {{"exec", &c->trace_exec}, {"cpu", &c->trace_cpu}, {"nochain", &c->trace_unlinked}};
+
+    for (const char *v = list, *end; *v; v = *end ? end + 1 : end) {
+        bool known = false;
+
+        end = strchrnul(v, ',');
+        for (size_t i = 0; i < ARRAY_SIZE(items); i++) {
+            if (strlen(items[i].name) == (size_t)(end - v) && !strncmp(v, items[i].name, (size_t)(end - v)))
+                known = *items[i].set = true;
+        }
+        if (!known)
+            return err_set(e, EINVAL, "%s %s: there is no \"%.*s\"; there are exec, cpu and nochain", option, list,
+                           (int)(end - v), v);
+    }
     return 0;
 }
 

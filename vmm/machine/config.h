@@ -122,7 +122,8 @@ struct vm_config {
     } isa_exit;        /* the device of devices/debug.h that QEMU calls isa-debug-exit */
     bool no_reboot;
     bool stats;
-    bool perf_map, jitdump, jit_stats; /* of the JIT */
+    bool perf_map, jitdump, jit_stats;          /* of the JIT */
+    bool trace_exec, trace_cpu, trace_unlinked; /* --jit-log */
     bool sandbox;
     bool dtb_randomness; /* rng-seed and kaslr-seed in the device tree */
     const char *dump_dtb;
@@ -169,6 +170,8 @@ void config_choose_machine(struct vm_config *c);
 /* Does `cmdline` have the word, or a word that begins with it where it ends in '='? */
 bool config_cmdline_has(const char *cmdline, const char *word);
 void config_cmdline_append(struct vm_config *c, const char *word);
+/* --jit-log and -d: a list of words. */
+int config_jit_log(struct vm_config *c, const char *option, const char *list, struct err *e);
 
 /* Checks ranges and combinations, fills in slots, MAC addresses and the accelerator. */
 int config_validate(struct vm_config *c, struct err *e);

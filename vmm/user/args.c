@@ -276,6 +276,9 @@ static const struct {
     const char *help;
 } log_items[] = {
     {"in_asm", &user_options.log_code, "each block of the program's code when it is translated"},
+    {"exec", &user_options.log_exec, "each block that is entered by look-up; with nochain, each that is executed"},
+    {"cpu", &user_options.log_cpu, "the registers there"},
+    {"nochain", &user_options.nochain, "blocks are not linked: slow, and exec and cpu see all of them"},
     {"strace", &user_strace_on, "system calls, as -strace"},
     {"translations", &user_options.report, "how many blocks were translated, and found translated"},
 };

@@ -101,6 +101,9 @@ int user_executor_init(bool interp, struct err *e)
     user_cpu_ops_init();
     while ((r = create(&config, e)) == -ENOMEM && config.code_size / 4 >= CODE_LEAST)
         config.code_size /= 4;
+    if (r == 0 && (user_options.nochain || user_options.log_exec || user_options.log_cpu))
+        jit_trace(jit, user_options.log_exec || user_options.log_cpu ? user_log_entered : NULL, NULL,
+                  user_options.nochain);
     return r;
 }
 

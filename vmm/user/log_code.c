@@ -4,9 +4,11 @@
 #include <stdio.h>
 
 #include "jit/a64/decode.h"
+#include "jit/trace.h"
 #include "vmm/base/util.h"
 #include "vmm/service/gdbstub/rsp.h"
 #include "vmm/user/access.h"
+#include "vmm/user/options.h"
 #include "vmm/user/strace.h"
 
 #define LINE_MAX 160u /* "0x0000000000000000:  00000000  " and an instruction */
@@ -68,4 +70,13 @@ void user_log_code(uint64_t pc, unsigned insns)
     }
     text[n++] = '\n';
     user_log_write(text, n);
+}
+
+void user_log_entered(void *opaque, const struct arm64_cpu *c)
+{
+    char text[JIT_TRACE_MAX];
+
+    (void)opaque;
+    if (is_wanted(c->pc))
+        user_log_write(text, jit_trace_text(text, c, user_options.log_exec, user_options.log_cpu));
 }

@@ -9,6 +9,10 @@
  * hexadecimal, with commas. False: it is none of these, or there are too many. */
 bool user_log_filter(const char *ranges);
 
+/* -d exec and -d cpu: the state before a block is executed. On any thread. */
+struct arm64_cpu;
+void user_log_entered(void *opaque, const struct arm64_cpu *c);
+
 /* One caller at a time. */
 void user_log_code(uint64_t pc, unsigned insns);
 

@@ -13,8 +13,9 @@ struct user_options {
     bool report; /* blocks are counted, and told at the end */
     bool interp; /* the interpreter alone */
     bool perf_map, jitdump;
-    bool log_code; /* -d in_asm */
-    bool seeded;   /* AT_RANDOM is made from `seed` */
+    bool log_code;                   /* -d in_asm */
+    bool log_exec, log_cpu, nochain; /* -d's of these names */
+    bool seeded;                     /* AT_RANDOM is made from `seed` */
     uint64_t seed;
     const char *translations; /* the folder for saved ones, or "off"; NULL: where there is one */
     const char *release;      /* uname's; NULL: the host's */

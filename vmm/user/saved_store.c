@@ -113,7 +113,8 @@ static bool try_runtime(const char *parent)
 
 void user_saved_store_init(const char *const *envp)
 {
-    const char *named = user_options.translations, *cache = user_args_variable(envp, "XDG_CACHE_HOME");
+    const char *named = user_options.nochain ? "off" : user_options.translations,
+               *cache = user_args_variable(envp, "XDG_CACHE_HOME");
 
     if (named) {
         chosen = strcmp(named, "off") && snprintf(path, sizeof(path), "%s", named) < (int)sizeof(path);
