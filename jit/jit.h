@@ -105,8 +105,8 @@ int jit_hint(struct arm64_cpu *c, enum a64_hint h);
 /* For arch/arm64's hooks, on the vCPU's thread. */
 void jit_context_changed(struct arm64_cpu *c);
 void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadcast);
-/* Drops all translations when the vCPU next leaves generated code, which its current instruction must do. */
-void jit_flush(struct arm64_cpu *c);
+/* Drops translations of code that has changed, however that came about. */
+void jit_recheck(struct arm64_cpu *c);
 void jit_fpsr_sync(struct arm64_cpu *c);
 void jit_fpsr_changed(struct arm64_cpu *c); /* FPSR was written as a whole */
 void jit_fpcr_changed(struct arm64_cpu *c);
@@ -114,6 +114,7 @@ void jit_fpcr_changed(struct arm64_cpu *c);
 /* So far; when no vCPU runs. */
 struct jit_counts {
     uint64_t blocks, insns, bytes; /* translated: blocks, the guest's instructions, host code */
+    uint64_t copies;               /* blocks made from others of the same code */
     uint64_t flushes;              /* the code cache was full, and emptied */
     uint64_t stops;                /* a vCPU has stopped all others, for an exclusive or to empty the code cache */
 };

@@ -34,8 +34,9 @@ int jit_cache_init(struct jit *j, size_t size, bool user, struct err *e)
     j->hash = jit_host_map(sizeof(*j->hash) << JIT_HASH_BITS);
     j->page = jit_host_map(sizeof(*j->page) * JIT_PAGES);
     j->page_hash = jit_host_map(sizeof(*j->page_hash) << JIT_HASH_BITS);
-    j->map = user ? jit_host_map(j->size / JIT_MAP_RATIO) : NULL;
-    if (!j->block || !j->reloc || !j->hash || !j->page || !j->page_hash || (user && !j->map)) {
+    j->map = jit_host_map(j->size / JIT_MAP_RATIO);
+    j->twin = user ? NULL : jit_host_map(sizeof(*j->twin) << JIT_HASH_BITS);
+    if (!j->block || !j->reloc || !j->hash || !j->page || !j->page_hash || !j->map || (!user && !j->twin)) {
         jit_cache_free(j);
         return err_set(e, ENOMEM, "no room for the tables of a code cache of %zu MiB", j->size >> 20);
     }
@@ -53,6 +54,7 @@ void jit_cache_free(struct jit *j)
     jit_host_unmap(j->page, sizeof(*j->page) * JIT_PAGES);
     jit_host_unmap(j->page_hash, sizeof(*j->page_hash) << JIT_HASH_BITS);
     jit_host_unmap(j->map, j->size / JIT_MAP_RATIO);
+    jit_host_unmap(j->twin, sizeof(*j->twin) << JIT_HASH_BITS);
 }
 
 /* ---- look-up ---- */
@@ -63,13 +65,21 @@ static uint32_t *jit_bucket(struct jit *j, uint64_t pc, const uint8_t *host, uin
     return &j->hash[(h >> 32 ^ ctx * 0x85ebca6bu) & ((1u << j->hash_bits) - 1)];
 }
 
-/* Makes the table larger where blocks have become many. The size that a long-lived guest needs from the start would
+static uint32_t *jit_twin(struct jit *j, const struct jit_block *b)
+{
+    uint64_t h = (uint64_t)(uintptr_t)b->host * UINT64_C(0x9e3779b97f4a7c15);
+    return &j->twin[(h >> 32 ^ b->ctx * 0x85ebca6bu) & ((1u << j->hash_bits) - 1)];
+}
+
+/* Makes the tables larger where blocks have become many. The size that a long-lived guest needs from the start would
  * cost a short one a page of memory for each block that it makes. */
 static void jit_hash_grow(struct jit *j)
 {
     if (j->nblocks * 2 >> j->hash_bits == 0 || j->hash_bits == JIT_HASH_BITS)
         return;
     memset(j->hash, 0, sizeof(*j->hash) << j->hash_bits);
+    if (j->twin)
+        memset(j->twin, 0, sizeof(*j->twin) << j->hash_bits);
     j->hash_bits += 2;
     for (uint32_t i = 1; i < j->nblocks; i++) {
         struct jit_block *b = &j->block[i];
@@ -77,6 +87,8 @@ static void jit_hash_grow(struct jit *j)
 
         b->hash_next = *bucket;
         *bucket = i;
+        if (j->twin)
+            *jit_twin(j, b) = i;
     }
 }
 
@@ -174,11 +186,35 @@ static void jit_forward_dead(struct jit *j, const struct jit_block *b)
     }
 }
 
-/* Makes b's code at j->rw + b->code, from a saved translation where there is one. */
+/* Makes b of a block of the same guest code at another address: a program or library that was executed again. */
+static bool jit_copy_twin(struct jit *j, struct jit_block *b)
+{
+    const struct jit_block *t = &j->block[*jit_twin(j, b)];
+
+    if (t == j->block || t->dead || t->host != b->host || t->ctx != b->ctx)
+        return false;
+    memcpy(b->exit, t->exit, t->nexits * sizeof(*t->exit));
+    b->ninsns = t->ninsns;
+    b->nexits = t->nexits;
+    b->nrelocs = t->nrelocs;
+    b->reloc = t->reloc;
+    b->map = t->map;
+    b->code_size = t->code_size;
+    b->dead_tail = t->dead_tail;
+    b->loop = t->loop;
+    b->saved = true;
+    jit_block_relocate(j, t, b->pc, b->code, jit_entry_rw(j, b));
+    j->copied++;
+    return true;
+}
+
+/* Makes b's code at j->rw + b->code, from another block or a saved translation where there is one. */
 static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b)
 {
     struct x64_emit e = {.base = j->rw + b->code, .p = j->rw + b->code, .end = j->rw + b->code + JIT_BLOCK_ROOM / 2};
 
+    if (j->twin && jit_copy_twin(j, b))
+        return true;
     j->saved = (struct jit_saved_place){0};
     if (j->user && j->user->saved && j->user->saved(j->user->opaque, b->pc, &j->saved) && jit_saved_restore(j, b)) {
         j->taken++;
@@ -228,8 +264,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     struct jit_block *b = &j->block[n];
 
     if (!page || n + 1 >= j->max_blocks || j->size - j->code_next < JIT_BLOCK_ROOM ||
-        j->max_relocs - j->nrelocs < JIT_BLOCK_MAX_RELOCS ||
-        (j->map && j->size / JIT_MAP_RATIO - j->nmap < JIT_MAP_MAX))
+        j->max_relocs - j->nrelocs < JIT_BLOCK_MAX_RELOCS || j->size / JIT_MAP_RATIO - j->nmap < JIT_MAP_MAX)
         return NULL;
     j->space->page_add(j, page);
     jit_hash_grow(j);
@@ -242,7 +277,9 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
         return NULL;
     j->code_next = b->code + b->code_size;
     __atomic_store_n(&j->nblocks, n + 1, __ATOMIC_RELEASE); /* looked at without the lock when an access faults */
-    j->nrelocs += b->nrelocs;
+    j->nrelocs = MAX(j->nrelocs, b->reloc + b->nrelocs);
+    if (j->twin)
+        *jit_twin(j, b) = n;
 
     jit_tell(j, b);
     jit_forward_dead(j, b);
@@ -398,13 +435,23 @@ static void jit_kill(struct jit *j, struct jit_block *b)
     jit_entry_redirect(j, b, jit_entry_rw(j, b) + b->dead_tail);
 }
 
+/* Is b's guest code what it was made from? */
+static bool jit_is_current(const struct jit *j, const struct jit_block *b)
+{
+    uint32_t insn[JIT_BLOCK_MAX_INSNS];
+
+    j->space->read(b->host, insn, b->ninsns);
+    return !memcmp(insn, j->map + b->map, b->ninsns * sizeof(*insn));
+}
+
+/* Blocks of the page with code in [host, end) die; with no end, those that are not current. */
 static void jit_page_invalidate(struct jit *j, struct jit_page *page, const uint8_t *host, const uint8_t *end)
 {
     uint32_t *link = &page->blocks;
 
     while (*link) {
         struct jit_block *b = &j->block[*link];
-        if (b->host < end && host < b->host + b->ninsns * 4) {
+        if (end ? b->host < end && host < b->host + b->ninsns * 4 : !jit_is_current(j, b)) {
             jit_kill(j, b);
             *link = b->page_next;
         } else {
@@ -435,12 +482,23 @@ void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
     jit_unlock(&j->lock);
 }
 
+void jit_cache_check(struct jit *j)
+{
+    jit_lock(&j->lock);
+    for (uint32_t i = 1; i < j->npages; i++)
+        if (j->page[i].blocks)
+            jit_page_invalidate(j, &j->page[i], NULL, NULL);
+    jit_unlock(&j->lock);
+}
+
 void jit_cache_empty(struct jit *j)
 {
     for (uint32_t i = 1; i < j->npages; i++)
         j->space->page_drop(j, &j->page[i]);
     memset(j->page_hash, 0, sizeof(*j->page_hash) << j->page_hash_bits);
     memset(j->hash, 0, sizeof(*j->hash) << j->hash_bits);
+    if (j->twin)
+        memset(j->twin, 0, sizeof(*j->twin) << j->hash_bits);
     j->nblocks = j->npages = 1;
     j->nrelocs = 0;
     j->nmap = 0;

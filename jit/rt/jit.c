@@ -44,8 +44,12 @@ void jit_trace(struct jit *j, jit_entered_fn *entered, void *opaque, bool unlink
 
 void jit_counts(const struct jit *j, struct jit_counts *out)
 {
-    *out = (struct jit_counts){
-        .blocks = j->made, .insns = j->made_insns, .bytes = j->made_bytes, .flushes = j->flushes, .stops = j->regions};
+    *out = (struct jit_counts){.blocks = j->made,
+                               .insns = j->made_insns,
+                               .bytes = j->made_bytes,
+                               .copies = j->copied,
+                               .flushes = j->flushes,
+                               .stops = j->regions};
 }
 
 struct jit_vcpu *jit_vcpu_new(struct jit *j)

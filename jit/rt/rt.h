@@ -125,24 +125,28 @@ struct jit_exit {
 };
 
 struct jit_block {
+    /* What a look-up asks for: within one line of the host's cache. */
     uint64_t pc;
     const uint8_t *host; /* guest code in RAM */
     uint32_t ctx;
+    uint32_t hash_next; /* block number, 0: none */
+    bool dead;
+
+    bool saved; /* an image has it, or was offered it */
+    uint8_t nexits;
+    uint16_t ninsns;
     uint32_t code;      /* entry, offset in the cache */
     uint32_t code_size; /* bytes */
-    uint16_t ninsns;
-    uint8_t nexits;
-    bool dead;
-    bool saved;         /* an image has it, or was offered it */
     uint16_t dead_tail; /* offset from the entry of the code that leaves for the dispatcher */
     uint16_t loop;      /* of a second no-op as the one at the entry, where the block's own branches go; 0: none */
     uint16_t nrelocs;
-    uint32_t reloc;                /* first of its records in struct jit's */
-    uint32_t map;                  /* user mode: of its bytes in struct jit's */
-    uint32_t words;                /* jit_saved_words of what it was made from, where that may be asked */
-    uint32_t hash_next, page_next; /* block numbers, 0: none */
+    uint32_t reloc;     /* first of its records in struct jit's; copies share them */
+    uint32_t map;       /* of its bytes in struct jit's map */
+    uint32_t words;     /* user mode: jit_saved_words of what it was made from, where that may be asked */
+    uint32_t page_next; /* block number, 0: none */
     struct jit_exit exit[JIT_BLOCK_MAX_EXITS];
 };
+_Static_assert(sizeof(struct jit_block) % 32 == 0, "what a look-up asks for lies within one line");
 
 /* In front of each entry: */
 struct jit_block_header {
@@ -302,7 +306,7 @@ struct jit_vcpu {
 #define JIT_MASKED 512
 /* 2 MiB regions that hold guest code, a Bloom bitmap. */
 #define JIT_CODE_REGIONS 4096
-#define JIT_MAP_RATIO 16   /* bytes of code cache for one of the maps */
+#define JIT_MAP_RATIO 8    /* bytes of code cache for one of the maps */
 #define JIT_MAP_MAX KIB(1) /* more than a block's map takes */
 
 /* User mode, for a debugger (debug.c). */
@@ -311,7 +315,7 @@ struct jit_vcpu {
 
 /* Hash tables grow by a factor of four from the first size up to the last. */
 #define JIT_HASH_BITS_FIRST 10
-#define JIT_HASH_BITS 18
+#define JIT_HASH_BITS 20
 #define JIT_PAGES 49152 /* number 0 is unused */
 
 struct jit {
@@ -332,7 +336,8 @@ struct jit {
     struct jit_reloc *reloc;
     uint32_t nrelocs, max_relocs;
     uint32_t *hash; /* the first block of each bucket */
-    unsigned hash_bits, page_hash_bits;
+    uint32_t *twin; /* machines: the last block for guest code and context, wherever it was mapped, by hash of both */
+    unsigned hash_bits, page_hash_bits; /* hash_bits: of both */
     struct jit_page *page;
     uint32_t npages;
     uint32_t *page_hash;
@@ -342,6 +347,7 @@ struct jit {
     _Atomic uint32_t region;               /* somebody has it, or waits for the others to leave */
     uint64_t flushes, regions;             /* so far */
     uint64_t made, made_insns, made_bytes; /* translated: blocks, their instructions, host code */
+    uint64_t copied;                       /* blocks made from others of the same guest code */
     bool stats;
     jit_made_fn *tell;
     void *tell_opaque;
@@ -354,7 +360,9 @@ struct jit {
     const struct jit_user_ops *user;
     int (*sysreg_plain)(uint32_t enc, unsigned el, bool write);
     _Atomic uint32_t changes; /* jit_user_invalidate was called: what was fetched before may be gone */
-    uint8_t *map;             /* for each guest instruction of a block the length of its hot code; see user.c */
+    /* User mode: for each guest instruction of a block the length of its hot code; see user.c. Machines: the guest
+     * instructions that it was made from. */
+    uint8_t *map;
     uint32_t nmap;
     uint64_t taken;               /* blocks from saved translations */
     struct jit_saved_place saved; /* of the block that is being made */
@@ -435,7 +443,7 @@ void jit_tlbi_wait(struct jit_vcpu *v);
 uint32_t jit_helper_mem(struct jit_vcpu *v, uint64_t va, uint32_t info);
 
 /* cache.c */
-/* `user`: the program forks, and blocks have maps. */
+/* `user`: the program forks. */
 int jit_cache_init(struct jit *j, size_t size, bool user, struct err *e);
 void jit_cache_free(struct jit *j);
 /* Finds or translates the block at v->cpu.pc; NULL when an exception was taken instead (call again). */
@@ -451,6 +459,8 @@ void jit_block_relocate(const struct jit *j, const struct jit_block *b, uint64_t
 /* Changes b's code, which is right for guest address `from` and offset `from_at`, to be so for others. */
 void jit_block_move(const struct jit *j, const struct jit_block *b, uint64_t from, uint64_t pc, uint32_t from_at,
                     uint32_t at, uint8_t *code);
+/* Blocks whose guest code is not what they were made from die (machines). */
+void jit_cache_check(struct jit *j);
 /* Empties the cache; the caller is in a region. */
 void jit_cache_flush(struct jit *j);
 /* The same with j->lock held. */

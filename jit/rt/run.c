@@ -210,9 +210,9 @@ void jit_reset(struct arm64_cpu *c)
     jit_fpcr_changed(c);
 }
 
-void jit_flush(struct arm64_cpu *c)
+void jit_recheck(struct arm64_cpu *c)
 {
-    jit_vcpu_of(c)->attention |= JIT_ATTN_FLUSH;
+    jit_cache_check(jit_vcpu_of(c)->jit);
 }
 
 /* ---- creation ---- */

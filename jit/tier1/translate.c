@@ -169,8 +169,12 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
         t1_instructions(&t);
     }
     b->ninsns = (uint16_t)t.n;
-    if (j->saved.unsaved)
+    if (!t1_user(&t)) {
+        memcpy(j->map + b->map, t.insn, t.n * sizeof(*t.insn));
+        j->nmap += t.n * (uint32_t)sizeof(*t.insn);
+    } else if (j->saved.unsaved) {
         b->words = jit_saved_words(t.insn, t.n);
+    }
     t1_emit_stubs(&t);
     return !e->overflow;
 }

@@ -218,6 +218,7 @@ static void test_relocation(void)
         jit_invalidate(j, code, 4096);
         uint64_t off = CODE_OFF + (blocks_rnd() & 0xffc);
         a = translated(v, RAM_BASE + off);
+        memset(j->twin, 0, sizeof(*j->twin) << j->hash_bits); /* b is to be translated, too */
         b = translated(v, ALIAS_BASE + off);
         if (!a || !b || v->attention) {
             /* The small cache is full. */
@@ -243,6 +244,52 @@ static void test_relocation(void)
     jit_destroy(j);
 }
 
+/* Code that is mapped again is not translated again; code that changed is, also where nobody said which. */
+static void test_copies(void)
+{
+    static uint8_t moved[65536];
+    uint8_t *other = env.ram + CODE_OFF - 4096;
+    struct jit *j;
+    struct arm64_cpu *c = make_cpu(JIT_TIER1, &j);
+    struct jit_vcpu *v = (struct jit_vcpu *)(void *)c;
+    const struct jit_block *a, *b, *d;
+
+    jit_context_update(v);
+    for (unsigned k = 0; k < 300; k++) {
+        for (unsigned i = 0; i < 2048; i++)
+            le32_put(other + i * 4, blocks_encode(1 + (unsigned)(blocks_rnd() % A64_ldumin)));
+        jit_invalidate(j, other, 8192);
+        uint64_t off = CODE_OFF + (blocks_rnd() & 0xffc), made;
+        a = translated(v, RAM_BASE + off);
+        d = translated(v, RAM_BASE + off - 4096);
+        made = j->made;
+        b = translated(v, ALIAS_BASE + off);
+        if (!a || !b || !d || v->attention) {
+            v->attention = 0;
+            jit_cache_flush(j);
+            continue;
+        }
+        CHECK(b != a && b->pc == ALIAS_BASE + off && j->made == made);
+        CHECK_EQ(b->ninsns, a->ninsns);
+        jit_block_relocate(j, a, b->pc, b->code, moved);
+        CHECK(!memcmp(moved, j->rw + b->code, b->code_size));
+        CHECK(translated(v, ALIAS_BASE + off) == b && j->made == made);
+        le32_put(env.ram + off + (a->ninsns - 1u) * 4, le32_get(env.ram + off + (a->ninsns - 1u) * 4) ^ 0x20);
+        CHECK(!a->dead && !b->dead);
+        jit_cache_check(j);
+        CHECK(a->dead && b->dead && !d->dead);
+        le32_put(other + (off & 0xfff), le32_get(other + (off & 0xfff)) ^ 0x20);
+        jit_invalidate(j, other, 4096);
+        CHECK(d->dead);
+        made = j->made;
+        CHECK(!translated(v, ALIAS_BASE + off) || j->made == made + 1);
+        v->attention = 0;
+    }
+    CHECK(j->copied > 100);
+    jit_vcpu_destroy(c);
+    jit_destroy(j);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -252,6 +299,7 @@ int main(int argc, char **argv)
         return 1;
     RUN(test_tier1_against_interpreter);
     RUN(test_relocation);
+    RUN(test_copies);
     jit_env_free(&env);
     return check_done();
 }

@@ -435,8 +435,8 @@ static void accel_jit_report(struct accel *accel)
              sum[ACCEL_JIT_INTERRUPT], sum[ACCEL_JIT_KICK], n.stops);
     log_info("jit",
              "%" PRIu64 " blocks translated, of %" PRIu64 " instructions, into %" PRIu64
-             " KiB of code, which was full %" PRIu64 " times",
-             n.blocks, n.insns, n.bytes >> 10, n.flushes);
+             " KiB of code, which was full %" PRIu64 " times; %" PRIu64 " copied for another address",
+             n.blocks, n.insns, n.bytes >> 10, n.flushes, n.copies);
     if (a->cfg.stats)
         accel_jit_report_stats(a);
 }

@@ -137,7 +137,7 @@ static void accel_jit_icache(struct arm64_cpu *c, uint64_t va, uint64_t len)
     struct arm64_fault f;
 
     if (!len) {
-        jit_flush(c);
+        jit_recheck(c);
     } else if (!arm64_walk(c, m, va, &x, &f)) {
         const struct mem_region *r = mem_find(m, GPA(x.pa), len);
         if (r && (atomic_load(&r->flags[(x.pa - r->base.v) >> MEM_PAGE_BITS]) & MEM_PAGE_CODE))
