@@ -57,6 +57,15 @@ compile_bzimage() {
         objcopy -O binary -j .text "$build/$name.bz.o" "$build/$name.bz"
 }
 
+# A disk as a distribution's: the bzImage and the initrd in its ext4 root, by the links that the packages make.
+root_disk() {
+    local tree=$build/root.tree
+    rm -rf "$tree" "$build/root.img"
+    mkdir -p "$tree/boot" && cp "$build/boot.bz" "$tree/boot/vmlinuz-1-amd64" && cp "$build/initrd.bin" "$tree/boot/initrd.img-1-amd64" &&
+        ln -s boot/vmlinuz-1-amd64 "$tree/vmlinuz" && ln -s boot/initrd.img-1-amd64 "$tree/initrd.img" &&
+        PATH=$PATH:/sbin:/usr/sbin mke2fs -q -F -t ext4 -d "$tree" "$build/root.img" 2M >"$build/root.log"
+}
+
 # FNV-1a, as the programs compute it.
 sum() {
     python3 -c 'import sys
@@ -149,6 +158,9 @@ cases() {
     add boot-bzimage boot.bz 0 "mem=256M cpus=2 slots=2 $handed" --initrd initrd.bin --memory 256M --cpus 2 --net none --disk disk.img
     peer=no need="entry-mode entry-segments entry-interrupts-off $map $initrd $acpi"
     add boot-bzimage-hole boot.bz 0 "mem=3328M cpus=1 slots=1 $handed" --initrd initrd.bin --memory 3328M --net none
+    peer=no need="entry-mode entry-segments entry-interrupts-off $map $initrd $acpi"
+    says='boots root.img: /vmlinuz, /initrd.img, as /vmlinuz says'
+    add boot-disk auto 0 "mem=128M cpus=1 slots=2 $handed" --memory 128M --net none --disk root.img
     peer=no need="entry-mode entry-segments entry-interrupts-off $map initrd $acpi"
     add boot-vmlinux boot64.elf 0 "mem=128M cpus=1 slots=1 nonce=$nonce micro=1" --memory 128M --net none
 
@@ -263,6 +275,7 @@ done
 compile boot boot64 -Wl,-e,entry_64 -DNO_PVH && compile_bzimage boot || { result FAIL 'boot: does not compile' && exit 1; }
 head -c 100003 /dev/urandom >"$build/initrd.bin"
 head -c 1M /dev/urandom >"$build/seed.img"
+root_disk || { result FAIL 'root.img: cannot be made' && exit 1; }
 rm -rf "$build/out" "$plan"
 : >"$plan"
 # The cases with more than 3 GiB of RAM, which is refused where the host has not as much, lazily populated or not.
@@ -279,7 +292,7 @@ if [ $how = nested ]; then
     nested_add_program "$pipit" /bin/pipit
     nested_add "$here/exec.sh" /guest86/exec.sh
     nested_add "$plan" /guest86/plan
-    for f in "$build"/*.elf "$build"/*.bz "$build"/{initrd.bin,seed.img}; do
+    for f in "$build"/*.elf "$build"/*.bz "$build"/{initrd.bin,seed.img,root.img}; do
         nested_add "$f" "/guest86/${f##*/}"
     done
     NESTED_MEMORY=4096 # lazily populated
