@@ -15,6 +15,10 @@
 #                     beside QEMU
 #   languages-NAME    programs of Debian's arm64 go, java, node, php, python, ruby and rust in user mode, RUNS (50) times each;
 #                     ldconfig and apt-get update LOADS (1000) times
+#   kills             a VM whose guest writes, killed at KILLS (100) random instants: no corruption, and all that was synced
+#   crash             writers of qcow2 images killed 100 times, and 99 in the middle of a snapshot
+#   transfer          TRANSFER_GIB (24) through a published port, half each way, byte-exact and never still for a minute; 1000
+#                     connections at once
 #   stress            user mode's programs with many threads, and those that write code, 100 times, three ways each
 #   cloud-LAYOUT      a Debian cloud image, made of the distribution's packages, from one command to ssh: started, used,
 #                     stopped, started again, removed; with plain, boot, bls and zboot layouts (tests/cloud/image.sh)
@@ -31,6 +35,8 @@ export PIPIT_ROOT=$root PIPIT_CACHE=${PIPIT_CACHE:-$root/.cache} PIPIT=${PIPIT:-
 boots=${BOOTS:-100}
 fuzz_seconds=${FUZZ_SECONDS:-3600}
 mixed_seconds=${MIXED_SECONDS:-3600}
+kills=${KILLS:-100}
+transfer_gib=${TRANSFER_GIB:-24}
 jobs=${JOBS:-$(nproc)}
 slice=300       # seconds of fuzzing that an interruption may cost
 mixed_slice=600 # of mixed load: fewer are too few rounds to see memory grow
@@ -42,7 +48,7 @@ steps=(boots-1 boots-2 boots-8 mixed tsan selftests bootstrap)
 for t in $(tests/user/languages.sh --list); do
     steps+=("languages-$t")
 done
-steps+=(stress cloud-plain cloud-boot cloud-bls cloud-zboot fresh-bookworm fresh-trixie)
+steps+=(kills crash transfer stress cloud-plain cloud-boot cloud-bls cloud-zboot fresh-bookworm fresh-trixie)
 for t in tests/fuzz/*_fuzz.c; do
     t=${t##*/}
     steps+=("fuzz-${t%_fuzz.c}")
@@ -52,6 +58,7 @@ done
 enough() {
     case $1 in
     boots-*) [ "$(wc -l <"$state/$1.part")" -ge "$boots" ] ;;
+    kills) [ "$(wc -l <"$state/$1.part")" -ge "$kills" ] ;;
     fuzz-*) [ "$(seconds_of "$1")" -ge "$fuzz_seconds" ] ;;
     mixed) [ "$(seconds_of "$1")" -ge "$mixed_seconds" ] ;;
     esac
@@ -224,6 +231,25 @@ fuzz_one() {
     awk '{ s += $1; n += $2 } END { printf "%d s, %d inputs, no finding\n", s, n }' "$part"
 }
 
+# In tens, so that an interruption costs no more.
+kill_series() {
+    local part=$state/kills.part n
+    touch "$part"
+    while n=$(wc -l <"$part") && [ "$n" -lt "$kills" ]; do
+        progress "kills: $n of $kills"
+        KILLS=10 tests/img/vm_test.py kills >"$state/kills.out" 2>&1 || {
+            tail -n 40 "$state/kills.out"
+            return 1
+        }
+        if grep '^skip ' "$state/kills.out"; then
+            rm -f "$part"
+            return
+        fi
+        grep '^ok kill-' "$state/kills.out" >>"$part"
+    done
+    echo "ok kills: $n"
+}
+
 stress() {
     local i
     for ((i = 0; i < 100; i++)); do
@@ -248,6 +274,9 @@ cloud() {
 run_step() {
     case $1 in
     languages-*) RUNS=${RUNS:-50} LOADS=${LOADS:-1000} tests/user/languages.sh "${1#languages-}" ;;
+    kills) kill_series ;;
+    crash) CRASHES=100 SNAPSHOT_CRASHES=99 tests/img/crash.sh ;;
+    transfer) PIPIT_TRANSFER_MIB=$((transfer_gib * 512)) PIPIT_CONNECTIONS=1000 python3 tests/net/transfer_test.py ;;
     stress) stress ;;
     boots-*) boot_series "${1#boots-}" ;;
     mixed) mixed ;;
@@ -326,7 +355,8 @@ trap interrupted INT TERM
 
 make -s -j"$jobs" MODE=release all || exit 1
 [[ " ${selected[*]}" != *" fuzz-"* ]] || make -s -j"$jobs" MODE=fuzz fuzz-build || exit 1
-[[ " ${selected[*]}" != *[\ ]@(boots-|mixed|tsan)* ]] || tools/guest.sh || exit 1
+[[ " ${selected[*]}" != *" crash "* ]] || make -s MODE=release build/release/tests/img/qcow2_test || exit 1
+[[ " ${selected[*]}" != *[\ ]@(boots-|mixed|tsan|kills|transfer)* ]] || tools/guest.sh || exit 1
 
 # Those that measure or need all cores run alone.
 at_once=1

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # limit: 200
 """qcow2 disks of guests: an overlay that is written to, snapshot=on, locks, backing files and guesses, kill -9 while the
-guest writes. What the guest had synced, told by its hashes, must be in the image; qemu-img must find that sound."""
+guest writes. What the guest had synced, told by its hashes, must be in the image; qemu-img must find that sound. `vm_test.py kills` does the last alone, KILLS (10) times."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ import vm  # noqa: E402
 
 MIB = 1 << 20
 STEPS = 12
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "10"))
 
 # Writes step after step of random bytes, synced, and says what the disk has acknowledged; then unmaps and reads back.
 INIT = """#!/bin/busybox sh
@@ -82,10 +82,31 @@ def overlay(folder, name):
     return path
 
 
+def disks(folder, first):
+    for engine in ("threads", "auto"):
+        image = overlay(folder, "over.qcow2")
+        status, out, err = boot(folder, f"{image},format=qcow2", engine)
+        steps = kept(out)
+        vm.result(f"{engine}/runs", status == 0 and "the end" in out and "reads" in out, f"status {status}, {err!r}, {out!r}")
+        vm.result(f"{engine}/reads-compressed-backing", hashlib.sha256(first).hexdigest() in out, out)
+        vm.result(f"{engine}/holds", len(steps) == STEPS and not lost(folder, image, steps) and sound(image), f"{steps}")
+
+    with open(image, "rb") as f:
+        before = f.read()
+    status, out, _ = boot(folder, f"{image},snapshot=on")
+    with open(image, "rb") as f:
+        vm.result("snapshot/throws-away", status == 0 and len(kept(out)) == STEPS and f.read() == before, f"{status}")
+
+    subprocess.run(["qemu-img", "rebase", "-u", "-b", "/etc/shadow", "-F", "raw", image], check=True)
+    status, _, err = boot(folder, image)
+    vm.result("foreign-backing-refused", status == 1 and "backing=on" in err, err)
+
+
 def main():
     if not os.path.exists(f"{vm.CACHE}/guest/initrd.img"):
         vm.skip("qcow2-vm", "no guest: run tools/guest.sh")
         return 0
+    only_kills = sys.argv[1:] == ["kills"]
     with tempfile.TemporaryDirectory(prefix="pipit-qcow2-") as folder:
         with open(f"{vm.CACHE}/guest/initrd.img", "rb") as f:
             base = f.read()
@@ -97,36 +118,19 @@ def main():
             f.truncate(32 * MIB)
         subprocess.run(["qemu-img", "convert", "-c", "-O", "qcow2", f"{folder}/base.raw", f"{folder}/base.qcow2"], check=True)
 
-        for engine in ("threads", "auto"):
-            image = overlay(folder, "over.qcow2")
-            status, out, err = boot(folder, f"{image},format=qcow2", engine)
-            steps = kept(out)
-            vm.result(f"{engine}/runs", status == 0 and "the end" in out and "reads" in out, f"status {status}, {err!r}, {out!r}")
-            vm.result(f"{engine}/reads-compressed-backing", hashlib.sha256(first).hexdigest() in out, out)
-            vm.result(f"{engine}/holds", len(steps) == STEPS and not lost(folder, image, steps) and sound(image), f"{steps}")
-
-        with open(image, "rb") as f:
-            before = f.read()
-        status, out, _ = boot(folder, f"{image},snapshot=on")
-        with open(image, "rb") as f:
-            vm.result("snapshot/throws-away", status == 0 and len(kept(out)) == STEPS and f.read() == before, f"{status}")
-
-        subprocess.run(["qemu-img", "rebase", "-u", "-b", "/etc/shadow", "-F", "raw", image], check=True)
-        status, _, err = boot(folder, image)
-        vm.result("foreign-backing-refused", status == 1 and "backing=on" in err, err)
-
+        if not only_kills:
+            disks(folder, first)
         image = overlay(folder, "kill.qcow2")
         for n in range(KILLS):
             with open(f"{folder}/out", "wb") as o:
                 p = subprocess.Popen(line(folder, image), stdin=subprocess.DEVNULL, stdout=o, stderr=o)
-            if n == 0:
-                time.sleep(1)
-                q = subprocess.run(["qemu-io", "-f", "qcow2", "-c", "read 0 512", image], capture_output=True, check=False)
-                vm.result("locked", q.returncode != 0 and b"lock" in q.stderr, f"{q}")
             # From the first step on, at random.
             end = time.monotonic() + 40
             while b"kept" not in open(f"{folder}/out", "rb").read() and time.monotonic() < end and p.poll() is None:
                 time.sleep(0.02)
+            if n == 0:
+                q = subprocess.run(["qemu-io", "-f", "qcow2", "-c", "read 0 512", image], capture_output=True, check=False)
+                vm.result("locked", q.returncode != 0 and b"lock" in q.stderr, f"{q}")
             time.sleep(random.random() * 0.6)
             p.send_signal(signal.SIGKILL)
             p.wait()

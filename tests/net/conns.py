@@ -7,6 +7,7 @@ the same time, read it back, compare, and close. Exits 0 if every connection got
 
 import asyncio
 import os
+import socket
 import struct
 import sys
 import time
@@ -61,6 +62,23 @@ def check(address, port, count, size=65536):
         return False, f"not done within {LIMIT} s"
     what = f"{opened} of {count} open at once, {right} exact, {time.monotonic() - start:.1f} s"
     return right == count, what + "".join(f"; {type(e).__name__}: {e}" for e in errors[:3])
+
+
+def in_turn(address, port, count):
+    """Connections opened, used and closed one after the other; each must end with an end."""
+    start = time.monotonic()
+    for i in range(count):
+        try:
+            with socket.create_connection((address, port), timeout=30) as s:
+                hello = os.urandom(16)
+                s.sendall(struct.pack("<5sc2xQQ", b"pipit", b"E", 0, 0) + hello)
+                s.shutdown(socket.SHUT_WR)
+                back = b"".join(iter(lambda s=s: s.recv(64), b""))
+        except OSError as e:
+            return False, f"the {i + 1}th: {type(e).__name__}: {e}"
+        if back != hello:
+            return False, f"the {i + 1}th got {back!r} for {hello!r}"
+    return True, f"{count} in {time.monotonic() - start:.1f} s"
 
 
 if __name__ == "__main__":

@@ -21,10 +21,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #define BLOCK 65536
+#define STALL 60 /* seconds in which a stream must move */
 
 struct header {
     char magic[5];
@@ -106,6 +108,15 @@ static uint64_t check_stream(int s, uint64_t len, uint64_t seed)
     return len;
 }
 
+/* Reads and writes that wait longer than STALL fail. */
+static void watch(int s)
+{
+    struct timeval tv = {.tv_sec = STALL};
+
+    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+    setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+}
+
 static bool ended(int s)
 {
     char c;
@@ -166,6 +177,7 @@ static int serve(const char *port)
         pid = fork();
         if (pid == 0) {
             close(s);
+            watch(c);
             answer(c);
             _exit(0);
         }
@@ -207,6 +219,7 @@ static int transfer(char op, const char *host, const char *port, const char *len
 
     if (s < 0)
         return 1;
+    watch(s);
     h.len = strtoull(len_text, NULL, 0);
     h.seed = strtoull(seed_text, NULL, 0);
     clock_gettime(CLOCK_MONOTONIC, &a);

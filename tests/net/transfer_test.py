@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # limit: 900
 """Through a published port: 1 GiB to the guest and 1 GiB from it, byte-exact; the same from the guest's side in small;
-200 connections at once. PIPIT_TRANSFER_MIB (1024) is the size.
+200 connections at once, and 1000 in turn. PIPIT_TRANSFER_MIB (1024) is the size, PIPIT_CONNECTIONS (200) how many at once.
+A stream that stands still for a minute has failed.
 """
 
 import os
@@ -12,6 +13,8 @@ import conns
 import vm
 
 SIZE = int(os.environ.get("PIPIT_TRANSFER_MIB", "1024")) << 20
+CONNECTIONS = int(os.environ.get("PIPIT_CONNECTIONS", "200"))
+IN_TURN = 1000
 SMALL = 20000  # what curl would fetch
 
 
@@ -53,11 +56,15 @@ def main():
 
                 inward("small-to-guest", "push", "127.0.0.1", in_port, SMALL, 1)
                 inward("small-from-guest", "fetch", "127.0.0.1", in_port, SMALL, 2)
-                good, text = conns.check("127.0.0.1", in_port, 200)
-                print(f"  200-connections: {text}")
-                vm.result("200-connections", good, text)
-                inward("bulk-to-guest", "push", "127.0.0.1", in_port, SIZE, 3, limit=300)
-                inward("bulk-from-guest", "fetch", "127.0.0.1", in_port, SIZE, 4, limit=300)
+                good, text = conns.check("127.0.0.1", in_port, CONNECTIONS)
+                print(f"  {CONNECTIONS}-connections: {text}")
+                vm.result(f"{CONNECTIONS}-connections", good, text)
+                good, text = conns.in_turn("127.0.0.1", in_port, IN_TURN)
+                print(f"  {IN_TURN}-in-turn: {text}")
+                vm.result(f"{IN_TURN}-in-turn", good, text)
+                patience = 300 * max(1, SIZE >> 30)  # peer notices when nothing moves
+                inward("bulk-to-guest", "push", "127.0.0.1", in_port, SIZE, 3, limit=patience)
+                inward("bulk-from-guest", "fetch", "127.0.0.1", in_port, SIZE, 4, limit=patience)
                 inward("quit", "quit", "127.0.0.1", in_port)
                 status = guest.wait_end(30)
                 vm.result("poweroff", status == 0, f"exit status {status}")

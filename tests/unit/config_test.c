@@ -233,6 +233,7 @@ static void hostfwd(void)
 
 static void guestfwd(void)
 {
+    static struct vm_config own;
     struct net_guestfwd f;
     static const char *const bad[] = {"",
                                       "tcp:10.0.2.100:80",
@@ -248,24 +249,24 @@ static void guestfwd(void)
                                       "tcp:10.0.2.100:0-cmd:cat",
                                       "80-cmd:cat"};
 
-    config_init(&c);
-    CHECK(config_guestfwd_parse(&c, "tcp:10.0.2.100:80-cmd:nc -N localhost 80", &f, &e) == 0);
+    config_init(&own);
+    CHECK(config_guestfwd_parse(&own, "tcp:10.0.2.100:80-cmd:nc -N localhost 80", &f, &e) == 0);
     CHECK(f.kind == NET_GUESTFWD_CMD && f.port == 80 && !strcmp(f.addr, "10.0.2.100"));
     CHECK(!strcmp(f.target, "nc -N localhost 80"));
-    CHECK(config_guestfwd_parse(&c, ":10.0.2.100:80-unix:/run/a-b.sock", &f, &e) == 0);
+    CHECK(config_guestfwd_parse(&own, ":10.0.2.100:80-unix:/run/a-b.sock", &f, &e) == 0);
     CHECK(f.kind == NET_GUESTFWD_UNIX && !strcmp(f.target, "/run/a-b.sock"));
-    CHECK(config_guestfwd_parse(&c, "10.0.2.100:80-tcp:[::1]:8080", &f, &e) == 0);
+    CHECK(config_guestfwd_parse(&own, "10.0.2.100:80-tcp:[::1]:8080", &f, &e) == 0);
     CHECK(f.kind == NET_GUESTFWD_TCP && !strcmp(f.target, "::1") && f.target_port == 8080);
-    CHECK(config_guestfwd_parse(&c, "tcp::80-tcp:db.test:5432", &f, &e) == 0);
+    CHECK(config_guestfwd_parse(&own, "tcp::80-tcp:db.test:5432", &f, &e) == 0);
     CHECK(!*f.addr && !strcmp(f.target, "db.test") && f.target_port == 5432);
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
-        int r = config_guestfwd_parse(&c, bad[i], &f, &e);
+        int r = config_guestfwd_parse(&own, bad[i], &f, &e);
 
         if (r != -EINVAL)
             printf("  taken: \"%s\"\n", bad[i]);
         CHECK(r == -EINVAL && strstr(e.msg, bad[i]));
     }
-    config_free(&c);
+    config_free(&own);
     CHECK(parse("--kernel k --net user,restrict=on,guestfwd=tcp::80-cmd:cat -p 1:2") == 0);
     CHECK(c.net[0].restricted && c.net[0].ipv6 && c.net[0].nguestfwd == 1 && c.net[0].nfwd == 1);
     CHECK(refused("--kernel k --net user,restrikt=on", "option \"restrikt\" is not known; did you mean restrict"));
