@@ -2,13 +2,13 @@
 # make bench: pipit beside QEMU's emulators on the same files, one after the other in turn, so that both see the
 # same weather. Prints each median and the median of the ratios (below 1: pipit is faster).
 #
-#   tools/bench.sh [boot] [programs] [machine] [start] [kernels] [user] [mmdebstrap] [disk] [net] [micro]
+#   tools/bench.sh [boot] [programs] [machine] [start] [kernels] [user] [mmdebstrap] [disk] [net] [ssh] [micro]
 #
 # At the end comes a table of what the project holds itself to (bench/summary.py), which is also in build/bench/summary.json;
 # tools/bench/summary.py --draw build/bench/summary.json tools/bench/summary.svg draws it.
 #
 # BOOTS (7), ROUNDS (3), MACHINE_ROUNDS (3), BUILDS (1), START_ROUNDS (41), KERNEL_ROUNDS (3), DISK_ROUNDS (5),
-# NET_ROUNDS (5) and MICRO_ROUNDS (31) say how often. The peer is
+# NET_ROUNDS (5), SSH_ROUNDS (3) and MICRO_ROUNDS (31) say how often. The peer is
 # the host's, or the one in the distribution's backports where that is newer (tools/peer.sh). QEMU_SYSTEM, QEMU_USER and
 # QEMU_SYSTEM_X86 name others.
 set -euo pipefail
@@ -40,11 +40,11 @@ kvm_makes_vms() {
 }
 
 what=("$@")
-[ ${#what[@]} -gt 0 ] || what=(boot programs machine start kernels user mmdebstrap disk net micro)
+[ ${#what[@]} -gt 0 ] || what=(boot programs machine start kernels user mmdebstrap disk net ssh micro)
 for w in "${what[@]}"; do
     case $w in
-    boot | programs | machine | start | kernels | user | mmdebstrap | disk | net | micro) ;;
-    *) echo "no such benchmark: $w (boot, programs, machine, start, kernels, user, mmdebstrap, disk, net, micro)" >&2 && exit 2 ;;
+    boot | programs | machine | start | kernels | user | mmdebstrap | disk | net | ssh | micro) ;;
+    *) echo "no such benchmark: $w (boot, programs, machine, start, kernels, user, mmdebstrap, disk, net, ssh, micro)" >&2 && exit 2 ;;
     esac
 done
 make -s -j"$(nproc)" MODE=release all
@@ -89,6 +89,17 @@ for w in "${what[@]}"; do
         echo "peer: $("$peer" --version | head -n 1)"
         tools/guest.sh
         python3 "tools/bench/$w.py" "$pipit" "$peer" "$cache" build/bench || status=1
+        ;;
+    ssh)
+        # The image is made in a chroot.
+        if [ ! -s "$cache/cloud/plain.qcow2" ] && ! why=$(tests/arm64.sh --can); then
+            echo "ssh: skipped, $why"
+            continue
+        fi
+        peer=${QEMU_SYSTEM:-$(newest qemu-system-aarch64 qemu-system-arm)}
+        echo "peer: $("$peer" --version | head -n 1)"
+        [ -s "$cache/cloud/plain.qcow2" ] || tests/cloud/image.sh plain
+        PATH=$PATH:/sbin:/usr/sbin python3 tools/bench/ssh.py "$pipit" "$peer" "$cache" build/bench || status=1
         ;;
     micro)
         if [ "$(uname -m)" != x86_64 ] || ! kvm_makes_vms; then
