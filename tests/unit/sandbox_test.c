@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -460,6 +461,43 @@ static void blocked_signals_do_not_help(void)
     CHECK_EQ(WTERMSIG(o.status), SIGSYS);
 }
 
+/* A thread that takes and frees much memory after it has entered its role. */
+static void *use_memory(void *arg)
+{
+    enum { PIECES = 4000, BYTES = 4000 };
+    static void *piece[PIECES];
+    struct err e = {0};
+
+    (void)arg;
+    if (sandbox_enter(SANDBOX_LOOP, &e) < 0)
+        _exit(99);
+    for (unsigned i = 0; i < PIECES; i++)
+        piece[i] = malloc(BYTES);
+    for (unsigned i = PIECES; i-- > 1;)
+        free(piece[i]);
+    _exit(piece[0] ? 0 : 98);
+}
+
+static void memory_is_given_back_without_a_call(void)
+{
+    int status = -1;
+    pid_t pid;
+
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) {
+        pthread_t t;
+
+        alarm(20);
+        sandbox_prepare();
+        if (pthread_create(&t, NULL, use_memory, NULL) == 0)
+            pthread_join(t, NULL);
+        _exit(97);
+    }
+    waitpid(pid, &status, 0);
+    CHECK_EQ(status, 0);
+}
+
 static void off_means_off(void)
 {
     sandbox_disable();
@@ -484,6 +522,7 @@ int main(void)
     RUN(no_role_runs_programs_or_writes_files);
     RUN(roles_differ);
     RUN(blocked_signals_do_not_help);
+    RUN(memory_is_given_back_without_a_call);
     RUN(off_means_off);
     return check_done();
 }

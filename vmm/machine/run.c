@@ -553,6 +553,7 @@ int machine_main(const struct vm_config *cfg)
     }
     if (!cfg->sandbox)
         sandbox_disable();
+    sandbox_prepare();
     fatal_handle_signals();
     fatal_enter_thread();
     if (run_life_begin(&r->life, cfg, &e) < 0) {

@@ -18,6 +18,7 @@
 #include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -372,6 +373,13 @@ static __thread enum sandbox_role sandbox_role;
 void sandbox_disable(void)
 {
     sandbox_off = true;
+}
+
+/* One arena for all threads: before glibc gives memory of another one back, it opens a file in /proc to learn whether it
+ * may (malloc/arena.c, shrink_heap). */
+void sandbox_prepare(void)
+{
+    mallopt(M_ARENA_MAX, 1);
 }
 
 static const char *sandbox_call_name(int nr)

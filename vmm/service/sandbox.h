@@ -16,6 +16,8 @@ enum sandbox_role {
     SANDBOX_MAIN, /* the main thread once the machine runs: waits, joins, restores the terminal, unlinks its files */
 };
 
+/* What cannot be done under a filter; once, before there is a second thread. */
+void sandbox_prepare(void);
 /* Installs the filter of `role` on the calling thread (no_new_privs first). */
 int sandbox_enter(enum sandbox_role role, struct err *e);
 /* --sandbox off: sandbox_enter does nothing from here on. For debugging; documented. */
