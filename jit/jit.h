@@ -149,6 +149,10 @@ const char *jit_row_name(unsigned row);
  * run. */
 void jit_loaded(struct arm64_cpu *c);
 
+/* Some ROM (MEM_PAGE_ROM) is device memory from here on: ram_page says so. On the vCPU's thread; what the current
+ * instruction has begun to access may go on. */
+void jit_drop_rom(struct arm64_cpu *c);
+
 /* Takes fast write access to RAM from all vCPUs, so that the next write to a page marks it dirty. While none runs. */
 void jit_write_protect(struct jit *j);
 

@@ -284,6 +284,31 @@ static void fdt_put_debug(struct fdt_out *o, const struct loader_fdt_config *c)
     fdt_end(o);
 }
 
+static void fdt_put_flash(struct fdt_out *o, const struct loader_fdt_config *c)
+{
+    uint64_t second = c->flash_base + c->flash_size;
+
+    if (!c->flash_size)
+        return;
+    fdt_node_at(o, "flash", c->flash_base);
+    fdt_str(o, "compatible", "cfi-flash");
+    fdt_cells(o, "reg", FDT_CELLS64(c->flash_base), FDT_CELLS64(c->flash_size), FDT_CELLS64(second),
+              FDT_CELLS64(c->flash_size));
+    fdt_u32(o, "bank-width", 4);
+    fdt_end(o);
+}
+
+static void fdt_put_fw_cfg(struct fdt_out *o, const struct loader_fdt_config *c)
+{
+    if (!c->fw_cfg_size)
+        return;
+    fdt_node_at(o, "fw-cfg", c->fw_cfg_base);
+    fdt_str(o, "compatible", "qemu,fw-cfg-mmio");
+    fdt_reg(o, c->fw_cfg_base, c->fw_cfg_size);
+    fdt_flag(o, "dma-coherent");
+    fdt_end(o);
+}
+
 static void fdt_put_virtio(struct fdt_out *o, const struct loader_fdt_mmio *d)
 {
     fdt_node_at(o, "virtio_mmio", d->base);
@@ -325,6 +350,8 @@ static void fdt_put_root(struct fdt_out *o, const struct loader_fdt_config *c)
     fdt_put_gic(o, c);
     fdt_put_uart(o, c);
     fdt_put_rtc(o, c);
+    fdt_put_flash(o, c);
+    fdt_put_fw_cfg(o, c);
     fdt_put_debug(o, c);
     for (unsigned i = 0; i < c->nvirtio; i++)
         fdt_put_virtio(o, &c->virtio[i]);

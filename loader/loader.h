@@ -146,8 +146,10 @@ struct loader_fdt_config {
     unsigned uart_spi;
     uint64_t rtc_base; /* PL031 */
     unsigned rtc_spi;
-    uint64_t debug_base; /* devices/debug.h; 0: none */
-    bool psci_smc;       /* method: hvc unless set */
+    uint64_t flash_base, flash_size;   /* of each of two banks, one behind the other; size 0: none */
+    uint64_t fw_cfg_base, fw_cfg_size; /* size 0: none */
+    uint64_t debug_base;               /* devices/debug.h; 0: none */
+    bool psci_smc;                     /* method: hvc unless set */
     const struct loader_fdt_mmio *virtio;
     unsigned nvirtio;
     uint64_t rng_seed[8];    /* fresh randomness: [0..6] rng-seed, [7] kaslr-seed; what is all zero is left out */

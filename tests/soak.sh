@@ -21,7 +21,8 @@
 #                     connections at once
 #   stress            user mode's programs with many threads, and those that write code, 100 times, three ways each
 #   cloud-LAYOUT      a Debian cloud image, made of the distribution's packages, from one command to ssh: started, used,
-#                     stopped, started again, removed; with plain, boot, bls and zboot layouts (tests/cloud/image.sh)
+#                     stopped, started again, removed; with plain, boot, bls and zboot layouts (tests/cloud/image.sh),
+#                     and the plain one by Debian's UEFI firmware and GRUB
 #   fresh-SUITE       make run, make check and make test in a Debian (bookworm, trixie) with nothing installed
 #   fuzz-TARGET       a fuzz target for FUZZ_SECONDS (3600); JOBS (the number of cores) of them at once
 #
@@ -48,7 +49,7 @@ steps=(boots-1 boots-2 boots-8 mixed tsan selftests bootstrap)
 for t in $(tests/user/languages.sh --list); do
     steps+=("languages-$t")
 done
-steps+=(kills crash transfer stress cloud-plain cloud-boot cloud-bls cloud-zboot fresh-bookworm fresh-trixie)
+steps+=(kills crash transfer stress cloud-plain cloud-boot cloud-bls cloud-zboot cloud-firmware fresh-bookworm fresh-trixie)
 for t in tests/fuzz/*_fuzz.c; do
     t=${t##*/}
     steps+=("fuzz-${t%_fuzz.c}")
@@ -268,6 +269,11 @@ cloud() {
         echo "skip cloud: $why"
         return 0
     }
+    if [ "$1" = firmware ]; then
+        tests/firmware.sh && bash tests/cloud/image.sh plain &&
+            python3 tests/cloud/ssh.py "$PIPIT_CACHE/cloud/plain.qcow2" --firmware "$PIPIT_CACHE/firmware/AAVMF_CODE.fd"
+        return
+    fi
     bash tests/cloud/image.sh "$1" && python3 tests/cloud/ssh.py "$PIPIT_CACHE/cloud/$1.qcow2"
 }
 

@@ -127,7 +127,7 @@ static inline __attribute__((always_inline)) int walk(struct arm64_cpu *c, struc
     table &= ~(BIT64(in_bits - shift + 3) - 1);
     for (;; level++) {
         gpa_t at = GPA(table + index * 8);
-        const struct mem_region *r = mem_find(m, at, 8);
+        const struct mem_region *r = mem_find_direct(m, at, 8);
         if (unlikely(!r))
             return fault(f, FSC_WALK_EXTERNAL + level);
         desc = __atomic_load_n((const uint64_t *)(const void *)(r->host + (at.v - r->base.v)), __ATOMIC_ACQUIRE);

@@ -375,6 +375,21 @@ void jit_write_protect(struct jit *j)
             atomic_store_explicit(&(&v->tlb[0][0] + k)->w, JIT_TLB_NONE, memory_order_relaxed);
 }
 
+void jit_drop_rom(struct arm64_cpu *c)
+{
+    const struct jit_tlbi_request all = {.kind = JIT_FLUSH_ALL};
+    struct jit_vcpu *v = jit_vcpu_of(c);
+
+    if (!atomic_exchange(&v->jit->rom_read, false))
+        return;
+    for (unsigned k = 0; k < JIT_VIEWS * JIT_TLB_SIZE; k++)
+        (&v->tlb[0][0] + k)->r = JIT_TLB_NONE;
+    for (struct jit_vcpu *o = v->jit->vcpus; o; o = o->next)
+        if (o != v)
+            jit_tlbi_queue(o, &all);
+    v->tlbi_posted |= v->jit->ncpus > 1;
+}
+
 void jit_loaded(struct arm64_cpu *c)
 {
     const struct jit_tlbi_request all = {.kind = JIT_FLUSH_ALL};
@@ -402,6 +417,23 @@ struct jit_place {
 static const uint8_t jit_perm[3][2] = {
     {ARM64_PERM_R0, ARM64_PERM_R1}, {ARM64_PERM_W0, ARM64_PERM_W1}, {ARM64_PERM_X0, ARM64_PERM_X1}};
 
+/* Code that runs from ROM reads what lies beside it at full speed. A mapping that nothing runs from is its driver's,
+ * who sends it commands: there each access asks what the ROM is at the moment. */
+static void jit_tlb_fill_rom(struct jit_vcpu *v, struct jit_tlb_entry *e, uint64_t page, const struct jit_place *p,
+                             bool read)
+{
+    const struct jit_mem_ops *ops = v->jit->mem;
+    atomic_uchar *flags;
+
+    if (!read || e->x == JIT_TLB_NONE)
+        return;
+    e->r = page;
+    /* jit_drop_rom looks here after the ROM has become a device's: one of us sees the other. */
+    atomic_store(&v->jit->rom_read, true);
+    if (!ops->ram_page(ops->opaque, p->pa & ~UINT64_C(0xfff), &flags))
+        e->r = JIT_TLB_NONE;
+}
+
 static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, const struct jit_xlat *x,
                          const struct jit_place *p)
 {
@@ -411,14 +443,17 @@ static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, co
     /* PAN takes data access at EL1 away from pages that EL0 can reach. */
     bool pan = view == JIT_VIEW_EL1_PAN && (x->perm & (ARM64_PERM_R0 | ARM64_PERM_W0));
     bool data = !x->device && !v->strict_align && !pan;
+    bool rom = atomic_load_explicit(p->flags, memory_order_relaxed) & MEM_PAGE_ROM;
 
     jit_entry_drop(e);
     atomic_store_explicit(&e->addend, (uint64_t)(uintptr_t)p->host - va, memory_order_relaxed);
     if (x->perm & jit_perm[2][el])
         e->x = page;
-    if (data && (x->perm & jit_perm[0][el]))
+    if (rom)
+        jit_tlb_fill_rom(v, e, page, p, data && (x->perm & jit_perm[0][el]));
+    else if (data && (x->perm & jit_perm[0][el]))
         e->r = page;
-    if (data && (x->perm & jit_perm[1][el])) {
+    if (!rom && data && (x->perm & jit_perm[1][el])) {
         unsigned char f = atomic_load_explicit(p->flags, memory_order_relaxed);
         if ((f & (MEM_PAGE_WRITABLE | MEM_PAGE_DIRTY)) != (MEM_PAGE_WRITABLE | MEM_PAGE_DIRTY))
             atomic_fetch_or(p->flags, MEM_PAGE_WRITABLE | MEM_PAGE_DIRTY);
@@ -459,6 +494,8 @@ static int jit_resolve(struct jit_vcpu *v, uint64_t va, unsigned acc, enum jit_v
     if (ops->translate(&v->cpu, va, acc, view != JIT_VIEW_EL0, &x))
         return A64_TRAPPED;
     page = ops->ram_page(ops->opaque, x.pa & ~UINT64_C(0xfff), &p->flags);
+    if (page && acc == 1 && (atomic_load_explicit(p->flags, memory_order_relaxed) & MEM_PAGE_ROM))
+        page = NULL;
     p->pa = x.pa;
     p->device = x.device;
     p->host = page ? page + (x.pa & 0xfff) : NULL;

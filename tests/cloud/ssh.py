@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One command from a cloud image to an ssh prompt: ssh.py IMAGE.
+"""One command from a cloud image to an ssh prompt: ssh.py IMAGE [OPTION...].
 
 The image (tests/cloud/image.sh) is started in the background with a key, a name and a published port, and must let the
 key in, with cloud-init content; then it is stopped and started again, which must find what it had; then removed. The
@@ -49,7 +49,7 @@ def digest(path):
 def start(image, folder, port):
     begin = time.monotonic()
     p = pipit("run", image, "--name", NAME, "--ssh-key", f"{folder}/key.pub", "--hostname", "pipit-guest", "--publish", f"{port}:22",
-              "--memory", "1G", "--cpus", "2", "--console-log", f"{folder}/console", "--detach")
+              "--memory", "1G", "--cpus", "2", "--console-log", f"{folder}/console", "--detach", *sys.argv[2:])
     return p, begin
 
 

@@ -385,7 +385,7 @@ def test_refusals(folder):
     data = ext4(folder, "nothing", files)
     image = disk(f"{folder}/nothing.raw", "gpt", [(1, "linux", data), (2, "linux", bytes(MIB))])
     expect("nothing", Found(image), ["no kernel was found", "grub.cfg", "partition 1: no kernel", "partition 2: nothing known",
-                                     "UEFI firmware"], status=1)
+                                     "--firmware auto"], status=1)
     with open(f"{folder}/empty.raw", "wb") as f:
         f.truncate(MIB)
     expect("empty", Found(f"{folder}/empty.raw"), ["no kernel was found", "no partition table"], status=1)

@@ -311,6 +311,25 @@ static void refusals(void)
     CHECK(refused("--kernel k --sandbox maybe", "--sandbox takes"));
     CHECK(refused("--kernel k --block-engine aio", "--block-engine takes"));
     CHECK(refused("--dump-dtb f --initrd i", "without a kernel"));
+    CHECK(refused("--net none", "no kernel is given: name one with --kernel FILE, or firmware"));
+    CHECK(refused("--firmware /no/f,var=x", "\"var\" is not known"));
+    CHECK(refused("--firmware /no/f,vars=", "names no file"));
+    CHECK(refused("--firmware /no/f --cmdline quiet", "without a kernel"));
+    CHECK(refused("--firmware /no/f --kernel k --kernel-format flat", "by their format"));
+    CHECK(refused("--firmware /no/f --machine micro", "no flash"));
+    CHECK(refused("--firmware /no/f --initrd i", "without a kernel"));
+}
+
+static void firmware(void)
+{
+    CHECK(parse("--firmware /no/f --disk a --disk b") == 0);
+    CHECK(c.firmware.used && !strcmp(c.firmware.code.path, "/no/f") && c.firmware.code.read_only);
+    CHECK(!c.kernel && !*c.cmdline && !c.firmware.keep_vars);
+    CHECK(c.device[0].boot >= 0 && c.device[0].boot < c.device[1].boot);
+    CHECK(parse("--firmware /no/f --name x") == 0 && c.firmware.keep_vars);
+    CHECK(parse("--firmware /no/f,vars=v --name x") == 0 && !c.firmware.keep_vars &&
+          !strcmp(c.firmware.vars.path, "v"));
+    CHECK(parse("--firmware /no/f --kernel k") == 0 && !strcmp(c.cmdline, "console=ttyAMA0"));
 }
 
 static void accelerators(void)
@@ -492,6 +511,7 @@ int main(void)
     RUN(hostfwd);
     RUN(guestfwd);
     RUN(refusals);
+    RUN(firmware);
     RUN(accelerators);
     RUN(with_kvm);
     RUN(machines);

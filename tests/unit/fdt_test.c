@@ -170,6 +170,23 @@ static void test_debug(void)
     CHECK(is_cells("/debug@90f0000", "reg", reg, 4));
 }
 
+static void test_firmware(void)
+{
+    struct loader_fdt_config c = config(3);
+
+    CHECK_EQ(build(&c), 0);
+    CHECK(fdt_path_offset(blob, "/flash@0") < 0 && fdt_path_offset(blob, "/fw-cfg@9020000") < 0);
+    c.flash_size = MIB(64);
+    c.fw_cfg_base = 0x09020000;
+    c.fw_cfg_size = 0x18;
+    CHECK_EQ(build(&c), 0);
+    CHECK(is_str("/flash@0", "compatible", "cfi-flash"));
+    CHECK(IS_CELLS("/flash@0", "reg", 0, 0, 0, 0x4000000, 0, 0x4000000, 0, 0x4000000));
+    CHECK(IS_CELLS("/flash@0", "bank-width", 4));
+    CHECK(is_str("/fw-cfg@9020000", "compatible", "qemu,fw-cfg-mmio"));
+    CHECK(IS_CELLS("/fw-cfg@9020000", "reg", 0, 0x09020000, 0, 0x18));
+}
+
 static void test_wide_mpidr(void)
 {
     static const uint64_t wide[] = {0x80000000, UINT64_C(0x0100000300) | BIT64(31)};
@@ -212,6 +229,7 @@ int main(void)
     RUN(test_v2);
     RUN(test_left_out);
     RUN(test_debug);
+    RUN(test_firmware);
     RUN(test_wide_mpidr);
     RUN(test_errors);
     free(blob);

@@ -141,7 +141,7 @@ static void disks_in_order(void)
     CHECK(refused("-kernel k -drive file=a,index=3", "index=3"));
     CHECK(refused("-kernel k -drive file=a,format=vmdk", "format=vmdk"));
     CHECK(refused("-kernel k -drive file=a,copy-on-read=on", "copy-on-read=on"));
-    CHECK(refused("-kernel k -drive file=a,if=pflash", "if=pflash"));
+    CHECK(refused("-kernel k -drive file=a,if=scsi", "if=scsi"));
     CHECK(refused("-kernel k -drive file=a,bus=1", "\"bus\" is not supported"));
     CHECK(refused("-kernel k -drive if=virtio", "names no file"));
     CHECK(refused("-kernel k -drive file=a,if=none,id=a", "no device uses it"));
@@ -368,6 +368,41 @@ static void serial_lines(void)
     CHECK(refused("-kernel k -chardev null", "has no id"));
 }
 
+static void firmware(void)
+{
+    CHECK(parse("-bios /no/f -drive file=a,if=none,id=d -device virtio-blk-pci,drive=d,bootindex=2 -netdev user,id=n "
+                "-device virtio-net-pci,netdev=n,bootindex=1") == 0);
+    CHECK(c.firmware.used && !strcmp(c.firmware.code.path, "/no/f") && c.firmware.code.read_only && !c.kernel);
+    CHECK(!c.firmware.vars.path && !c.firmware.keep_vars);
+    CHECK_EQ(c.device[0].boot, 2);
+    CHECK_EQ(c.device[1].boot, 1);
+    CHECK(parse("-drive if=pflash,format=raw,readonly=on,file=code -drive file=a,id=d,if=virtio "
+                "-drive if=pflash,unit=1,file=vars,snapshot=on -name x") == 0);
+    CHECK(!strcmp(c.firmware.code.path, "code") && c.firmware.code.read_only);
+    CHECK(!strcmp(c.firmware.vars.path, "vars") && !c.firmware.vars.read_only && c.firmware.vars.snapshot);
+    CHECK_EQ(c.ndisks, 1);
+    CHECK(c.device[0].kind == VM_DEVICE_BLK && c.device[0].boot == -1);
+    CHECK(parse("-pflash code -pflash vars -kernel k -append x") == 0);
+    CHECK(!strcmp(c.firmware.vars.path, "vars") && !c.firmware.code.read_only && !strcmp(c.kernel, "k"));
+    CHECK(parse("-bios /no/f -drive if=pflash,unit=1,file=vars") == 0 && !strcmp(c.firmware.vars.path, "vars"));
+    CHECK(refused("-pflash a -pflash b -pflash c", "two banks"));
+    CHECK(refused("-pflash a -bios /no/f", "from a drive already"));
+    CHECK(refused("-kernel k -drive if=pflash,unit=1,file=a", "without firmware"));
+    CHECK(refused("-drive if=pflash,unit=2,file=a", "units 0 and 1"));
+    CHECK(refused("-drive if=pflash,file=a,format=qcow2", "format=qcow2"));
+    CHECK(refused("-drive if=pflash,file=a,bus=1", "\"bus\" is not supported"));
+    CHECK(refused("-drive if=pflash", "names no file"));
+    CHECK(refused("-pflash f -drive if=pflash,id=p,unit=1,file=a -device virtio-blk-pci,drive=p",
+                  "has a device already"));
+    CHECK(refused("-pflash f -device virtio-blk-pci,drive=d,bootindex=x -drive if=none,id=d,file=a", "bootindex=x"));
+    CHECK(refused("-pflash f -drive if=none,id=d,file=a -device virtio-blk-pci,drive=d,bootindex=1 -netdev user,id=n "
+                  "-device virtio-net-pci,netdev=n,bootindex=1",
+                  "bootindex=1 is taken"));
+    CHECK(refused("-bios no-such-firmware.fd", "neither a file here"));
+    CHECK(refused("-M microvm -bios /no/f -kernel k", "no flash"));
+    CHECK(refused("-bios /no/f -append x", "without a kernel"));
+}
+
 static void the_rest(void)
 {
     CHECK(
@@ -376,7 +411,6 @@ static void the_rest(void)
     CHECK(!strcmp(c.name, "vm1") && !strcmp(c.pidfile, "p") && !strcmp(c.log_file, "l") && c.sandbox);
     CHECK(parse("-kernel k -sandbox off") == 0 && !c.sandbox);
     CHECK(refused("-kernel k -S", "-S is not supported"));
-    CHECK(refused("-kernel k -bios f", "-bios is not supported"));
     CHECK(refused("-kernel k --dtb f", "--dtb is not supported"));
     CHECK(parse("-kernel k -daemonize -name a/b") == 0 && c.detach && !c.listed && c.serial == -1);
     CHECK(parse("-serial file:f -kernel k -daemonize") == 0 && c.detach);
@@ -409,6 +443,7 @@ int main(void)
     RUN(accelerators);
     RUN(processors_and_memory);
     RUN(serial_lines);
+    RUN(firmware);
     RUN(the_rest);
     config_free(&c);
     return check_done();

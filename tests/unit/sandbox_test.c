@@ -498,6 +498,26 @@ static void memory_is_given_back_without_a_call(void)
     CHECK_EQ(status, 0);
 }
 
+static int switch_flash(void)
+{
+    NEED(ioctl(fds.event, KVM_SET_USER_MEMORY_REGION, NULL) < 0 && errno == ENOTTY);
+    return 0;
+}
+
+static int call_pwrite(void)
+{
+    return pwrite(fds.file, "x", 1, 0) != 1;
+}
+
+static void flash_is_written_where_it_is(void)
+{
+    CHECK(dies(SANDBOX_VCPU, call_pwrite, "vCPU", "pwrite64"));
+    sandbox_allow_flash();
+    CHECK(lives(SANDBOX_VCPU, call_pwrite));
+    CHECK(lives(SANDBOX_VCPU, switch_flash));
+    CHECK(dies(SANDBOX_VCPU, call_open_write, "vCPU", "openat"));
+}
+
 static void off_means_off(void)
 {
     sandbox_disable();
@@ -523,6 +543,7 @@ int main(void)
     RUN(roles_differ);
     RUN(blocked_signals_do_not_help);
     RUN(memory_is_given_back_without_a_call);
+    RUN(flash_is_written_where_it_is);
     RUN(off_means_off);
     return check_done();
 }

@@ -37,16 +37,20 @@ static uint64_t mem_flags_size(uint64_t ram_size)
     return align_up(ram_size >> MEM_PAGE_BITS, MEM_PAGE_SIZE);
 }
 
+static void mem_unmap(struct mem_region *r)
+{
+    munmap(r->host - MEM_GUARD, r->size + 2 * MEM_GUARD);
+    munmap(r->flags, mem_flags_size(r->size));
+}
+
 void mem_destroy(struct mem *m)
 {
     if (!m)
         return;
-    for (unsigned i = 0; i < m->nregions; i++) {
-        struct mem_region *r = &m->region[i];
-
-        munmap(r->host - MEM_GUARD, r->size + 2 * MEM_GUARD);
-        munmap(r->flags, mem_flags_size(r->size));
-    }
+    for (unsigned i = 0; i < m->nregions; i++)
+        mem_unmap(&m->region[i]);
+    for (unsigned i = 0; i < m->nroms; i++)
+        mem_unmap(&m->rom[i].r);
     free(m);
 }
 
@@ -123,30 +127,29 @@ static int mem_no_huge(uint64_t size, struct err *e)
                           (unsigned long long)(size >> 20), pages, have);
 }
 
-int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_options *opt, struct err *e)
+/* Is there room in the guest's addresses? */
+static int mem_check_place(const struct mem *m, gpa_t base, uint64_t size, uint64_t unit, const char *what,
+                           struct err *e)
 {
-    static const struct mem_options plain;
-    struct mem_region *r = &m->region[m->nregions];
-    uint64_t unit = MEM_PAGE_SIZE;
-    void *flags;
-    int ret;
-
-    if (!opt)
-        opt = &plain;
-    if (opt->huge == MEM_HUGE_HUGETLB)
-        unit = MEM_HUGE_ALIGN;
     if (size == 0 || size % unit || base.v % unit || base.v + (size - 1) < base.v)
-        return err_set(e, EINVAL, "RAM of %llu bytes at 0x%llx is not made of whole pages", (unsigned long long)size,
-                       (unsigned long long)base.v);
-    if (m->nregions == MEM_MAX_REGIONS)
-        return err_set(e, ENOSPC, "more than %d RAM regions", MEM_MAX_REGIONS);
-    for (unsigned i = 0; i < m->nregions; i++) {
-        const struct mem_region *o = &m->region[i];
+        return err_set(e, EINVAL, "%s of %llu bytes at 0x%llx is not made of whole pages", what,
+                       (unsigned long long)size, (unsigned long long)base.v);
+    for (unsigned i = 0; i < m->nregions + m->nroms; i++) {
+        bool ram = i < m->nregions;
+        const struct mem_region *o = ram ? &m->region[i] : &m->rom[i - m->nregions].r;
 
         if (base.v - o->base.v < o->size || o->base.v - base.v < size)
-            return err_set(e, EEXIST, "RAM at 0x%llx overlaps RAM at 0x%llx", (unsigned long long)base.v,
-                           (unsigned long long)o->base.v);
+            return err_set(e, EEXIST, "%s at 0x%llx overlaps %s at 0x%llx", what, (unsigned long long)base.v,
+                           ram ? "RAM" : "ROM", (unsigned long long)o->base.v);
     }
+    return 0;
+}
+
+/* Maps a region and its flags. */
+static int mem_map(struct mem_region *r, gpa_t base, uint64_t size, const struct mem_options *opt, struct err *e)
+{
+    void *flags;
+    int ret;
 
     r->host = mem_reserve(size);
     if (!r->host)
@@ -164,7 +167,6 @@ int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_optio
     r->flags = flags;
     r->base = base;
     r->size = size;
-    m->nregions++;
     return 0;
 
 unmap_host:
@@ -175,6 +177,47 @@ no_memory:
         return mem_no_huge(size, e);
     return err_set_status(e, ERR_STATUS_MEMORY, ENOMEM, "the host cannot give %llu MiB of guest RAM",
                           (unsigned long long)(size >> 20));
+}
+
+int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_options *opt, struct err *e)
+{
+    static const struct mem_options plain;
+    int r;
+
+    if (!opt)
+        opt = &plain;
+    if (m->nregions == MEM_MAX_REGIONS)
+        return err_set(e, ENOSPC, "more than %d RAM regions", MEM_MAX_REGIONS);
+    r = mem_check_place(m, base, size, opt->huge == MEM_HUGE_HUGETLB ? MEM_HUGE_ALIGN : MEM_PAGE_SIZE, "RAM", e);
+    if (r == 0)
+        r = mem_map(&m->region[m->nregions], base, size, opt, e);
+    m->nregions += r == 0;
+    return r;
+}
+
+int mem_add_rom(struct mem *m, gpa_t base, uint64_t size, struct mem_rom **out, struct err *e)
+{
+    static const struct mem_options plain;
+    struct mem_rom *rom = &m->rom[m->nroms];
+    int r;
+
+    if (m->nroms == MEM_MAX_ROMS)
+        return err_set(e, ENOSPC, "more than %d ROM regions", MEM_MAX_ROMS);
+    r = mem_check_place(m, base, size, MEM_PAGE_SIZE, "ROM", e);
+    if (r < 0 || (r = mem_map(&rom->r, base, size, &plain, e)) < 0)
+        return r;
+    for (uint64_t i = 0; i < size >> MEM_PAGE_BITS; i++)
+        atomic_init(&rom->r.flags[i], MEM_PAGE_ROM);
+    atomic_init(&rom->direct, true);
+    m->nroms++;
+    *out = rom;
+    return 0;
+}
+
+void mem_rom_set_direct(struct mem *m, struct mem_rom *rom, bool on)
+{
+    if (atomic_exchange(&rom->direct, on) != on && m->rom_switched)
+        m->rom_switched(m->rom_opaque, rom);
 }
 
 const void *mem_read_ptr(const struct mem *m, gpa_t a, uint64_t len)
@@ -201,14 +244,12 @@ void *mem_write_begin(struct mem *m, gpa_t a, uint64_t len)
     return r ? r->host + (a.v - r->base.v) : NULL;
 }
 
-void mem_write_end(struct mem *m, gpa_t a, uint64_t len)
+/* Bytes at [a, a+len) of a region were written by somebody else than a guest. */
+static void mem_changed(struct mem *m, const struct mem_region *r, gpa_t a, uint64_t len)
 {
-    const struct mem_region *r = mem_find(m, a, len);
     uint64_t page, last;
     bool code = false;
 
-    if (!r || len == 0)
-        return;
     /* See the head of this file: the bytes are visible before the flags are read. */
     atomic_thread_fence(memory_order_seq_cst);
     page = (a.v - r->base.v) >> MEM_PAGE_BITS;
@@ -222,6 +263,20 @@ void mem_write_end(struct mem *m, gpa_t a, uint64_t len)
     }
     if (code && m->invalidate)
         m->invalidate(m->invalidate_opaque, a, len);
+}
+
+void mem_write_end(struct mem *m, gpa_t a, uint64_t len)
+{
+    const struct mem_region *r = mem_find(m, a, len);
+
+    if (r && len)
+        mem_changed(m, r, a, len);
+}
+
+void mem_rom_changed(struct mem *m, struct mem_rom *rom, uint64_t off, uint64_t len)
+{
+    if (len)
+        mem_changed(m, &rom->r, GPA(rom->r.base.v + off), len);
 }
 
 int mem_write(struct mem *m, gpa_t a, const void *src, uint64_t len)

@@ -5,6 +5,10 @@
  * guest's own (device DMA, loaders, debugger) goes through mem_write/mem_write_begin..end, which mark pages dirty and
  * drop translations made from them before the write is announced to the guest.
  *
+ * ROM is what guests read and execute like RAM, and only a device on the bus writes: flash. While its device answers
+ * reads with something else (a status), the ROM is not "direct", and all accesses are the device's. No device's DMA
+ * goes there: of the accessors only mem_find_direct knows ROM.
+ *
  * Regions are added before the first vCPU runs and never change afterwards, so look-ups take no lock.
  */
 #ifndef PIPIT_CORE_MEM_H
@@ -34,14 +38,25 @@ struct mem_region {
     atomic_uchar *flags; /* one byte a page */
 };
 
+struct mem_rom {
+    struct mem_region r;
+    atomic_bool direct;
+};
+
 #define MEM_MAX_REGIONS 8
+#define MEM_MAX_ROMS 2
 
 struct mem {
-    unsigned nregions;
+    unsigned nregions, nroms;
     struct mem_region region[MEM_MAX_REGIONS];
+    struct mem_rom rom[MEM_MAX_ROMS];
     /* Drops translations from [a, a+len); called only for pages with MEM_PAGE_CODE. NULL when there is no JIT. */
     void (*invalidate)(void *opaque, gpa_t a, uint64_t len);
     void *invalidate_opaque;
+    /* The accelerator takes note of a change of rom->direct; on any thread, with the ROM's device locked. May be NULL.
+     */
+    void (*rom_switched)(void *opaque, const struct mem_rom *rom);
+    void *rom_opaque;
 };
 
 enum mem_huge {
@@ -61,7 +76,13 @@ void mem_destroy(struct mem *m);
  * reserve it, -EEXIST on overlap. */
 int mem_add_ram(struct mem *m, gpa_t base, uint64_t size, const struct mem_options *opt, struct err *e);
 
-/* The region that holds all of [a, a+len), or NULL. */
+/* Adds direct ROM of zeroes at `base`, with mem_add_ram's rules and errors. */
+int mem_add_rom(struct mem *m, gpa_t base, uint64_t size, struct mem_rom **out, struct err *e);
+/* For the ROM's device, locked: whether guests see its bytes, and that those at [off, off+len) have changed. */
+void mem_rom_set_direct(struct mem *m, struct mem_rom *rom, bool on);
+void mem_rom_changed(struct mem *m, struct mem_rom *rom, uint64_t off, uint64_t len);
+
+/* The region of RAM that holds all of [a, a+len), or NULL. */
 static inline const struct mem_region *mem_find(const struct mem *m, gpa_t a, uint64_t len)
 {
     for (unsigned i = 0; i < m->nregions; i++) {
@@ -71,6 +92,20 @@ static inline const struct mem_region *mem_find(const struct mem *m, gpa_t a, ui
             return r;
     }
     return NULL;
+}
+
+/* The same for what guests read without a device: RAM and direct ROM. */
+static inline const struct mem_region *mem_find_direct(const struct mem *m, gpa_t a, uint64_t len)
+{
+    const struct mem_region *r = mem_find(m, a, len);
+
+    for (unsigned i = 0; !r && i < m->nroms; i++) {
+        const struct mem_rom *rom = &m->rom[i];
+        uint64_t off = a.v - rom->r.base.v;
+        if (off < rom->r.size && len <= rom->r.size - off && atomic_load_explicit(&rom->direct, memory_order_acquire))
+            r = &rom->r;
+    }
+    return r;
 }
 
 /* Host address of [a, a+len) for reading, or NULL where that is not all RAM of one region. The guest may change the

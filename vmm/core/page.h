@@ -5,5 +5,6 @@
 #define MEM_PAGE_CODE 0x01     /* translations were made from this page: writes must take the slow path */
 #define MEM_PAGE_WRITABLE 0x02 /* some vCPU may hold a fast write mapping of this page */
 #define MEM_PAGE_DIRTY 0x04    /* written since the dirty log was last read */
+#define MEM_PAGE_ROM 0x08      /* guests' writes are a device's: never fast write access */
 
 #endif

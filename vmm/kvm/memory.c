@@ -1,5 +1,6 @@
 /*
- * Memory slots, one a RAM region, and the dirty log.
+ * Memory slots, one a RAM region and one a ROM that is direct, and the dirty log. Of ROM only writes leave the guest;
+ * while it is its device's, it has no slot, and each access does.
  *
  * While the log is on, KVM write-protects pages and notes which the guest writes; KVM_GET_DIRTY_LOG hands the notes
  * over and protects those pages again. dirty_sync moves them into mem's page flags, where devices' writes are noted
@@ -28,6 +29,46 @@ static int kvm_set_slot(struct kvm *k, unsigned i, bool log_dirty)
     return ioctl(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ? -errno : 0;
 }
 
+static int kvm_set_rom_slot(struct kvm *k, const struct mem_rom *rom)
+{
+    struct kvm_userspace_memory_region slot = {
+        .slot = MEM_MAX_REGIONS + (unsigned)(rom - k->cfg.mem->rom),
+        .flags = KVM_MEM_READONLY,
+        .guest_phys_addr = rom->r.base.v,
+        .memory_size = atomic_load(&rom->direct) ? rom->r.size : 0,
+        .userspace_addr = (uintptr_t)rom->r.host,
+    };
+
+    return ioctl(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ? -errno : 0;
+}
+
+static void kvm_rom_switched(void *opaque, const struct mem_rom *rom)
+{
+    int r = kvm_set_rom_slot(opaque, rom);
+
+    /* Every access is the device's then, which knows what to answer. */
+    if (r < 0)
+        log_warn("kvm", "KVM does not take the ROM at 0x%llx: %s", (unsigned long long)rom->r.base.v, strerror(-r));
+}
+
+static int kvm_create_roms(struct kvm *k, struct err *e)
+{
+    struct mem *m = k->cfg.mem;
+
+    if (m->nroms && !kvm_check(k, KVM_CAP_READONLY_MEM))
+        return err_set(e, ENOTSUP, "this host's KVM has no read-only memory, which firmware needs");
+    for (unsigned i = 0; i < m->nroms; i++) {
+        int r = kvm_set_rom_slot(k, &m->rom[i]);
+
+        if (r < 0)
+            return err_set_status(e, ERR_STATUS_MEMORY, -r, "KVM does not take the ROM at 0x%llx: %s",
+                                  (unsigned long long)m->rom[i].r.base.v, strerror(-r));
+    }
+    m->rom_switched = kvm_rom_switched;
+    m->rom_opaque = k;
+    return 0;
+}
+
 int kvm_memory_create(struct kvm *k, struct err *e)
 {
     const struct mem *m = k->cfg.mem;
@@ -40,7 +81,7 @@ int kvm_memory_create(struct kvm *k, struct err *e)
                                   (unsigned long long)(m->region[i].size >> 20),
                                   (unsigned long long)m->region[i].base.v, strerror(-r));
     }
-    return 0;
+    return kvm_create_roms(k, e);
 }
 
 static void kvm_free_bitmaps(struct kvm *k)
@@ -53,6 +94,7 @@ static void kvm_free_bitmaps(struct kvm *k)
 
 void kvm_memory_destroy(struct kvm *k)
 {
+    k->cfg.mem->rom_switched = NULL;
     kvm_free_bitmaps(k);
 }
 

@@ -468,6 +468,7 @@ static void accel_jit_destroy(struct accel *accel)
     struct accel_jit *a = container_of(accel, struct accel_jit, accel);
 
     a->cfg.mem->invalidate = NULL;
+    a->cfg.mem->rom_switched = NULL;
     jit_destroy(a->jit);
     accel_jit_perf_close(&a->perf);
     free(a);

@@ -56,7 +56,7 @@ static void accel_jit_pc_align(struct arm64_cpu *c)
 static uint8_t *accel_jit_ram_page(void *opaque, uint64_t pa, atomic_uchar **flags)
 {
     struct accel_jit *a = opaque;
-    const struct mem_region *r = mem_find(a->cfg.mem, GPA(pa), MEM_PAGE_SIZE);
+    const struct mem_region *r = mem_find_direct(a->cfg.mem, GPA(pa), MEM_PAGE_SIZE);
 
     if (!r)
         return NULL;
@@ -69,8 +69,8 @@ static atomic_uchar *accel_jit_page_flags(void *opaque, const uint8_t *host)
     struct accel_jit *a = opaque;
     const struct mem *m = a->cfg.mem;
 
-    for (unsigned i = 0; i < m->nregions; i++) {
-        const struct mem_region *r = &m->region[i];
+    for (unsigned i = 0; i < m->nregions + m->nroms; i++) {
+        const struct mem_region *r = i < m->nregions ? &m->region[i] : &m->rom[i - m->nregions].r;
         if (host >= r->host && (uint64_t)(host - r->host) < r->size)
             return &r->flags[(uint64_t)(host - r->host) >> MEM_PAGE_BITS];
     }
@@ -88,18 +88,37 @@ static int accel_jit_mmio_read(struct arm64_cpu *c, uint64_t va, uint64_t pa, un
 
 static int accel_jit_mmio_write(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t val)
 {
+    struct accel_jit *a = accel_jit_of(c->machine);
+    int r;
+
     accel_jit_count(c, ACCEL_JIT_MMIO_WRITE);
-    if (!bus_write(accel_jit_cfg(c)->bus, c->index, GPA(pa), size, val))
+    r = bus_write(a->cfg.bus, c->index, GPA(pa), size, val);
+    if (unlikely(atomic_load_explicit(&a->rom_hidden, memory_order_relaxed)) && atomic_exchange(&a->rom_hidden, false))
+        jit_drop_rom(c);
+    if (!r)
         return 0;
     arm64_abort(c, va, ARM64_WRITE, ARM64_FSC_EXTERNAL, false);
     return A64_TRAPPED;
 }
 
+/* By a guest's write, whose vCPU goes on from there, or while no vCPU runs. */
+static void accel_jit_rom_switched(void *opaque, const struct mem_rom *rom)
+{
+    struct accel_jit *a = opaque;
+
+    if (!atomic_load(&rom->direct))
+        atomic_store(&a->rom_hidden, true);
+}
+
 static void accel_jit_invalidate(void *opaque, gpa_t a, uint64_t len)
 {
     struct accel_jit *aj = opaque;
-    const struct mem_region *r = mem_find(aj->cfg.mem, a, len);
+    const struct mem *m = aj->cfg.mem;
+    const struct mem_region *r = mem_find(m, a, len);
 
+    for (unsigned i = 0; !r && i < m->nroms; i++)
+        if (range_within(a.v - m->rom[i].r.base.v, len, m->rom[i].r.size))
+            r = &m->rom[i].r;
     if (r)
         jit_invalidate(aj->jit, r->host + (a.v - r->base.v), len);
 }
@@ -241,4 +260,6 @@ void accel_jit_bind(struct accel_jit *a)
     arm64_set_hooks(&accel_jit_hooks);
     a->cfg.mem->invalidate = accel_jit_invalidate;
     a->cfg.mem->invalidate_opaque = a;
+    a->cfg.mem->rom_switched = accel_jit_rom_switched;
+    a->cfg.mem->rom_opaque = a;
 }

@@ -38,6 +38,7 @@ struct accel_jit {
     struct accel_jit_perf perf;
     uint64_t began, ticks_began; /* CLOCK_MONOTONIC and the time-stamp counter when it was made */
     struct jit_mem_ops mem_ops;
+    atomic_bool rom_hidden; /* ROM has become a device's since somebody looked */
     struct gic *gic;
     struct psci *psci;
     struct accel_jit_vcpu *vcpu[ACCEL_JIT_MAX_CPUS];

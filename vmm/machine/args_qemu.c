@@ -375,6 +375,15 @@ static int set_initrd(struct qemu_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_bios(struct qemu_args *a, const char *v, struct err *e)
+{
+    if (a->flash_given[0])
+        return err_set(e, EINVAL, "-bios %s: the flash has its firmware from a drive already", v);
+    a->flash_given[0] = true;
+    a->c->firmware.code = (struct vm_flash){.read_only = true};
+    return config_find_firmware(a->c, v, e);
+}
+
 static int set_append(struct qemu_args *a, const char *v, struct err *e)
 {
     (void)e;
@@ -588,7 +597,6 @@ struct qemu_option {
     const char *refusal;       /* why it is not supported; then the rest is unset */
 };
 
-#define FIRMWARE "this machine boots kernels only, it has no firmware"
 #define NO_MONITOR "this machine has no monitor"
 
 static const struct qemu_option qemu_options[] = {
@@ -602,6 +610,8 @@ static const struct qemu_option qemu_options[] = {
     {"kernel", true, set_kernel, NULL, NULL},
     {"initrd", true, set_initrd, NULL, NULL},
     {"append", true, set_append, NULL, NULL},
+    {"bios", true, set_bios, NULL, NULL},
+    {"pflash", true, qemu_pflash, NULL, NULL},
     {"drive", true, qemu_drive, qemu_drive_device, NULL},
     {"hda", true, qemu_hda, qemu_drive_device, NULL},
     {"device", true, qemu_device_help, qemu_device, NULL},
@@ -632,9 +642,7 @@ static const struct qemu_option qemu_options[] = {
     {"h", false, set_help, NULL, NULL},
     {"help", false, set_help, NULL, NULL},
     {"dtb", true, NULL, NULL, "the device tree is always pipit's own"},
-    {"bios", true, NULL, NULL, FIRMWARE},
-    {"pflash", true, NULL, NULL, FIRMWARE},
-    {"boot", true, NULL, NULL, FIRMWARE},
+    {"boot", true, NULL, NULL, "-device ...,bootindex=N says what firmware tries first"},
     {"S", false, NULL, NULL, "a machine that starts stopped needs a monitor, and there is none"},
     {"qmp", true, NULL, NULL, NO_MONITOR},
     {"mon", true, NULL, NULL, NO_MONITOR},
@@ -735,6 +743,10 @@ static int parse_qemu(struct vm_config *c, enum qemu_target target, int argc, ch
     }
     if (!a->done && ((r = parse_pass(a, argc, argv, false, e)) < 0 || (r = qemu_settle_devices(a, e)) < 0))
         goto out;
+    if (a->flash_given[1] && !a->flash_given[0]) {
+        r = err_set(e, EINVAL, "a variable store without firmware: -bios FILE or a first pflash drive has that");
+        goto out;
+    }
     r = a->done ? ARGS_DONE : ARGS_RUN;
 out:
     free(a);

@@ -30,6 +30,7 @@ struct qemu_args {
     bool machine_none, nodefaults, nographic, display_none;
     bool serial_given;
     unsigned nserials;
+    bool flash_given[2];
     bool net_given; /* any of -netdev, -nic, -net */
     bool pci_noted;
     bool done; /* a list or help was printed */
@@ -38,6 +39,7 @@ struct qemu_args {
 typedef int (*qemu_set_fn)(struct qemu_args *a, const char *v, struct err *e);
 
 /* First pass: back ends and their names. Second pass, when all names are known: devices, in command-line order. */
+int qemu_pflash(struct qemu_args *a, const char *v, struct err *e);
 int qemu_drive(struct qemu_args *a, const char *v, struct err *e);
 int qemu_drive_device(struct qemu_args *a, const char *v, struct err *e);
 int qemu_hda(struct qemu_args *a, const char *v, struct err *e);

@@ -1,5 +1,6 @@
 /* QEMU's command line, second half: drives, networks, serial lines, and the devices that join them to the board. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,19 +133,69 @@ static int drive_interface(struct options *o, unsigned position, bool *device, s
 
     *device = !s || !strcmp(s, "virtio");
     if (s && !*device && strcmp(s, "none") != 0)
-        return err_set(e, EINVAL, "-drive if=%s is not supported; virtio and none are", s);
+        return err_set(e, EINVAL, "-drive if=%s is not supported; virtio, none and pflash are", s);
     s = options_get(o, "index");
     if (s && (text_to_u64(s, &n) < 0 || n != position))
         return err_set(e, EINVAL, "-drive index=%s: drives are numbered in the order in which they are given", s);
     return 0;
 }
 
+/* if=pflash: firmware, or where it keeps its variables. */
+static int flash_add(struct qemu_args *a, const struct vm_flash *f, int unit, struct err *e)
+{
+    if (unit < 0)
+        unit = a->flash_given[0];
+    if (unit > 1 || a->flash_given[unit])
+        return err_set(e, EINVAL, "flash %s: the board has two banks, and this one is taken", f->path);
+    a->flash_given[unit] = true;
+    *(unit ? &a->c->firmware.vars : &a->c->firmware.code) = *f;
+    a->c->firmware.used = true;
+    return 0;
+}
+
+static int drive_flash(struct qemu_args *a, struct options *o, struct err *e)
+{
+    const char *s = options_get(o, "file"), *unit = options_get(o, "unit"), *index = options_get(o, "index");
+    struct vm_flash f = {.path = s ? config_str(a->c, s) : NULL};
+    uint64_t n = 0;
+    int r;
+
+    if (!s || !*s)
+        return err_set(e, EINVAL, "-drive if=pflash names no file");
+    s = options_get(o, "format");
+    if (s && strcmp(s, "raw") != 0)
+        return err_set(e, EINVAL, "-drive if=pflash,file=%s: format=%s is not supported; raw is", f.path, s);
+    if ((r = options_get_bool(o, "-drive", "readonly", &f.read_only, e)) < 0 ||
+        (r = options_get_bool(o, "-drive", "read-only", &f.read_only, e)) < 0 ||
+        (r = options_get_bool(o, "-drive", "snapshot", &f.snapshot, e)) < 0)
+        return r;
+    unit = unit ? unit : index;
+    if (unit && (text_to_u64(unit, &n) < 0 || n > 1))
+        return err_set(e, EINVAL, "-drive if=pflash,file=%s: the board has flash units 0 and 1, not %s", f.path, unit);
+    options_find(o, "cache"); /* the file is written as the guest writes */
+    if ((r = flash_add(a, &f, unit ? (int)n : -1, e)) < 0 ||
+        (r = id_add(a, QEMU_ID_DRIVE, options_get(o, "id"), 0, "-drive", e)) < 0)
+        return r;
+    a->id[a->nids - 1].used = a->id[a->nids - 1].joined = true;
+    return qemu_options_done(o, "-drive", e);
+}
+
+int qemu_pflash(struct qemu_args *a, const char *v, struct err *e)
+{
+    const struct vm_flash f = {.path = config_str(a->c, v)};
+
+    return flash_add(a, &f, -1, e);
+}
+
 static int drive_add(struct qemu_args *a, struct options *o, struct err *e)
 {
+    const char *interface = options_get(o, "if");
     struct vm_disk *d;
     bool device;
     int index, r;
 
+    if (interface && !strcmp(interface, "pflash"))
+        return drive_flash(a, o, e);
     index = config_add_disk(a->c, &d, e);
     if (index < 0)
         return index;
@@ -516,6 +567,24 @@ static int add_device(struct qemu_args *a, const char *name, enum vm_device_kind
     return r < 0 ? r : device_bus(a, name, o, e);
 }
 
+/* bootindex= of the device that was added last: the order in which firmware tries them. */
+static int device_boot(struct qemu_args *a, const char *name, struct options *o, struct err *e)
+{
+    struct vm_config *c = a->c;
+    const char *s = options_get(o, "bootindex");
+    uint64_t n;
+
+    if (!s)
+        return 0;
+    if (text_to_u64(s, &n) < 0 || n > INT_MAX)
+        return err_set(e, EINVAL, "-device %s: bootindex=%s is not a number", name, s);
+    for (unsigned i = 0; i < c->ndevices; i++)
+        if (c->device[i].boot == (int)n)
+            return err_set(e, EINVAL, "-device %s: bootindex=%s is taken", name, s);
+    c->device[c->ndevices - 1].boot = (int)n;
+    return 0;
+}
+
 static int make_blk(struct qemu_args *a, const char *name, struct options *o, struct err *e)
 {
     const char *id = options_get(o, "drive"), *serial = options_get(o, "serial");
@@ -530,8 +599,8 @@ static int make_blk(struct qemu_args *a, const char *name, struct options *o, st
     id_find(a, QEMU_ID_DRIVE, id)->joined = true;
     if (serial)
         a->c->disk[index].serial = config_str(a->c, serial);
-    options_find(o, "bootindex"); /* orders firmware's choices only */
-    return add_device(a, name, VM_DEVICE_BLK, index, o, e);
+    index = add_device(a, name, VM_DEVICE_BLK, index, o, e);
+    return index < 0 ? index : device_boot(a, name, o, e);
 }
 
 static int make_net(struct qemu_args *a, const char *name, struct options *o, struct err *e)
@@ -547,8 +616,8 @@ static int make_net(struct qemu_args *a, const char *name, struct options *o, st
     r = net_mac(&a->c->net[index], options_get(o, "mac"), "-device", e);
     if (r < 0)
         return r;
-    options_find(o, "bootindex");
-    return add_device(a, name, VM_DEVICE_NET, index, o, e);
+    r = add_device(a, name, VM_DEVICE_NET, index, o, e);
+    return r < 0 ? r : device_boot(a, name, o, e);
 }
 
 static int make_rng(struct qemu_args *a, const char *name, struct options *o, struct err *e)

@@ -92,6 +92,29 @@ static int set_initrd(struct run_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_firmware(struct run_args *a, const char *v, struct err *e)
+{
+    struct vm_config *c = a->c;
+    struct options o;
+    const char *s;
+    int r = options_parse(&o, v, "file", e);
+
+    if (r < 0)
+        return r;
+    s = options_get(&o, "vars");
+    c->firmware.vars = (struct vm_flash){.path = s ? config_str(c, s) : NULL};
+    c->firmware.code = (struct vm_flash){.read_only = true};
+    s = options_get(&o, "file");
+    if (!s || !*s || (c->firmware.vars.path && !*c->firmware.vars.path))
+        r = err_set(e, EINVAL, "--firmware %s names no file", v);
+    else if (options_unused(&o))
+        r = err_set(e, EINVAL, "--firmware %s: option \"%s\" is not known; vars=FILE is", s, options_unused(&o));
+    else
+        r = config_find_firmware(c, s, e);
+    options_free(&o);
+    return r;
+}
+
 static int set_cmdline(struct run_args *a, const char *v, struct err *e)
 {
     (void)e;
@@ -514,6 +537,7 @@ static const struct run_option run_options[] = {
     {"--kernel", 0, true, set_kernel},
     {"--kernel-format", 0, true, set_kernel_format},
     {"--initrd", 0, true, set_initrd},
+    {"--firmware", 0, true, set_firmware},
     {"--cmdline", 0, true, set_cmdline},
     {"--machine", 0, true, set_machine},
     {"--memory", 'm', true, set_memory},
@@ -614,7 +638,7 @@ static int settle_kernel(struct run_args *a, struct err *e)
     if (asked)
         c->kernel = NULL;
     /* A device tree is written without looking at files. */
-    if (c->kernel || (!asked && (!c->ndisks || c->dump_dtb)))
+    if (c->kernel || (!asked && (!c->ndisks || c->dump_dtb || c->firmware.used)))
         return 0;
     if (!c->ndisks)
         return err_set(e, EINVAL, "--kernel auto takes the kernel from a disk's image: name one with --disk FILE");
@@ -667,6 +691,8 @@ static int settle_console(struct run_args *a, struct err *e)
         if (r < 0)
             return r;
     }
+    if (c->firmware.used && !c->kernel)
+        return 0;
     snprintf(words, sizeof(words), "console=%s%s", serial, a->console == CONSOLE_VIRTIO ? " console=hvc0" : "");
     if (c->boot_note && !a->cmdline_given)
         settle_image_console(c, words, has_console(c->cmdline, a->console == CONSOLE_VIRTIO ? "hvc0" : serial));
@@ -703,6 +729,14 @@ static int settle_seed(struct run_args *a, struct err *e)
     d->seed = true;
     d->read_only = true;
     return config_add_device(a->c, VM_DEVICE_BLK, (unsigned)index, e);
+}
+
+/* Firmware tries disks in the order in which they were named. */
+static void settle_boot_order(struct vm_config *c)
+{
+    for (unsigned i = 0; i < c->ndevices; i++)
+        if (c->device[i].kind == VM_DEVICE_BLK && !c->disk[c->device[i].index].seed)
+            c->device[i].boot = (int)i;
 }
 
 static int settle_net(struct run_args *a, struct err *e)
@@ -791,6 +825,7 @@ int args_run(struct vm_config *c, int argc, char **argv, struct err *e)
     if ((r = settle_seed(a, e)) < 0 || (r = settle_net(a, e)) < 0 ||
         (r = config_add_device(c, VM_DEVICE_RNG, 0, e)) < 0 || (r = settle_console(a, e)) < 0)
         goto out;
+    settle_boot_order(c);
     r = ARGS_RUN;
 out:
     free(a);

@@ -1,6 +1,9 @@
 /*
  * The virt board: its map, its devices, and what lies in its RAM when the first CPU starts.
  *
+ * Flash and the configuration device are there where there is firmware. It starts at 0, finds the device tree at the
+ * start of RAM, and a kernel that was named in the configuration device.
+ *
  * RAM: the kernel where its format wants it, the device tree 2 MiB-aligned below the end of RAM (arm64 Linux maps it
  * by one 2 MiB block), the initrd right below that. An ELF program finds the tree at the start of RAM instead, where
  * programs for this board look when nobody hands them its address. x0 holds the address in all cases.
@@ -22,17 +25,18 @@
 #include "vmm/kvm/kvm.h"
 #include "vmm/machine/accel_jit.h"
 #include "vmm/machine/devices.h"
+#include "vmm/machine/firmware.h"
 #include "vmm/machine/machine.h"
 
 const struct virt_map virt_map[VIRT_RANGES] = {
-    [VIRT_FLASH] = {0x00000000, 0x08000000}, /* two banks of 64 MiB: firmware, its variables (reserved) */
+    [VIRT_FLASH] = {0x00000000, 0x08000000}, /* two banks of 64 MiB: firmware, its variables */
     [VIRT_GIC_DIST] = {0x08000000, 0x00010000},
     [VIRT_GIC_CPUIF] = {0x08010000, 0x00010000},  /* GICv2 */
     [VIRT_GIC_ITS] = {0x08080000, 0x00020000},    /* reserved: message-signalled interrupts */
     [VIRT_GIC_REDIST] = {0x080a0000, 0x00f60000}, /* GICv3: 0x20000 a vCPU */
     [VIRT_UART] = {0x09000000, 0x00001000},
     [VIRT_RTC] = {0x09010000, 0x00001000},
-    [VIRT_FW_CFG] = {0x09020000, 0x00000018}, /* reserved: firmware configuration */
+    [VIRT_FW_CFG] = {0x09020000, 0x00000018}, /* firmware configuration */
     [VIRT_GPIO] = {0x09030000, 0x00001000},   /* reserved: power button */
     [VIRT_DEBUG] = {0x090f0000, 0x00000008},  /* ours; QEMU has nothing there */
     [VIRT_VIRTIO] = {0x0a000000, VIRT_SLOTS *VIRT_VIRTIO_STRIDE},
@@ -162,6 +166,20 @@ static int virt_attach_devices(struct machine *m, struct err *e)
     if (r < 0)
         return r;
 
+    if (m->firmware) {
+        for (unsigned i = 0; i < FIRMWARE_BANKS; i++) {
+            const struct device_place at = {
+                .bus = m->bus, .base = virt_map[VIRT_FLASH].base + i * CFI_FLASH_SIZE, .irq = DEVICE_NO_IRQ};
+
+            r = firmware_create_bank(&d, m->firmware, i, e);
+            if (r < 0 || (r = devices_attach(m, d, &at, e)) < 0)
+                return r;
+        }
+        r = firmware_create_config(&d, m->firmware, m, e);
+        if (r < 0 || (r = virt_attach(m, d, VIRT_FW_CFG, DEVICE_NO_IRQ, e)) < 0)
+            return r;
+    }
+
     if (c->debug_device) {
         const struct debug_events ev = {.exit = m->events.on_exit, .opaque = m->events.opaque};
 
@@ -243,7 +261,7 @@ static int virt_build_dtb(struct machine *m, struct err *e)
         .cpu_compatible = compatible,
         .ram_base = virt_map[VIRT_RAM].base,
         .ram_size = c->memory,
-        .cmdline = c->cmdline,
+        .cmdline = c->firmware.used ? "" : c->cmdline,
         .initrd_addr = m->boot.initrd.addr,
         .initrd_size = m->boot.initrd.size,
         .gic_version = gic,
@@ -259,6 +277,12 @@ static int virt_build_dtb(struct machine *m, struct err *e)
     };
     int r = 0;
 
+    if (c->firmware.used) {
+        f.flash_base = virt_map[VIRT_FLASH].base;
+        f.flash_size = CFI_FLASH_SIZE;
+        f.fw_cfg_base = virt_map[VIRT_FW_CFG].base;
+        f.fw_cfg_size = virt_map[VIRT_FW_CFG].size;
+    }
     if (gic == 3) {
         f.gic_redist_base = virt_map[VIRT_GIC_REDIST].base;
         f.gic_redist_size = (uint64_t)VIRT_GICR_STRIDE * c->cpus;
@@ -296,7 +320,12 @@ static int virt_build_dtb(struct machine *m, struct err *e)
 
 static int virt_add_ram(struct machine *m, const struct mem_options *opt, struct err *e)
 {
-    return mem_add_ram(m->mem, GPA(virt_map[VIRT_RAM].base), m->cfg->memory, opt, e);
+    struct mem_rom *rom;
+    int r = mem_add_ram(m->mem, GPA(virt_map[VIRT_RAM].base), m->cfg->memory, opt, e);
+
+    for (unsigned i = 0; i < FIRMWARE_BANKS && m->cfg->firmware.used && r == 0; i++)
+        r = mem_add_rom(m->mem, GPA(virt_map[VIRT_FLASH].base + i * CFI_FLASH_SIZE), CFI_FLASH_SIZE, &rom, e);
+    return r;
 }
 
 /* Chooses the device tree's place beside a kernel at [low, high). */
@@ -339,7 +368,17 @@ static int virt_write_dtb(struct machine *m, struct err *e)
     return r < 0 ? err_set(e, -r, "the device tree does not fit in memory") : 0;
 }
 
-static int virt_load(struct machine *m, struct err *e)
+/* Places of disks and networks, as firmware's drivers have them. */
+static int virt_load_firmware(struct machine *m, struct err *e)
+{
+    int r = m->cfg->dump_dtb ? 0 : firmware_load(&m->firmware, m, virt_map[VIRT_VIRTIO].base, VIRT_VIRTIO_STRIDE, e);
+
+    m->boot.entry.pc = virt_map[VIRT_FLASH].base;
+    m->boot.dtb_addr = virt_map[VIRT_RAM].base;
+    return r;
+}
+
+static int virt_load_kernel(struct machine *m, struct err *e)
 {
     const struct vm_config *c = m->cfg;
     struct loader_kernel k;
@@ -355,11 +394,15 @@ static int virt_load(struct machine *m, struct err *e)
     r = virt_place_dtb(m, c->kernel ? &k : NULL, e);
     if (r < 0)
         return r;
-    if (c->initrd) {
-        r = virt_load_initrd(m, &k, e);
-        if (r < 0)
-            return r;
-    }
+    return c->initrd ? virt_load_initrd(m, &k, e) : 0;
+}
+
+static int virt_load(struct machine *m, struct err *e)
+{
+    int r = m->cfg->firmware.used ? virt_load_firmware(m, e) : virt_load_kernel(m, e);
+
+    if (r < 0)
+        return r;
     m->boot.entry.arg = m->boot.dtb_addr;
     m->boot.entry.mode = VCPU_MODE_ARM64;
     r = virt_build_dtb(m, e);

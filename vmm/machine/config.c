@@ -91,7 +91,7 @@ int config_add_first_disk(struct vm_config *c, const struct vm_disk *d, struct e
     if (r < 0)
         return r;
     memmove(&c->device[1], &c->device[0], (c->ndevices - 1) * sizeof(c->device[0]));
-    c->device[0] = (struct vm_device){.kind = VM_DEVICE_BLK, .slot = -1};
+    c->device[0] = (struct vm_device){.kind = VM_DEVICE_BLK, .slot = -1, .boot = -1};
     return 0;
 }
 
@@ -116,7 +116,7 @@ int config_add_device(struct vm_config *c, enum vm_device_kind kind, unsigned in
 {
     if (c->ndevices == VM_MAX_SLOTS)
         return err_set(e, ENOSPC, "there is room for %d virtio devices", VM_MAX_SLOTS);
-    c->device[c->ndevices] = (struct vm_device){.kind = kind, .index = index, .slot = -1};
+    c->device[c->ndevices] = (struct vm_device){.kind = kind, .index = index, .slot = -1, .boot = -1};
     return (int)c->ndevices++;
 }
 
@@ -440,13 +440,21 @@ int config_validate(struct vm_config *c, struct err *e)
         return err_set(e, EINVAL, "machine %s takes bzImage and ELF kernels, and none without a format", board->name);
     if (c->isa_exit.size && board->arch != VM_ARCH_X86)
         return err_set(e, EINVAL, "machine %s has no ports, and so no isa-debug-exit", board->name);
-    if (!c->kernel && !c->dump_dtb)
-        return err_set(e, EINVAL, "no kernel is given, and this machine has no firmware: name one with --kernel FILE");
+    if (c->firmware.used && board->arch != VM_ARCH_ARM64)
+        return err_set(e, EINVAL, "machine %s has no flash for firmware: it starts kernels", board->name);
+    if (!c->kernel && !c->firmware.used && !c->dump_dtb)
+        return err_set(e, EINVAL, "no kernel is given: name one with --kernel FILE%s",
+                       board->arch == VM_ARCH_ARM64 ? ", or firmware with --firmware FILE" : "");
+    if (c->firmware.used && c->kernel_flat)
+        return err_set(e, EINVAL, "firmware starts kernels by their format: one without has no meaning with it");
+    if (c->firmware.used && !c->kernel && *c->cmdline)
+        return err_set(e, EINVAL, "a kernel command line without a kernel: what firmware starts has its own");
     if (c->initrd && !c->kernel)
         return err_set(e, EINVAL, "an initrd without a kernel is of no use");
     if (strlen(c->cmdline) > board->cmdline_max)
         return err_set(e, EINVAL, "the kernel command line has %zu characters; on machine %s Linux takes %u",
                        strlen(c->cmdline), board->name, board->cmdline_max);
+    c->firmware.keep_vars = c->firmware.used && c->listed && !c->firmware.vars.path;
     if ((r = validate_accel(c, board, e)) < 0 || (r = validate_cpu(c, board, e)) < 0 ||
         (r = validate_cpus(c, board, e)) < 0 || (r = validate_pins(c, e)) < 0 ||
         (r = validate_memory(c, board, e)) < 0 || (r = validate_disks(c, e)) < 0 || (r = validate_chardevs(c, e)) < 0 ||

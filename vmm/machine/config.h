@@ -68,11 +68,19 @@ struct vm_chardev {
     const char *path; /* VM_CHARDEV_FILE */
 };
 
+/* What is in the board's two banks of flash. */
+struct vm_flash {
+    const char *path; /* NULL: nothing that lasts */
+    bool read_only;
+    bool snapshot; /* what is written is thrown away */
+};
+
 /* A virtio device. Devices take free slots in the order of the command line, so that the guest names them in it. */
 struct vm_device {
     enum vm_device_kind kind;
     unsigned index; /* into disk, net or chardev; 0 for an RNG */
     int slot;       /* -1: the next free one; config_validate sets it */
+    int boot;       /* firmware tries devices in the order of this number; -1: it was not said */
 };
 
 struct vm_config {
@@ -83,6 +91,11 @@ struct vm_config {
     const char *kernel, *initrd; /* paths, or names that the loader was given files for; initrd may be NULL */
     bool kernel_flat;            /* load the file as it is, whatever it holds */
     char *cmdline;
+    struct {
+        bool used;
+        struct vm_flash code, vars;
+        bool keep_vars; /* without vars.path: in the state folder of the machine's name */
+    } firmware;
     const char *boot_note, *boot_warning; /* kernel from a disk image: what was taken, and what to know; or NULL */
     uint64_t memory;                      /* bytes */
     enum vm_huge_pages huge_pages;
@@ -172,6 +185,10 @@ bool config_cmdline_has(const char *cmdline, const char *word);
 void config_cmdline_append(struct vm_config *c, const char *word);
 /* --jit-log and -d: a list of words. */
 int config_jit_log(struct vm_config *c, const char *option, const char *list, struct err *e);
+
+/* Takes `name` as the firmware: a file; a name without a folder, for one that this host's packages have; or "auto", for
+ * the first that is there. -ENOENT with a sentence that says what was looked for. */
+int config_find_firmware(struct vm_config *c, const char *name, struct err *e);
 
 /* Checks ranges and combinations, fills in slots, MAC addresses and the accelerator. */
 int config_validate(struct vm_config *c, struct err *e);

@@ -11,6 +11,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/machine/disks.h"
+#include "vmm/machine/firmware.h"
 #include "vmm/machine/machine.h"
 #include "vmm/service/sandbox.h"
 
@@ -280,6 +281,7 @@ void machine_destroy(struct machine *m)
         if (m->net[i])
             m->net[i]->ops->destroy(m->net[i]);
     machine_forget_images(m);
+    firmware_close(m->firmware);
     free(m->boot.dtb);
     mem_destroy(m->mem);
     loop_destroy(m->loop);

@@ -140,7 +140,7 @@ static int lookup_wait(const struct lookup *l, pid_t child, struct err *e)
     if (a->opened && e->code == ENOENT && !e->status)
         return err_set(
             e, ENOENT,
-            "%s. Give a kernel with --kernel FILE; pipit runs no UEFI firmware, by which such a disk may boot",
+            "%s. Its own boot loader may know more: --firmware auto starts it, by UEFI; --kernel FILE gives a kernel",
             a->err.msg);
     return -(e->code > 0 && e->code < 4096 ? e->code : EIO);
 }

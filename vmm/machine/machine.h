@@ -36,6 +36,8 @@ struct machine_boot {
     struct loader_x86 x86; /* of an x86 board */
 };
 
+struct firmware; /* firmware.h */
+
 /* What the machine tells whoever runs it. All may be called on any thread, with a device's lock held. */
 struct machine_events {
     void (*on_escape)(void *opaque, enum chardev_escape what);
@@ -54,6 +56,7 @@ struct machine {
     struct loop *loop;
     struct mem *mem;
     struct machine_boot boot;
+    struct firmware *firmware; /* NULL: none */
     struct bus *bus;
     struct bus *pio; /* x86 ports; NULL on another board */
     struct accel *accel;

@@ -65,8 +65,9 @@ struct sandbox_cond {
 struct sandbox_row {
     int nr;
     uint32_t roles;
-    int deny;  /* an errno that the call returns instead of being allowed, or 0 */
-    bool self; /* argument 0 is this process */
+    int deny;   /* an errno that the call returns instead of being allowed, or 0 */
+    bool self;  /* argument 0 is this process */
+    bool flash; /* only after sandbox_allow_flash */
     struct sandbox_cond cond[2];
     const char *name;
 };
@@ -168,6 +169,7 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(pwritev, R_LOOP | R_WORKER),
     ROW(preadv2, R_LOOP | R_WORKER),
     ROW(pwritev2, R_LOOP | R_WORKER),
+    ROW(pwrite64, R_VCPU, .flash = true), /* what firmware keeps, as it writes it */
     ROW(fdatasync, R_LOOP | R_WORKER),
     ROW(fsync, R_LOOP | R_WORKER),
     ROW(fallocate, R_LOOP | R_WORKER),
@@ -237,6 +239,8 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(ioctl, R_VCPU, IF(IS(1, KVM_RUN))),
     ROW(ioctl, R_VCPU | R_LOOP, IF(IS(1, KVM_IRQ_LINE))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_IRQFD))),
+    /* Flash that answers commands is not mapped; after a reset it is. */
+    ROW(ioctl, R_VCPU | R_LOOP, .flash = true, IF(IS(1, KVM_SET_USER_MEMORY_REGION))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_MP_STATE))),
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_VCPU_EVENTS))),
 #if defined(__x86_64__)
@@ -367,7 +371,7 @@ static const char *const sandbox_role_names[] = {
     [SANDBOX_MAIN] = "main",
 };
 
-static bool sandbox_off;
+static bool sandbox_off, sandbox_flash;
 static __thread enum sandbox_role sandbox_role;
 
 void sandbox_disable(void)
@@ -375,8 +379,13 @@ void sandbox_disable(void)
     sandbox_off = true;
 }
 
-/* One arena for all threads: before glibc gives memory of another one back, it opens a file in /proc to learn whether it
- * may (malloc/arena.c, shrink_heap). */
+void sandbox_allow_flash(void)
+{
+    sandbox_flash = true;
+}
+
+/* One arena for all threads: before glibc gives memory of another one back, it opens a file in /proc to learn whether
+ * it may (malloc/arena.c, shrink_heap). */
 void sandbox_prepare(void)
 {
     mallopt(M_ARENA_MAX, 1);
@@ -460,7 +469,7 @@ static int sandbox_load(enum sandbox_role role)
     if (!r)
         r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     for (size_t i = 0; !r && i < ARRAY_SIZE(sandbox_rows); i++)
-        if (sandbox_rows[i].roles & BIT32(role))
+        if (sandbox_rows[i].roles & BIT32(role) && (sandbox_flash || !sandbox_rows[i].flash))
             r = sandbox_add(ctx, &sandbox_rows[i]);
     if (!r)
         r = seccomp_load(ctx);

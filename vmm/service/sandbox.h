@@ -18,6 +18,8 @@ enum sandbox_role {
 
 /* What cannot be done under a filter; once, before there is a second thread. */
 void sandbox_prepare(void);
+/* vCPUs write what is in the machine's flash. Before any of them enters its role. */
+void sandbox_allow_flash(void);
 /* Installs the filter of `role` on the calling thread (no_new_privs first). */
 int sandbox_enter(enum sandbox_role role, struct err *e);
 /* --sandbox off: sandbox_enter does nothing from here on. For debugging; documented. */
