@@ -30,13 +30,16 @@ int jit_cache_init(struct jit *j, size_t size, bool user, struct err *e)
     j->rw = j->host.rw;
     j->rx = j->host.rx;
     j->block = jit_host_map(j->max_blocks * sizeof(*j->block));
+    j->max_exits = j->max_blocks * 4;
     j->reloc = jit_host_map(j->max_relocs * sizeof(*j->reloc));
+    j->exits = jit_host_map(j->max_exits * sizeof(*j->exits));
     j->hash = jit_host_map(sizeof(*j->hash) << JIT_HASH_BITS);
     j->page = jit_host_map(sizeof(*j->page) * JIT_PAGES);
     j->page_hash = jit_host_map(sizeof(*j->page_hash) << JIT_HASH_BITS);
     j->map = jit_host_map(j->size / JIT_MAP_RATIO);
     j->twin = user ? NULL : jit_host_map(sizeof(*j->twin) << JIT_HASH_BITS);
-    if (!j->block || !j->reloc || !j->hash || !j->page || !j->page_hash || !j->map || (!user && !j->twin)) {
+    if (!j->block || !j->reloc || !j->exits || !j->hash || !j->page || !j->page_hash || !j->map ||
+        (!user && !j->twin)) {
         jit_cache_free(j);
         return err_set(e, ENOMEM, "no room for the tables of a code cache of %zu MiB", j->size >> 20);
     }
@@ -50,6 +53,7 @@ void jit_cache_free(struct jit *j)
     jit_host_code_unmap(&j->host);
     jit_host_unmap(j->block, j->max_blocks * sizeof(*j->block));
     jit_host_unmap(j->reloc, j->max_relocs * sizeof(*j->reloc));
+    jit_host_unmap(j->exits, j->max_exits * sizeof(*j->exits));
     jit_host_unmap(j->hash, sizeof(*j->hash) << JIT_HASH_BITS);
     jit_host_unmap(j->page, sizeof(*j->page) * JIT_PAGES);
     jit_host_unmap(j->page_hash, sizeof(*j->page_hash) << JIT_HASH_BITS);
@@ -75,7 +79,7 @@ static uint32_t *jit_twin(struct jit *j, const struct jit_block *b)
  * cost a short one a page of memory for each block that it makes. */
 static void jit_hash_grow(struct jit *j)
 {
-    if (j->nblocks * 2 >> j->hash_bits == 0 || j->hash_bits == JIT_HASH_BITS)
+    if (j->nblocks >> j->hash_bits == 0 || j->hash_bits == JIT_HASH_BITS)
         return;
     memset(j->hash, 0, sizeof(*j->hash) << j->hash_bits);
     if (j->twin)
@@ -193,7 +197,7 @@ static bool jit_copy_twin(struct jit *j, struct jit_block *b)
 
     if (t == j->block || t->dead || t->host != b->host || t->ctx != b->ctx)
         return false;
-    memcpy(b->exit, t->exit, t->nexits * sizeof(*t->exit));
+    b->exit = t->exit;
     b->ninsns = t->ninsns;
     b->nexits = t->nexits;
     b->nrelocs = t->nrelocs;
@@ -226,7 +230,7 @@ static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b
     jit_phase(v, was);
     if (!made)
         return false;
-    b->code_size = (uint32_t)(e.p - e.base);
+    b->code_size = (uint16_t)(e.p - e.base);
     j->made++;
     j->made_insns += b->ninsns;
     j->made_bytes += b->code_size;
@@ -264,12 +268,14 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     struct jit_block *b = &j->block[n];
 
     if (!page || n + 1 >= j->max_blocks || j->size - j->code_next < JIT_BLOCK_ROOM ||
-        j->max_relocs - j->nrelocs < JIT_BLOCK_MAX_RELOCS || j->size / JIT_MAP_RATIO - j->nmap < JIT_MAP_MAX)
+        j->max_relocs - j->nrelocs < JIT_BLOCK_MAX_RELOCS || j->max_exits - j->nexits < JIT_BLOCK_MAX_EXITS ||
+        j->size / JIT_MAP_RATIO - j->nmap < JIT_MAP_MAX)
         return NULL;
     j->space->page_add(j, page);
     jit_hash_grow(j);
 
-    *b = (struct jit_block){.pc = pc, .host = host, .ctx = v->ctx, .reloc = j->nrelocs, .map = j->nmap};
+    *b = (struct jit_block){
+        .pc = pc, .host = host, .ctx = v->ctx, .reloc = j->nrelocs, .map = j->nmap, .exit = j->exits + j->nexits};
     b->code = (uint32_t)align_up(j->code_next + sizeof(struct jit_block_header), JIT_ENTRY_ALIGN);
     struct jit_block_header h = {.pc = pc, .block = n, .magic = 0x70697069};
     memcpy(j->rw + b->code - sizeof(h), &h, sizeof(h));
@@ -278,6 +284,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     j->code_next = b->code + b->code_size;
     __atomic_store_n(&j->nblocks, n + 1, __ATOMIC_RELEASE); /* looked at without the lock when an access faults */
     j->nrelocs = MAX(j->nrelocs, b->reloc + b->nrelocs);
+    j->nexits = MAX(j->nexits, (uint32_t)(b->exit - j->exits) + b->nexits);
     if (j->twin)
         *jit_twin(j, b) = n;
 
@@ -501,6 +508,7 @@ void jit_cache_empty(struct jit *j)
         memset(j->twin, 0, sizeof(*j->twin) << j->hash_bits);
     j->nblocks = j->npages = 1;
     j->nrelocs = 0;
+    j->nexits = 0;
     j->nmap = 0;
     j->code_next = j->code_start;
     j->flushes++;

@@ -134,19 +134,19 @@ struct jit_block {
 
     bool saved; /* an image has it, or was offered it */
     uint8_t nexits;
-    uint16_t ninsns;
+    uint8_t ninsns;
     uint32_t code;      /* entry, offset in the cache */
-    uint32_t code_size; /* bytes */
+    uint16_t code_size; /* bytes */
     uint16_t dead_tail; /* offset from the entry of the code that leaves for the dispatcher */
     uint16_t loop;      /* of a second no-op as the one at the entry, where the block's own branches go; 0: none */
     uint16_t nrelocs;
-    uint32_t reloc;     /* first of its records in struct jit's; copies share them */
-    uint32_t map;       /* of its bytes in struct jit's map */
-    uint32_t words;     /* user mode: jit_saved_words of what it was made from, where that may be asked */
-    uint32_t page_next; /* block number, 0: none */
-    struct jit_exit exit[JIT_BLOCK_MAX_EXITS];
+    uint32_t reloc;        /* first of its records in struct jit's; copies share them */
+    uint32_t map;          /* of its bytes in struct jit's map */
+    uint32_t words;        /* user mode: jit_saved_words of what it was made from, where that may be asked */
+    uint32_t page_next;    /* block number, 0: none */
+    struct jit_exit *exit; /* in struct jit's; copies share them */
 };
-_Static_assert(sizeof(struct jit_block) % 32 == 0, "what a look-up asks for lies within one line");
+_Static_assert(sizeof(struct jit_block) == 64, "what a look-up asks for lies within one line");
 
 /* In front of each entry: */
 struct jit_block_header {
@@ -336,6 +336,8 @@ struct jit {
     uint32_t nblocks, max_blocks; /* block 0 is unused */
     struct jit_reloc *reloc;
     uint32_t nrelocs, max_relocs;
+    struct jit_exit *exits;
+    uint32_t nexits, max_exits;
     uint32_t *hash; /* the first block of each bucket */
     uint32_t *twin; /* machines: the last block for guest code and context, wherever it was mapped, by hash of both */
     unsigned hash_bits, page_hash_bits; /* hash_bits: of both */

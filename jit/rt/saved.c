@@ -168,7 +168,7 @@ static bool saved_take(struct jit *j, struct jit_block *b, const uint8_t *raw, c
         return false;
     memcpy(j->map + b->map, raw + s->map, r.nmap);
     j->nmap += r.nmap;
-    b->ninsns = r.ninsns;
+    b->ninsns = (uint8_t)r.ninsns;
     b->nexits = (uint8_t)r.nexits;
     b->nrelocs = r.nrelocs;
     b->code_size = r.code_size;
@@ -302,7 +302,7 @@ static bool saved_record(const struct jit *j, const struct jit_block *b, uint32_
 {
     struct saved_block r = {.where = where,
                             .ctx = b->ctx,
-                            .code_size = (uint16_t)b->code_size,
+                            .code_size = b->code_size,
                             .nrelocs = b->nrelocs,
                             .nmap = (uint16_t)saved_map_size(j, b),
                             .dead_tail = b->dead_tail,
@@ -311,7 +311,7 @@ static bool saved_record(const struct jit *j, const struct jit_block *b, uint32_
                             .loop = b->loop};
     uint32_t insn[JIT_BLOCK_MAX_INSNS];
 
-    if (b->code_size > UINT16_MAX || !saved_shape(&r, s))
+    if (!saved_shape(&r, s))
         return false;
     for (unsigned i = 0; i < b->ninsns; i++)
         if (jit_user_masked(j, b->pc + i * 4))

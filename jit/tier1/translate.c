@@ -168,7 +168,7 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
         t.n = n;
         t1_instructions(&t);
     }
-    b->ninsns = (uint16_t)t.n;
+    b->ninsns = (uint8_t)t.n;
     if (!t1_user(&t)) {
         memcpy(j->map + b->map, t.insn, t.n * sizeof(*t.insn));
         j->nmap += t.n * (uint32_t)sizeof(*t.insn);
