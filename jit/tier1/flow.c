@@ -5,10 +5,19 @@
 
 void t1_save_flags(struct t1 *t)
 {
-    x64_u8(t->e, 0x9f); /* lahf */
-    x64_setcc(t->e, CC_O, RAX);
-    x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+    if (t1_flags_need(t) == T1_NEED_ALL) {
+        x64_u8(t->e, 0x9f); /* lahf */
+        x64_setcc(t->e, CC_O, RAX);
+        x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+    }
     t->host_flags = t->keep_flags = true;
+}
+
+void t1_host_flags(struct t1 *t)
+{
+    x64_u8(t->e, 0x04); /* add al, 127: overflows when al is 1 */
+    x64_u8(t->e, 0x7f);
+    x64_u8(t->e, 0x9e); /* sahf */
 }
 
 enum x64_cc t1_cond(struct t1 *t, unsigned cond)
@@ -18,9 +27,7 @@ enum x64_cc t1_cond(struct t1 *t, unsigned cond)
 
     if (!t->host_flags) {
         x64_rm(t->e, false, X64_MOVZX16, RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
-        x64_u8(t->e, 0x04); /* add al, 127: overflows when al is 1 */
-        x64_u8(t->e, 0x7f);
-        x64_u8(t->e, 0x9e); /* sahf */
+        t1_host_flags(t);
         t->host_flags = true;
     }
     return cc[cond];

@@ -1,5 +1,13 @@
 /* Tier 1: data processing on general registers. */
 #include "jit/tier1/t1.h"
+#include "jit/x64/sse.h"
+
+/* BMI2, in the VEX encoding; they leave flags alone. */
+#define BMI_SHLX X64_OP(0x66, 0x38, 0xf7)
+#define BMI_SHRX X64_OP(0xf2, 0x38, 0xf7)
+#define BMI_SARX X64_OP(0xf3, 0x38, 0xf7)
+#define BMI_MULX X64_OP(0xf2, 0x38, 0xf6) /* high, low, r/m by RDX */
+#define BMI_RORX X64_OP(0xf2, 0x3a, 0xf0)
 
 static bool t1_sf(uint32_t insn)
 {
@@ -9,65 +17,108 @@ static bool t1_sf(uint32_t insn)
 /* Flags of an x86 addition: CF is the carry, the other sense. */
 static void t1_flags_add(struct t1 *t)
 {
-    x64_u8(t->e, 0xf5); /* cmc */
+    if (t1_flags_need(t) != T1_NEED_NONE)
+        x64_u8(t->e, 0xf5); /* cmc */
     t1_save_flags(t);
 }
 
 /* Flags of a logical operation: C = 0, so CF = 1. */
 static void t1_flags_logic(struct t1 *t)
 {
-    x64_u8(t->e, 0xf9); /* stc */
+    if (t1_flags_need(t) != T1_NEED_NONE)
+        x64_u8(t->e, 0xf9); /* stc */
     t1_save_flags(t);
+}
+
+/* op reg, src1, Rm: Rm in its own register, or in memory; ZR in RCX. */
+static void t1_bmi(struct t1 *t, bool w, uint32_t op, int reg, int src1, unsigned m)
+{
+    if (m == T1_ZR || t1_host(m) >= 0)
+        vex_rrr(t->e, w, op, reg, src1, t1_get(t, m, RCX));
+    else
+        vex_rrm(t->e, w, op, reg, src1, t1_slot(m));
+}
+
+static bool t1_rorx(struct t1 *t, bool w, int reg, unsigned m, unsigned amount)
+{
+    if (!t1_have.bmi2)
+        return false;
+    t1_bmi(t, w, BMI_RORX, reg, 0, m);
+    x64_u8(t->e, (uint8_t)amount);
+    return true;
 }
 
 /* ---- constants ---- */
 
-static void t1_mov_pc(struct t1 *t, unsigned d, uint64_t value)
+/* d = an address, with an ADD to it that follows. */
+static bool t1_mov_pc(struct t1 *t, unsigned d, uint64_t value)
 {
+    uint32_t next = t->i + 1 < t->n ? t->insn[t->i + 1] : 0;
     int h;
 
+    t->keep_flags = true;
     if (d == T1_ZR)
-        return;
+        return true;
     h = t1_dst(d, RAX);
+    if ((next & 0xffc003ffu) == (0x91000000u | d << 5 | d)) {
+        value += bits32(next, 21, 10);
+        t->fused = t->i + 1;
+    }
     t1_mov_guest(t, h, value);
     t1_put(t, d, h);
+    return true;
 }
 
 static bool t1_adr(struct t1 *t, uint32_t insn)
 {
     int64_t imm = sext64(bits32(insn, 23, 5) << 2 | bits32(insn, 30, 29), 21);
-    t1_mov_pc(t, t1_zr(a64_rd(insn)), t1_pc(t) + (uint64_t)imm);
-    return true;
+    return t1_mov_pc(t, t1_zr(a64_rd(insn)), t1_pc(t) + (uint64_t)imm);
 }
 
 static bool t1_adrp(struct t1 *t, uint32_t insn)
 {
     int64_t imm = sext64(bits32(insn, 23, 5) << 2 | bits32(insn, 30, 29), 21);
-    t1_mov_pc(t, t1_zr(a64_rd(insn)), (t1_pc(t) & ~UINT64_C(0xfff)) + ((uint64_t)imm << 12));
-    return true;
+    return t1_mov_pc(t, t1_zr(a64_rd(insn)), (t1_pc(t) & ~UINT64_C(0xfff)) + ((uint64_t)imm << 12));
 }
 
 static bool t1_mov_const(struct t1 *t, unsigned d, uint64_t v)
 {
     int h = t1_dst(d, RAX);
 
+    t->keep_flags = true;
     if (d == T1_ZR)
         return true;
     x64_mov_imm(t->e, h, v);
     t1_put(t, d, h);
-    t->keep_flags = true;
     return true;
+}
+
+/* A constant with the parts of it that follow. */
+static bool t1_mov_wide(struct t1 *t, uint32_t insn, uint64_t v)
+{
+    unsigned d = t1_zr(a64_rd(insn));
+
+    for (unsigned k = t->i + 1; d != T1_ZR && k < t->n; k++) {
+        uint32_t next = t->insn[k];
+        unsigned sh = bits32(next, 22, 21) * 16;
+
+        if (t->row[k] != A64_movk || a64_rd(next) != d || t1_sf(next) != t1_sf(insn))
+            break;
+        v = (v & ~(UINT64_C(0xffff) << sh)) | (uint64_t)bits32(next, 20, 5) << sh;
+        t->fused = k;
+    }
+    return t1_mov_const(t, d, v);
 }
 
 static bool t1_movz(struct t1 *t, uint32_t insn)
 {
-    return t1_mov_const(t, t1_zr(a64_rd(insn)), (uint64_t)bits32(insn, 20, 5) << bits32(insn, 22, 21) * 16);
+    return t1_mov_wide(t, insn, (uint64_t)bits32(insn, 20, 5) << bits32(insn, 22, 21) * 16);
 }
 
 static bool t1_movn(struct t1 *t, uint32_t insn)
 {
     uint64_t v = ~((uint64_t)bits32(insn, 20, 5) << bits32(insn, 22, 21) * 16);
-    return t1_mov_const(t, t1_zr(a64_rd(insn)), t1_sf(insn) ? v : (uint32_t)v);
+    return t1_mov_wide(t, insn, t1_sf(insn) ? v : (uint32_t)v);
 }
 
 static bool t1_movk(struct t1 *t, uint32_t insn)
@@ -77,6 +128,8 @@ static bool t1_movk(struct t1 *t, uint32_t insn)
     bool w = t1_sf(insn);
     int h = t1_dst(d, RAX);
 
+    if (t1_fused(t))
+        return t->keep_flags = true;
     if (d == T1_ZR)
         return true;
     if (h == RAX)
@@ -126,6 +179,8 @@ static bool t1_addsub_imm(struct t1 *t, uint32_t insn)
     unsigned n = a64_rn(insn), d = flags ? t1_zr(a64_rd(insn)) : a64_rd(insn);
     int hd = t1_dst(d, RAX), hn;
 
+    if (t1_fused(t))
+        return t->keep_flags = true;
     if (flags) {
         if (d == T1_ZR && sub && t1_host(n) >= 0) {
             x64_alu_ri(t->e, w, ALU_CMP, t1_host(n), (int32_t)imm);
@@ -168,6 +223,8 @@ static bool t1_shifted(struct t1 *t, uint32_t insn, bool w)
 
     if (!amount)
         return false;
+    if (bits32(insn, 23, 22) == 3 && t1_rorx(t, w, RCX, t1_zr(a64_rm(insn)), amount))
+        return true;
     t1_copy(t, w, t1_zr(a64_rm(insn)), RCX);
     x64_shift_ri(t->e, w, op[bits32(insn, 23, 22)], RCX, amount);
     return true;
@@ -181,7 +238,7 @@ static bool t1_addsub_sreg(struct t1 *t, uint32_t insn)
 
     if (!flags && d == T1_ZR)
         return true;
-    if (!flags && !sub && bits32(insn, 23, 22) == 0 && amount <= 3 && n != T1_ZR && m != T1_ZR) {
+    if (t1_is_lea(insn)) {
         int hn = t1_get(t, n, RAX), hm = t1_get(t, m, RCX), hd = t1_dst(d, RAX);
         x64_lea(t->e, w, hd, x64_mx(hn, hm, amount, 0));
         t1_put(t, d, hd);
@@ -301,7 +358,7 @@ static bool t1_logic_sreg(struct t1 *t, uint32_t insn)
     if (opc != 3 && d == T1_ZR)
         return true;
     /* MOV */
-    if (opc == 1 && n == T1_ZR && !invert && !bits32(insn, 15, 10)) {
+    if (t1_is_mov(insn)) {
         int h = t1_host(d);
         if (h >= 0) {
             t1_copy(t, w, m, h);
@@ -359,6 +416,13 @@ static bool t1_bfm_shift(struct t1 *t, uint32_t insn, bool sign)
         t->keep_flags = true;
         return true;
     }
+    if (r == 0 && !sign && s < 31) {
+        if (hd == RAX || d != n)
+            t1_copy(t, false, n, hd);
+        x64_alu_ri(t->e, false, ALU_AND, hd, (int32_t)(UINT32_MAX >> (31 - s)));
+        t1_put(t, d, hd);
+        return true;
+    }
     if (hd == RAX || d != n)
         t1_copy(t, w, n, hd);
     down = s >= r ? r + up : up - (size - r);
@@ -393,17 +457,26 @@ static bool t1_bfm(struct t1 *t, uint32_t insn)
     width = s >= r ? s - r + 1 : s + 1;
     at = s >= r ? 0 : size - r;
     mask = (UINT64_MAX >> (64 - width)) << at;
+    /* d ^ ((d ^ n) & mask) */
     t1_copy(t, w, n, RAX);
     if (s >= r && r)
         x64_shift_ri(t->e, w, SH_SHR, RAX, r);
     else if (at)
         x64_shift_ri(t->e, w, SH_SHL, RAX, at);
-    x64_mov_imm(t->e, RCX, mask);
-    x64_alu_rr(t->e, w, ALU_AND, RAX, RCX);
-    x64_mov_imm(t->e, RCX, w ? ~mask : (uint32_t)~mask);
-    t1_alu(t, w, ALU_AND, RCX, d);
-    x64_alu_rr(t->e, w, ALU_OR, RAX, RCX);
-    t1_put(t, d, RAX);
+    t1_alu(t, w, ALU_XOR, RAX, d);
+    if (!w || (int64_t)mask == (int32_t)mask) {
+        x64_alu_ri(t->e, w, ALU_AND, RAX, (int32_t)mask);
+    } else {
+        x64_mov_imm(t->e, RCX, mask);
+        x64_alu_rr(t->e, true, ALU_AND, RAX, RCX);
+    }
+    if (t1_host(d) >= 0) {
+        x64_alu_rr(t->e, w, ALU_XOR, t1_host(d), RAX);
+        t1_wrote(t, d);
+    } else {
+        t1_alu(t, w, ALU_XOR, RAX, d);
+        t1_put(t, d, RAX);
+    }
     return true;
 }
 
@@ -411,9 +484,14 @@ static bool t1_extr(struct t1 *t, uint32_t insn)
 {
     bool w = t1_sf(insn);
     unsigned d = t1_zr(a64_rd(insn)), lsb = bits32(insn, 15, 10);
+    int hd = t1_dst(d, RAX);
 
     if (d == T1_ZR)
         return true;
+    if (lsb && a64_rn(insn) == a64_rm(insn) && t1_rorx(t, w, hd, t1_zr(a64_rm(insn)), lsb)) {
+        t1_put(t, d, hd);
+        return true;
+    }
     t1_copy(t, w, t1_zr(a64_rm(insn)), RAX);
     if (lsb && a64_rn(insn) == a64_rm(insn)) {
         x64_shift_ri(t->e, w, SH_ROR, RAX, lsb); /* SHRD is slow on some hosts */
@@ -429,19 +507,33 @@ static bool t1_extr(struct t1 *t, uint32_t insn)
 static bool t1_shiftv(struct t1 *t, uint32_t insn)
 {
     static const uint8_t op[4] = {SH_SHL, SH_SHR, SH_SAR, SH_ROR};
+    static const uint32_t bmi[3] = {BMI_SHLX, BMI_SHRX, BMI_SARX};
     bool w = t1_sf(insn);
-    unsigned d = t1_zr(a64_rd(insn));
+    unsigned d = t1_zr(a64_rd(insn)), kind = bits32(insn, 11, 10);
+    int hd = t1_dst(d, RAX);
 
     if (d == T1_ZR)
         return true;
+    if (kind < 3 && t1_have.bmi2 && a64_rn(insn) != 31) {
+        t1_bmi(t, w, bmi[kind], hd, t1_get(t, t1_zr(a64_rm(insn)), RCX), a64_rn(insn));
+        t1_put(t, d, hd);
+        return true;
+    }
     t1_copy(t, false, t1_zr(a64_rm(insn)), RCX);
     t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
-    x64_shift_cl(t->e, w, op[bits32(insn, 11, 10)], RAX);
+    x64_shift_cl(t->e, w, op[kind], RAX);
     t1_put(t, d, RAX);
     return true;
 }
 
 /* ---- multiply and divide ---- */
+
+/* high:low = n * m, unsigned; flags stay. RDX and, for what is in no register, RCX are lost. */
+static void t1_mulx(struct t1 *t, uint32_t insn, int high, int low)
+{
+    t1_copy(t, true, t1_zr(a64_rn(insn)), RDX);
+    t1_bmi(t, true, BMI_MULX, high, low, t1_zr(a64_rm(insn)));
+}
 
 /* d = a + RAX, or a - RAX. */
 static bool t1_accumulate(struct t1 *t, bool w, bool sub, unsigned d, unsigned a)
@@ -463,6 +555,14 @@ static bool t1_madd(struct t1 *t, uint32_t insn)
     bool w = t1_sf(insn), sub = insn >> 15 & 1;
     unsigned d = t1_zr(a64_rd(insn)), a = t1_zr(a64_ra(insn)), m = t1_zr(a64_rm(insn));
 
+    if (t->host_flags && !sub && w && a == T1_ZR && t1_have.bmi2) {
+        t->keep_flags = true;
+        if (d != T1_ZR) {
+            t1_mulx(t, insn, RDX, t1_dst(d, RAX));
+            t1_put(t, d, t1_dst(d, RAX));
+        }
+        return true;
+    }
     if (d == T1_ZR)
         return true;
     t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
@@ -495,6 +595,14 @@ static bool t1_mulh(struct t1 *t, uint32_t insn)
 {
     unsigned d = t1_zr(a64_rd(insn));
 
+    if (insn >> 23 & 1 && t1_have.bmi2) {
+        t->keep_flags = true;
+        if (d != T1_ZR) {
+            t1_mulx(t, insn, t1_dst(d, RDX), RAX);
+            t1_put(t, d, t1_dst(d, RDX));
+        }
+        return true;
+    }
     if (d == T1_ZR)
         return true;
     t1_copy(t, true, t1_zr(a64_rn(insn)), RAX);
@@ -651,6 +759,7 @@ static bool t1_csel(struct t1 *t, uint32_t insn)
     bool w = t1_sf(insn), inv = insn >> 30 & 1, inc = insn >> 10 & 1;
     unsigned d = t1_zr(a64_rd(insn)), n = t1_zr(a64_rn(insn)), m = t1_zr(a64_rm(insn));
     unsigned cond = bits32(insn, 15, 12);
+    int hd = t1_dst(d, RAX);
     enum x64_cc cc;
 
     if (d == T1_ZR) {
@@ -667,17 +776,22 @@ static bool t1_csel(struct t1 *t, uint32_t insn)
     if (n == T1_ZR && m == T1_ZR && inc && !inv) {
         /* CSET */
         x64_setcc(t->e, cc ^ 1, RAX);
-        x64_rr8(t->e, false, X64_MOVZX8, RAX, RAX);
+        x64_rr8(t->e, false, X64_MOVZX8, hd, RAX);
+    } else if (!inv && !inc && d == n && hd != RAX) {
+        x64_cmov(t->e, w, cc ^ 1, hd, t1_get(t, m, RCX));
     } else {
-        t1_copy(t, w, m, RAX);
+        if (d == n)
+            hd = RAX;
+        if (hd == RAX || d != m)
+            t1_copy(t, w, m, hd);
         /* NOT and LEA leave flags alone. */
         if (inv)
-            x64_rr(t->e, w, 0xf7, 2, RAX);
+            x64_rr(t->e, w, 0xf7, 2, hd);
         if (inc)
-            x64_lea(t->e, w, RAX, x64_m(RAX, 1));
-        x64_cmov(t->e, w, cc, RAX, t1_get(t, n, RCX));
+            x64_lea(t->e, w, hd, x64_m(hd, 1));
+        x64_cmov(t->e, w, cc, hd, t1_get(t, n, RCX));
     }
-    t1_put(t, d, RAX);
+    t1_put(t, d, hd);
     t->keep_flags = t->host_flags = true;
     return true;
 }
@@ -687,6 +801,7 @@ static bool t1_ccmp(struct t1 *t, uint32_t insn)
     bool w = t1_sf(insn), sub = insn >> 30 & 1, imm = insn >> 11 & 1;
     unsigned n = t1_zr(a64_rn(insn)), m = a64_rm(insn), cond = bits32(insn, 15, 12), nzcv = insn & 15;
     uint8_t *skip = NULL, *done = NULL;
+    int hn;
     uint32_t image = (nzcv & 8 ? ARM64_FLAG_N : 0) | (nzcv & 4 ? ARM64_FLAG_Z : 0) | (nzcv & 2 ? 0 : ARM64_FLAG_NOTC) |
                      (nzcv & 1 ? ARM64_FLAG_V : 0);
 
@@ -694,24 +809,26 @@ static bool t1_ccmp(struct t1 *t, uint32_t insn)
         enum x64_cc cc = t1_cond(t, cond);
         skip = x64_jcc8_fwd(t->e, cc ^ 1);
     }
-    t1_copy(t, w, n, RDX);
+    if (sub) {
+        hn = t1_get(t, n, RDX);
+    } else {
+        t1_copy(t, w, n, RDX);
+        hn = RDX;
+    }
     if (imm)
-        x64_alu_ri(t->e, w, sub ? ALU_CMP : ALU_ADD, RDX, (int32_t)m);
+        x64_alu_ri(t->e, w, sub ? ALU_CMP : ALU_ADD, hn, (int32_t)m);
     else
-        t1_alu(t, w, sub ? ALU_CMP : ALU_ADD, RDX, t1_zr(m));
+        t1_alu(t, w, sub ? ALU_CMP : ALU_ADD, hn, t1_zr(m));
     if (!sub)
         x64_u8(t->e, 0xf5);
-    x64_u8(t->e, 0x9f); /* lahf */
-    x64_setcc(t->e, CC_O, RAX);
     if (skip) {
         done = x64_jmp8_fwd(t->e);
         x64_bind8(t->e, skip);
         x64_mov_imm(t->e, RAX, image);
+        t1_host_flags(t);
         x64_bind8(t->e, done);
     }
-    x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
-    t->host_flags = false;
-    t->keep_flags = true;
+    t1_save_flags(t);
     return true;
 }
 

@@ -7,8 +7,8 @@
  *
  * Guest registers are numbered 0..30, T1_SP and T1_ZR. RAX, RCX and RDX are scratch within one instruction. Host
  * flags hold guest flags (in the sense of an x86 subtraction: CF = NOT C) right behind an instruction that sets them
- * and as long as nothing disturbs them; memory always has them too. What disturbs them within a translator that says
- * keep_flags must clear host_flags.
+ * and as long as nothing disturbs them; memory has them too, but where flags.c says that nobody looks there. What
+ * disturbs them within a translator that says keep_flags must clear host_flags, and flags.c must know of it.
  *
  * In user mode a host instruction that accesses guest memory may fault. Guest state, but for the registers that a load
  * fills, must be as before the guest instruction at the last such access of each.
@@ -85,7 +85,7 @@ struct t1 {
     } share;
     struct t1_stub unused; /* stands for the slow path of accesses that have none */
     unsigned excl_end;     /* instruction number of the store-exclusive that pairs with a translated load; 0: none */
-    unsigned fused;        /* number of an instruction that the one before it has done, all or most of it; 0: none */
+    unsigned fused;        /* the last instruction that one before it has done, all or most of it; 0: none */
     unsigned nstubs;
     struct t1_vregs vreg;
     bool loops; /* a branch to the block's own start was translated */
@@ -103,10 +103,10 @@ static inline uint64_t t1_pc(const struct t1 *t)
     return t->b->pc + t->i * 4;
 }
 
-/* Has the instruction before done this one's work, or most of it? */
+/* Has an instruction before done this one's work, or most of it? */
 static inline bool t1_fused(const struct t1 *t)
 {
-    return t->fused && t->fused == t->i;
+    return t->i && t->i <= t->fused;
 }
 
 /* Guest addresses are host addresses. */
@@ -254,10 +254,22 @@ static inline void t1_jcc_thunk(struct t1 *t, enum x64_cc cc, const uint8_t *thu
     t1_reloc(t, JIT_RELOC_THUNK, t->e->p - 4);
 }
 
+/* ---- flags.c ---- */
+enum t1_need {
+    T1_NEED_NONE,
+    T1_NEED_HOST, /* by those that take them from host flags */
+    T1_NEED_ALL,  /* in memory, too */
+};
+/* Who looks at the flags that the current instruction sets? */
+enum t1_need t1_flags_need(const struct t1 *t);
+bool t1_is_mov(uint32_t insn); /* ORR that is a move between registers */
+bool t1_is_lea(uint32_t insn); /* ADD of registers, the second times 1, 2, 4 or 8 */
+
 /* ---- flow.c ---- */
+void t1_host_flags(struct t1 *t); /* from an image as memory has it, in EAX */
 /* Makes host flags the guest's and gives the x86 condition for an A64 one (not AL, NV). */
 enum x64_cc t1_cond(struct t1 *t, unsigned cond);
-/* Host flags are the guest's (sub sense): store them. RAX is lost. */
+/* Host flags are the guest's (sub sense): stores them, where that is needed. RAX is lost. */
 void t1_save_flags(struct t1 *t);
 /* Leaves for a guest address, unconditionally. */
 void t1_exit(struct t1 *t, uint64_t target);
@@ -297,7 +309,7 @@ void t1_writeback(struct t1 *t, unsigned n, int64_t off);
 extern t1_fn t1_table[A64_ROW_COUNT];
 /* What the host's processor has beyond SSE4.2: read once, because CPUID leaves a virtual machine. */
 extern struct t1_host_features {
-    bool avx, fma, aes, pclmul, sha;
+    bool avx, fma, aes, pclmul, sha, bmi2;
 } t1_have;
 void t1_init_int(void);
 void t1_init_mem(void);

@@ -25,7 +25,10 @@ void jit_tier1_init(void)
     t1_have.fma = t1_have.avx && (c & bit_FMA);
     t1_have.aes = c & bit_AES;
     t1_have.pclmul = c & bit_PCLMUL;
-    t1_have.sha = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
+    b = 0;
+    __get_cpuid_count(7, 0, &a, &b, &c, &d);
+    t1_have.sha = b & bit_SHA;
+    t1_have.bmi2 = t1_have.avx && (b & bit_BMI2);
     t1_init_int();
     t1_init_mem();
     t1_init_flow();
@@ -37,7 +40,7 @@ void jit_tier1_init(void)
 uint64_t jit_saved_host(void)
 {
     return (uint64_t)t1_have.fma | (uint64_t)t1_have.aes << 1 | (uint64_t)t1_have.pclmul << 2 |
-           (uint64_t)t1_have.avx << 3 | (uint64_t)t1_have.sha << 4;
+           (uint64_t)t1_have.avx << 3 | (uint64_t)t1_have.sha << 4 | (uint64_t)t1_have.bmi2 << 5;
 }
 
 /* Rows after which control never comes back to the next instruction within the block. */

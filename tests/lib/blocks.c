@@ -98,6 +98,15 @@ static const uint16_t plain_rows[] = {
     A64_adds_imm,    A64_ldr_reg,    A64_ldr_fp_post,  A64_stp_fp_pre,   A64_ldrsw_uimm,
 };
 
+/* Arithmetic, where flags live long or die soon. */
+static const uint16_t flag_rows[] = {
+    A64_adds_imm,  A64_subs_imm, A64_adds_sreg, A64_subs_sreg, A64_subs_ereg, A64_ands_imm, A64_ands_sreg,
+    A64_bics_sreg, A64_adcs,     A64_sbcs,      A64_adc,       A64_sbc,       A64_ccmp_reg, A64_ccmp_imm,
+    A64_ccmn_imm,  A64_csel,     A64_csinc,     A64_csinv,     A64_csneg,     A64_movz,     A64_movn,
+    A64_movk,      A64_add_imm,  A64_sub_imm,   A64_add_sreg,  A64_orr_sreg,  A64_eor_sreg, A64_umulh,
+    A64_madd,      A64_ubfm,     A64_bfm,       A64_extr,      A64_lslv,      A64_adrp,     A64_ldr_uimm,
+};
+
 /* Short forward branches only, so that every block ends. */
 static uint32_t tame(unsigned row, uint32_t insn)
 {
@@ -135,11 +144,28 @@ static void cipher_neighbours(uint32_t *code, unsigned n, unsigned at)
     }
 }
 
+/* The instruction with registers of the one before: its result made from its result, or one that is no move a move. */
+static uint32_t related(uint32_t insn, uint32_t before)
+{
+    uint32_t other = insn, d = a64_rd(before);
+    unsigned row = a64_decode(insn), kind = blocks_rnd() % 4;
+
+    if (kind < 2)
+        other = (insn & ~0x1fu) | d;
+    if (kind == 1 && row != A64_movk && row != A64_movz && row != A64_movn)
+        other = (other & ~0x3e0u) | d << 5;
+    if (kind == 2 && row == A64_orr_sreg)
+        other = (insn & 0x801f001fu) | 0x2a0003e0u;
+    if (kind == 2 && row == A64_madd)
+        other = insn | 0x7c00u; /* MUL */
+    return a64_decode(other) == row ? other : insn;
+}
+
 unsigned blocks_make(uint32_t *code, unsigned row)
 {
     unsigned n = 1 + (unsigned)(blocks_rnd() % BLOCKS_MAX), at = (unsigned)(blocks_rnd() % n);
     uint32_t base = (uint32_t)blocks_rnd() & 31;
-    bool favour = blocks_rnd() & 1;
+    bool favour = blocks_rnd() & 1, flags = !favour && blocks_rnd() % 4 == 0;
 
     for (unsigned i = 0; i < n; i++) {
         unsigned r = i == at ? row : 1 + (unsigned)(blocks_rnd() % (A64_ROW_COUNT - 1));
@@ -148,7 +174,11 @@ unsigned blocks_make(uint32_t *code, unsigned row)
         /* With a favoured base, mostly plain accesses and what moves the base. */
         if (i != at && favour && blocks_rnd() % 4)
             r = plain_rows[blocks_rnd() % ARRAY_SIZE(plain_rows)];
+        if (i != at && flags)
+            r = flag_rows[blocks_rnd() % ARRAY_SIZE(flag_rows)];
         code[i] = tame(r, blocks_encode(r));
+        if (flags && !jumps(r))
+            code[i] = related(code[i], i ? code[i - 1] : 0);
         if (favour && blocks_rnd() % 4 && !strncmp(a64_rows[r].bits + 22, "nnnnn", 5)) {
             uint32_t other = (code[i] & ~0x3e0u) | base << 5;
             if (a64_decode(other) == r)
