@@ -115,8 +115,8 @@ static bool fill_std_fds(void)
 
 int main(int argc, char **argv)
 {
-    static const char *const commands[] = {"run",  "ps",   "stop",   "rm",        "console", "ssh",
-                                           "qemu", "help", "--help", "--version", NULL};
+    static const char *const commands[] = {"run", "ps",   "pause", "resume", "stop",      "rm", "console",
+                                           "ssh", "qemu", "help",  "--help", "--version", NULL};
     static const struct {
         const char *name;
         args_fn parse;

@@ -6,6 +6,9 @@
  * A request whose shape is wrong (no header, no status byte) breaks the queue; one that asks for the impossible gets a
  * status (IOERR, UNSUPP).
  *
+ * Requests that fail are reported, or kept, in order, where the policy says so. A pause (which drains) lets them be
+ * tried again at the notification behind it; the driver's reset forgets them.
+ *
  * Durability: a FLUSH covers the writes whose completion the driver has seen. A driver that does not know
  * VIRTIO_BLK_F_FLUSH gets a flush behind each write (5.2.6.2).
  */
@@ -60,7 +63,7 @@ struct blk;
 struct blk_req {
     struct block_req br;
     struct blk *blk;
-    struct blk_req *next_free;
+    struct blk_req *next_free; /* or the next that is kept */
     uint16_t head;
     bool flush_behind; /* a write that is done only once it is durable */
     struct iovec status;
@@ -73,6 +76,9 @@ struct blk {
     struct block *block;
     uint64_t sectors;
     char id[BLK_ID_LEN];
+    struct virtio_blk_policy policy;
+    struct blk_req *kept, **kept_end; /* failed, to be tried again */
+    bool kept_ready;                  /* there was a pause since */
     struct blk_req *free;
     unsigned nreqs; /* allocated, free and in flight */
     struct blk_req *all[BLK_QUEUE_MAX];
@@ -115,6 +121,45 @@ static void blk_finish(struct blk_req *r, uint8_t status, uint32_t len)
     virtio_interrupt(&b->vd, 0);
 }
 
+static enum virtio_blk_error blk_policy(const struct blk_req *r, int result)
+{
+    const struct blk *b = r->blk;
+    enum virtio_blk_error p = r->br.op == BLOCK_READ ? b->policy.read : b->policy.write;
+    bool full = result == -ENOSPC || result == -EDQUOT;
+
+    /* What a discard does is a hint. What cannot be done never can. */
+    if (r->br.op == BLOCK_DISCARD || result == -EOPNOTSUPP)
+        return VIRTIO_BLK_REPORT;
+    return p == VIRTIO_BLK_ENOSPC ? (full ? VIRTIO_BLK_STOP : VIRTIO_BLK_REPORT) : p;
+}
+
+static void blk_keep(struct blk_req *r, int result)
+{
+    struct blk *b = r->blk;
+    bool first = !b->kept;
+
+    r->next_free = NULL;
+    *b->kept_end = r;
+    b->kept_end = &r->next_free;
+    if (first)
+        b->policy.stop(b->policy.opaque, r->br.op != BLOCK_READ, -result);
+}
+
+static void blk_try_again(struct blk *b)
+{
+    struct blk_req *r = b->kept;
+
+    b->kept = NULL;
+    b->kept_end = &b->kept;
+    b->kept_ready = false;
+    while (r) {
+        struct blk_req *next = r->next_free;
+
+        block_submit(b->block, &r->br);
+        r = next;
+    }
+}
+
 static void blk_done(struct block_req *br, int result)
 {
     struct blk_req *r = container_of(br, struct blk_req, br);
@@ -127,8 +172,16 @@ static void blk_done(struct block_req *br, int result)
         block_submit(b->block, br);
         return;
     }
-    if (result < 0)
+    if (result < 0) {
+        enum virtio_blk_error p = blk_policy(r, result);
+
+        if (p == VIRTIO_BLK_STOP) {
+            blk_keep(r, result);
+            return;
+        }
         log_guest(b->vd.name, "a %s request fails: %s", read ? "read" : "write", strerror(-result));
+        result = p == VIRTIO_BLK_IGNORE ? 0 : result;
+    }
     /* Also after an error: part of the data may have been written. */
     if (read)
         virtq_wrote(b->vd.transport->mem, r->iov, r->niov);
@@ -272,6 +325,8 @@ static void blk_notify(struct virtio_device *vd, unsigned queue)
     unsigned budget = BLK_QUEUE_MAX;
 
     block_plug(b->block);
+    if (b->kept_ready)
+        blk_try_again(b);
     do {
         virtq_disable_notify(q);
         while (virtio_pop(vd, queue, &b->chain)) {
@@ -295,7 +350,26 @@ out:
 
 static void blk_drain(struct virtio_device *vd)
 {
-    block_drain(blk_of(vd)->block);
+    struct blk *b = blk_of(vd);
+
+    block_drain(b->block);
+    b->kept_ready = b->kept != NULL;
+}
+
+/* Kept requests are the driver's that is forgotten. */
+static void blk_reset(struct virtio_device *vd)
+{
+    struct blk *b = blk_of(vd);
+
+    while (b->kept) {
+        struct blk_req *r = b->kept;
+
+        b->kept = r->next_free;
+        r->next_free = b->free;
+        b->free = r;
+    }
+    b->kept_end = &b->kept;
+    b->kept_ready = false;
 }
 
 static void blk_destroy(struct virtio_device *vd)
@@ -309,16 +383,21 @@ static void blk_destroy(struct virtio_device *vd)
 static const struct virtio_device_ops blk_ops = {
     .notify = blk_notify,
     .drain = blk_drain,
+    .reset = blk_reset,
     .destroy = blk_destroy,
 };
 
-int virtio_blk_create(struct virtio_device **out, struct block *block, const char *serial)
+int virtio_blk_create(struct virtio_device **out, struct block *block, const char *serial,
+                      const struct virtio_blk_policy *policy)
 {
     struct blk *b = calloc(1, sizeof(*b));
 
     if (!b)
         return -ENOMEM;
     b->block = block;
+    b->kept_end = &b->kept;
+    if (policy)
+        b->policy = *policy;
     b->sectors = block_size(block) / BLK_SECTOR;
     if (serial)
         memcpy(b->id, serial, strnlen(serial, BLK_ID_LEN));

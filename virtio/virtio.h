@@ -13,8 +13,25 @@
 
 struct virtio_device;
 
-/* `serial`: at most 20 bytes, may be NULL. The device borrows `b`, which must outlive it. */
-int virtio_blk_create(struct virtio_device **out, struct block *b, const char *serial);
+/* What becomes of a request that the host's image fails. */
+enum virtio_blk_error {
+    VIRTIO_BLK_REPORT, /* the guest is told */
+    VIRTIO_BLK_IGNORE, /* the guest is told that it went well */
+    VIRTIO_BLK_STOP,   /* it is kept, and tried again after the next pause */
+    VIRTIO_BLK_ENOSPC, /* STOP where there is no room, REPORT otherwise */
+};
+
+struct virtio_blk_policy {
+    enum virtio_blk_error write, read; /* write: flushes and zeroes too */
+    /* The first request is kept: to pause the machine. On the loop thread. */
+    void (*stop)(void *opaque, bool write, int error);
+    void *opaque;
+};
+
+/* `serial`: at most 20 bytes, may be NULL. The device borrows `b`, which must outlive it. `policy` may be NULL: all is
+ * reported. */
+int virtio_blk_create(struct virtio_device **out, struct block *b, const char *serial,
+                      const struct virtio_blk_policy *policy);
 /* The device borrows `n`; mac is 6 bytes. */
 int virtio_net_create(struct virtio_device **out, struct net_backend *n, const uint8_t mac[6]);
 int virtio_console_create(struct virtio_device **out, struct chardev *c);

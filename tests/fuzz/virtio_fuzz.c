@@ -395,7 +395,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     net_kept = chr_budget = chr_pending = 0;
     disk.read_only = kind & 8;
     switch (kind & 3) {
-    case 0: rc = virtio_blk_create(&vd, &disk, "fuzz"); break;
+    case 0: rc = virtio_blk_create(&vd, &disk, "fuzz", NULL); break;
     case 1: rc = virtio_net_create(&vd, &net, mac); break;
     case 2: rc = virtio_console_create(&vd, &chr); break;
     default: rc = virtio_rng_create(&vd); break;

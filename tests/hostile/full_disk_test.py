@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-# limit: 120
+# limit: 200
 """The host's file system fills up, or its file-size limit is reached, in the middle of a guest's writes. The guest gets
 I/O errors; what it had synced before, told here by its hashes, is in the host's file; the machine goes on and powers
-off with status 0. With both block engines.
+off with status 0. With werror=enospc the machine pauses instead, as often as it has to, until pipit resume finds room.
+With both block engines.
 
 The small file system is a tmpfs in a mount namespace of the test's own.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -15,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "net"))
@@ -25,6 +28,7 @@ ROOM = 24 * MIB  # of the tmpfs
 TAIL = 96 * MIB  # of the disk, from where the guest writes
 FAR = 1024 * MIB  # where that is with a file-size limit: pipit's own memory files must fit below it
 STEP = 2 * MIB
+BALLAST = 32 * MIB  # what is removed when there is to be room
 
 # Writes step after step, each its own random bytes, synced, and says which steps the disk has acknowledged.
 INIT = """#!/bin/busybox sh
@@ -106,6 +110,63 @@ def check(name, folder, engine, base=0, before=None):
     os.unlink(disk)
 
 
+def wait_for(path, text, count, seconds=60):
+    """Until the file has the text so many times."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with open(path, "rb") as f:
+            if f.read().count(text) >= count:
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def check_stop(name, folder, engine, form):
+    """werror=enospc: the machine waits for room, and its guest never hears of it."""
+    disk, ballast, top = f"{folder}/disk", f"{folder}/ballast", os.path.dirname(folder)
+    env = {**os.environ, "XDG_RUNTIME_DIR": top, "XDG_STATE_HOME": top}
+    with open(ballast, "wb") as f:
+        f.write(bytes(BALLAST))
+    subprocess.run([f"{os.path.dirname(vm.PIPIT)}/pipit-img", "create", "-q", "-f", form, disk, str(TAIL)], check=True)
+    machine = f"full-{os.getpid()}"
+    line = [vm.PIPIT, "run", "--kernel", vm.KERNEL, "--initrd", f"{top}/initrd", "--cmdline", "console=ttyAMA0 quiet base=0",
+            "--memory", "256M", "--net", "none", "--name", machine, "--disk", f"{disk},format={form},werror=enospc",
+            "--block-engine", engine]
+    with open(f"{top}/out", "wb") as out, open(f"{top}/err", "wb") as err:
+        p = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env)
+    try:
+        paused = b"the machine is paused, and tries again"
+        vm.result(f"{name}/pauses", wait_for(f"{top}/err", paused, 1), open(f"{top}/err").read())
+        with open(f"{top}/out", "rb") as f:
+            before = f.read().count(b" kept ")
+        # Nothing has changed: it comes back to where it was.
+        again = subprocess.run([vm.PIPIT, "resume", machine], capture_output=True, env=env, timeout=20, check=False)
+        vm.result(f"{name}/pauses-again", again.returncode == 0 and wait_for(f"{top}/err", paused, 2), f"{again}")
+        os.unlink(ballast)
+        again = subprocess.run([vm.PIPIT, "resume", machine], capture_output=True, env=env, timeout=20, check=False)
+        try:
+            status = p.wait(60)
+        except subprocess.TimeoutExpired:
+            status = None
+    finally:
+        if p.poll() is None:
+            p.kill()
+            p.wait()
+    with open(f"{top}/out", encoding="utf-8", errors="replace") as f:
+        words = [w.split() for w in f.read().splitlines()]
+    kept = [(int(w[1]), w[3]) for w in words if len(w) == 4 and w[0] == "step" and w[2] == "kept"]
+    errors = [int(w[1]) for w in words if w[:1] == ["errors:"]]
+    vm.result(f"{name}/goes-on", status == 0 and before < 20 and len(kept) == 20 and errors == [0],
+              f"status {status}, {before} steps before, {len(kept)} in all, errors {errors}")
+    subprocess.run([f"{os.path.dirname(vm.PIPIT)}/pipit-img", "convert", "-O", "raw", disk, f"{top}/raw"], check=True)
+    with open(f"{top}/raw", "rb") as f:
+        data = f.read()
+    lost = [i for i, want in kept if i and hashlib.sha256(data[i * STEP:(i + 1) * STEP]).hexdigest() != want]
+    vm.result(f"{name}/nothing-synced-is-lost", not lost, f"{lost}")
+    os.unlink(disk)
+    os.unlink(f"{top}/raw")
+
+
 def engines():
     """io_uring is refused in some containers."""
     probe = ctypes.CDLL(None, use_errno=True)
@@ -122,6 +183,15 @@ def limit_size():
     resource.setrlimit(resource.RLIMIT_FSIZE, (FAR + ROOM, FAR + ROOM))
 
 
+@contextlib.contextmanager
+def small(folder, room):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "small", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 def main():
     if not os.path.exists(f"{vm.CACHE}/guest/initrd.img"):
         vm.skip("full-disk", "no guest: run tools/guest.sh")
@@ -133,11 +203,11 @@ def main():
         for engine in engines():
             check(f"size-limit-{engine}", folder + "/large", engine, FAR, limit_size)
             if os.environ.get("PIPIT_SMALL_FS"):
-                subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "small", folder + "/small"], check=True)
-                try:
+                with small(folder + "/small", ROOM):
                     check(f"full-{engine}", folder + "/small", engine)
-                finally:
-                    subprocess.run(["umount", folder + "/small"], check=True)
+                form = "qcow2" if engine == "io_uring" else "raw"
+                with small(folder + "/small", ROOM + BALLAST):
+                    check_stop(f"stop-{form}-{engine}", folder + "/small", engine, form)
     return vm.finish()
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import socket
 import stat
@@ -269,6 +270,27 @@ def daemonize(p, _):
     result("daemonize/ends", gone(pid) and not os.path.exists(f"{p.folder}/qpid"), "still there")
 
 
+def paused(p, console):
+    """A paused machine does not answer; one that goes on does."""
+    status, _, err = p.pipit("pause", "deb")
+    time.sleep(0.5)
+    console.stdin.write(b"echo late $((6 * 8)) hours\n")
+    console.stdin.flush()
+    ready, seen = select.select([console.stdout], [], [], 1)[0], b""
+    if ready:
+        seen = os.read(console.stdout.fileno(), 4096)
+    result("pause", status == 0 and b"late 48" not in seen, f"{status} {err!r} {seen}")
+    status, _, err = p.pipit("resume", "deb")
+    while b"late 48 hours" not in seen:
+        data = os.read(console.stdout.fileno(), 4096)
+        if not data:
+            break
+        seen += data
+    result("resume", status == 0 and b"late 48 hours" in seen, f"{status} {err!r} {seen}")
+    status, _, err = p.pipit("pause", "nobody")
+    result("pause/nothing", status == 1 and "no machine nobody running" in err, err)
+
+
 def linux(p, _):
     """Debian's kernel: a console that is typed at, and a stop that the guest obeys."""
     if not os.path.exists(f"{vm.CACHE}/guest/initrd.img"):
@@ -303,6 +325,7 @@ def linux(p, _):
     result("console/typed", b"six 42 times" in seen, f"{seen}")
     mac = re.search(rb"52:54:00:(\S+)", seen)
     result("mac-by-name", mac and mac[1] != b"12:34:56", f"{seen}")
+    paused(p, child)
     status, _, err = p.pipit("stop", "deb")
     result("stop/sysrq", status == 0 and "services are not stopped" in err and "ending the machine" not in err, f"{status} {err}")
     rest = child.communicate(timeout=LIMIT)[0]

@@ -151,6 +151,17 @@ static void disks_in_order(void)
     CHECK(refused("-kernel k -drive file=a,id=a -device virtio-blk-pci,drive=a", "has a device already"));
 }
 
+static void snapshots_and_errors(void)
+{
+    CHECK(parse("-kernel k -snapshot -drive file=a -drive file=b,snapshot=off -drive file=c,readonly=on -hda d") == 0);
+    CHECK(c.disk[0].snapshot && !c.disk[1].snapshot && !c.disk[2].snapshot && c.disk[3].snapshot);
+    CHECK(parse("-kernel k -drive file=a,werror=enospc,rerror=stop -drive file=b,werror=ignore") == 0);
+    CHECK(c.disk[0].werror == VM_ERROR_ENOSPC && c.disk[0].rerror == VM_ERROR_STOP);
+    CHECK(c.disk[1].werror == VM_ERROR_IGNORE && c.disk[1].rerror == VM_ERROR_REPORT);
+    CHECK(refused("-kernel k -drive file=a,rerror=enospc", "rerror=enospc is none of report, ignore and stop"));
+    CHECK(refused("-kernel k -drive file=a,werror=pause", "werror=pause is none of report, ignore, stop and enospc"));
+}
+
 static void networks(void)
 {
 #ifdef HAVE_SLIRP
@@ -434,6 +445,7 @@ int main(void)
     RUN(the_scripts_command_line);
     RUN(any_order);
     RUN(disks_in_order);
+    RUN(snapshots_and_errors);
     RUN(networks);
     RUN(pci_properties_are_refused);
     RUN(other_devices);

@@ -24,6 +24,8 @@ static struct block_engine *engine;
 static struct block *image;
 static char dir[] = "/tmp/pipit-blk-XXXXXX", path[64];
 static uint64_t features;
+static struct virtio_blk_policy policy; /* of the next device */
+static atomic_uint stops;               /* that it asked for */
 
 static bool open_all(bool threads, bool read_only)
 {
@@ -31,7 +33,7 @@ static bool open_all(bool threads, bool read_only)
     struct virtio_device *vd;
 
     if (!vdriver_open(&d) || block_engine_create(&engine, d.loop, threads, NULL) < 0 ||
-        block_open_raw(&image, engine, path, &o, NULL) < 0 || virtio_blk_create(&vd, image, "serial-7") < 0 ||
+        block_open_raw(&image, engine, path, &o, NULL) < 0 || virtio_blk_create(&vd, image, "serial-7", &policy) < 0 ||
         !vdriver_attach(&d, vd))
         return false;
     vdriver_run_loop(&d);
@@ -318,6 +320,100 @@ static void test_full_host_disk(void)
     CHECK_EQ(request(T_OUT, 4096, DATA, 4096, NULL), 0);
 }
 
+static void on_stop(void *opaque, bool write, int error)
+{
+    CHECK(opaque == &stops && write && error == EFBIG);
+    atomic_fetch_add(&stops, 1);
+}
+
+static atomic_uint posted;
+
+static void pause_and_resume(void *opaque)
+{
+    (void)opaque;
+    d.dev->desc->ops->pause(d.dev);
+    d.dev->desc->ops->resume(d.dev);
+    atomic_fetch_add(&posted, 1);
+}
+
+static bool wait_for(atomic_uint *n, unsigned want)
+{
+    for (unsigned i = 0; i < 5000 && atomic_load(n) < want; i++)
+        usleep(1000);
+    return atomic_load(n) == want;
+}
+
+/* Behind the limit that the test sets: the head of the chain, which does not come back. */
+static uint16_t kept_write(void)
+{
+    const struct vdriver_seg seg[] = {{HDR, 16, false}, {DATA, 4096, false}, {STATUS, 1, true}};
+    uint16_t head;
+
+    put_header(HDR, T_OUT, 4096);
+    head = vdriver_add(&d, 0, seg, 3);
+    vdriver_kick(&d, 0);
+    return head;
+}
+
+/* Where the policy is to stop, a write that fails stays until there was a pause, as often as it has to. */
+static void test_kept_until_it_works(void)
+{
+    struct rlimit old, lim;
+    uint32_t head = 0, used;
+    uint8_t status = 0xee;
+
+    CHECK(vdriver_init(&d, features, 1, 16));
+    CHECK_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+    lim = old;
+    lim.rlim_cur = MIB(1);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &lim), 0);
+    fill(DATA, 4096, 9);
+    vdriver_write(&d, STATUS, &status, 1);
+    uint16_t mine = kept_write();
+    CHECK(wait_for(&stops, 1));
+    /* Others are served. */
+    vdriver_kick(&d, 0);
+    loop_post(d.loop, pause_and_resume, NULL);
+    CHECK(wait_for(&stops, 2));
+    CHECK_EQ(vdriver_used_idx(&d, 0), 0);
+    setrlimit(RLIMIT_FSIZE, &old);
+    loop_post(d.loop, pause_and_resume, NULL);
+    CHECK(vdriver_used(&d, 0, &head, &used) && head == mine);
+    vdriver_read(&d, STATUS, &status, 1);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(request(T_IN, 4096, DATA + 0x10000, 4096, NULL), 0);
+    CHECK(filled(DATA + 0x10000, 4096, 9));
+}
+
+/* A driver that resets the device meanwhile is not given what it had asked for before. */
+static void test_reset_forgets_what_is_kept(void)
+{
+    struct rlimit old, lim;
+
+    CHECK(vdriver_init(&d, features, 1, 16));
+    CHECK_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+    lim = old;
+    lim.rlim_cur = MIB(1);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &lim), 0);
+    atomic_store(&stops, 0);
+    kept_write();
+    CHECK(wait_for(&stops, 1));
+    kept_write();
+    setrlimit(RLIMIT_FSIZE, &old);
+    CHECK(vdriver_init(&d, features, 1, 16));
+    atomic_store(&posted, 0);
+    loop_post(d.loop, pause_and_resume, NULL);
+    CHECK(wait_for(&posted, 1));
+    CHECK_EQ(request(T_IN, 0, DATA, 512, NULL), 0);
+    CHECK_EQ(vdriver_used_idx(&d, 0), 1);
+    /* One is left for close_all. */
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &lim), 0);
+    atomic_store(&stops, 0);
+    kept_write();
+    CHECK(wait_for(&stops, 1));
+    setrlimit(RLIMIT_FSIZE, &old);
+}
+
 static void test_read_only(void)
 {
     CHECK(features & F_RO);
@@ -356,6 +452,14 @@ int main(void)
         RUN(test_reset_with_requests_in_flight);
         RUN(test_full_host_disk);
         close_all();
+        policy = (struct virtio_blk_policy){.write = VIRTIO_BLK_STOP, .stop = on_stop, .opaque = &stops};
+        atomic_store(&stops, 0);
+        if (!open_all(threads, false))
+            return 1;
+        RUN(test_kept_until_it_works);
+        RUN(test_reset_forgets_what_is_kept);
+        close_all();
+        policy = (struct virtio_blk_policy){0};
         if (!open_all(threads, true))
             return 1;
         RUN(test_read_only);

@@ -415,6 +415,14 @@ static int set_no_reboot(struct qemu_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_snapshot(struct qemu_args *a, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    a->snapshot = true;
+    return 0;
+}
+
 static int set_perf_map(struct qemu_args *a, const char *v, struct err *e)
 {
     (void)v;
@@ -648,7 +656,7 @@ static const struct qemu_option qemu_options[] = {
     {"mon", true, NULL, NULL, NO_MONITOR},
     {"s", false, NULL, NULL, "this machine has no debugger stub"},
     {"gdb", true, NULL, NULL, "this machine has no debugger stub"},
-    {"snapshot", false, NULL, NULL, "-drive file=FILE,snapshot=on throws away what is written"},
+    {"snapshot", false, set_snapshot, NULL, NULL},
     {"cdrom", true, NULL, NULL, "this board has no optical drive; -drive file=FILE,readonly=on gives the guest a disk"},
     {"daemonize", false, set_daemonize, NULL, NULL},
     {"no-shutdown", false, NULL, NULL, "a machine that has powered off needs a monitor, and there is none"},

@@ -26,7 +26,9 @@ struct qemu_args {
     enum qemu_target target;
     struct qemu_id id[QEMU_MAX_IDS];
     unsigned nids;
-    unsigned drives_seen; /* -drive options taken in the second pass */
+    unsigned drives_seen;             /* -drive options taken in the second pass */
+    bool snapshot;                    /* for all drives that do not say otherwise */
+    bool snapshot_said[VM_MAX_SLOTS]; /* this one does */
     bool machine_none, nodefaults, nographic, display_none;
     bool serial_given;
     unsigned nserials;

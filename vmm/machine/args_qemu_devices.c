@@ -117,10 +117,10 @@ static int drive_fill(struct qemu_args *a, struct vm_disk *d, struct options *o,
         d->read_only = true;
     else if (s && strcmp(s, "disk") != 0)
         return err_set(e, EINVAL, "-drive media=%s is not known", s);
+    a->snapshot_said[d - a->c->disk] = options_get(o, "snapshot") != NULL;
     if ((r = options_get_bool(o, "-drive", "snapshot", &d->snapshot, e)) < 0 ||
         (r = drive_bool_off(o, "copy-on-read", e)) < 0 || (r = drive_only(o, "discard", "unmap", "on", e)) < 0 ||
-        (r = drive_only(o, "detect-zeroes", "off", NULL, e)) < 0 ||
-        (r = drive_only(o, "werror", "report", NULL, e)) < 0 || (r = drive_only(o, "rerror", "report", NULL, e)) < 0)
+        (r = drive_only(o, "detect-zeroes", "off", NULL, e)) < 0 || (r = config_disk_errors(d, o, "-drive", e)) < 0)
         return r;
     return drive_aio(a, o, e);
 }
@@ -875,5 +875,8 @@ int qemu_settle_devices(struct qemu_args *a, struct err *e)
 
     if ((r = check_unused(a, e)) < 0 || (r = default_serial(a, e)) < 0)
         return r;
+    for (unsigned i = 0; a->snapshot && i < a->c->ndisks; i++)
+        if (!a->snapshot_said[i] && !a->c->disk[i].read_only)
+            a->c->disk[i].snapshot = true;
     return default_net(a, e);
 }

@@ -240,7 +240,8 @@ static int set_console_log(struct run_args *a, const char *v, struct err *e)
 
 static int disk_options(struct run_args *a, struct vm_disk *d, struct options *o, struct err *e)
 {
-    static const char *const known[] = {"ro", "serial", "cache", "format", "snapshot", "backing", NULL};
+    static const char *const known[] = {"ro",      "serial", "cache",  "format", "snapshot",
+                                        "backing", "werror", "rerror", NULL};
     const char *s, *near;
     int r;
 
@@ -260,6 +261,9 @@ static int disk_options(struct run_args *a, struct vm_disk *d, struct options *o
         return err_set(e, EINVAL, "--disk %s: format=%s is not supported; raw and qcow2 are", d->path, s);
     d->format = s ? (enum block_format)r : BLOCK_FORMAT_PROBE;
     r = options_get_bool(o, "--disk", "snapshot", &d->snapshot, e);
+    if (r < 0)
+        return r;
+    r = config_disk_errors(d, o, "--disk", e);
     if (r < 0)
         return r;
     s = options_get(o, "backing");

@@ -135,6 +135,32 @@ int config_cache_parse(const char *s, enum vm_cache *out)
     return -EINVAL;
 }
 
+static int disk_error(struct options *o, const char *key, bool write, enum vm_disk_error *out, const char *what,
+                      struct err *e)
+{
+    static const char *const names[] = {[VM_ERROR_REPORT] = "report",
+                                        [VM_ERROR_IGNORE] = "ignore",
+                                        [VM_ERROR_STOP] = "stop",
+                                        [VM_ERROR_ENOSPC] = "enospc"};
+    const char *s = options_get(o, key);
+
+    for (unsigned i = 0; s && i < ARRAY_SIZE(names); i++)
+        if (!strcmp(s, names[i]) && (write || i != VM_ERROR_ENOSPC)) {
+            *out = (enum vm_disk_error)i;
+            return 0;
+        }
+    return s ? err_set(e, EINVAL, "%s: %s=%s is none of report, ignore%s stop%s", what, key, s, write ? "," : " and",
+                       write ? " and enospc" : "")
+             : 0;
+}
+
+int config_disk_errors(struct vm_disk *d, struct options *o, const char *what, struct err *e)
+{
+    int r = disk_error(o, "werror", true, &d->werror, what, e);
+
+    return r < 0 ? r : disk_error(o, "rerror", false, &d->rerror, what, e);
+}
+
 void config_choose_machine(struct vm_config *c)
 {
     struct loader_kind k;

@@ -31,6 +31,7 @@ enum vm_accel { VM_ACCEL_JIT, VM_ACCEL_KVM };
 enum vm_tier { VM_TIER_INTERP, VM_TIER_1 };
 enum vm_block_engine { VM_BLOCK_AUTO, VM_BLOCK_IO_URING, VM_BLOCK_THREADS };
 enum vm_cache { VM_CACHE_WRITEBACK, VM_CACHE_NONE, VM_CACHE_WRITETHROUGH, VM_CACHE_DIRECTSYNC, VM_CACHE_UNSAFE };
+enum vm_disk_error { VM_ERROR_REPORT, VM_ERROR_IGNORE, VM_ERROR_STOP, VM_ERROR_ENOSPC };
 enum vm_chardev_kind { VM_CHARDEV_NULL, VM_CHARDEV_STDIO, VM_CHARDEV_FILE };
 enum vm_device_kind { VM_DEVICE_BLK, VM_DEVICE_NET, VM_DEVICE_CONSOLE, VM_DEVICE_RNG };
 
@@ -44,6 +45,7 @@ struct vm_disk {
     bool overlay;             /* what is written goes to the overlay of the machine's name (vmm/service/life) */
     enum block_backing backing;
     enum vm_cache cache;
+    enum vm_disk_error werror, rerror; /* what becomes of requests that the host fails */
 };
 
 struct vm_net {
@@ -168,6 +170,8 @@ int config_add_device(struct vm_config *c, enum vm_device_kind kind, unsigned in
 
 /* -EINVAL for a name that is none of the cache modes. */
 int config_cache_parse(const char *s, enum vm_cache *out);
+/* werror= and rerror= of a disk, which both command lines have; `what` is the option that has them. */
+int config_disk_errors(struct vm_disk *d, struct options *o, const char *what, struct err *e);
 /* "[ADDR:]HOSTPORT:[GUESTADDR:]GUESTPORT[/tcp|/udp]", an IPv6 address in brackets; FIRST-LAST for a port is a range, as
  * long on both sides. */
 int config_publish_parse(const char *s, struct net_hostfwd *out, struct err *e);

@@ -46,12 +46,37 @@ fail:
     return r;
 }
 
+/* The events of a machine stop it; this side knows of which disk they speak. */
+static void on_disk_error(void *opaque, bool write, int error)
+{
+    const struct machine_disk_stop *s = opaque;
+    const struct machine_events *ev = &s->m->events;
+
+    log_warn(NULL, "disk %s: a %s fails: %s; the machine is paused, and tries again when it goes on",
+             s->m->cfg->disk[s->index].path, write ? "write" : "read", strerror(error));
+    ev->on_disk_error(ev->opaque);
+}
+
+static int create_disk(struct machine *m, unsigned index, struct virtio_device **out)
+{
+    static const enum virtio_blk_error errors[] = {[VM_ERROR_REPORT] = VIRTIO_BLK_REPORT,
+                                                   [VM_ERROR_IGNORE] = VIRTIO_BLK_IGNORE,
+                                                   [VM_ERROR_STOP] = VIRTIO_BLK_STOP,
+                                                   [VM_ERROR_ENOSPC] = VIRTIO_BLK_ENOSPC};
+    const struct vm_disk *d = &m->cfg->disk[index];
+    const struct virtio_blk_policy p = {
+        .write = errors[d->werror], .read = errors[d->rerror], .stop = on_disk_error, .opaque = &m->disk_stop[index]};
+
+    m->disk_stop[index] = (struct machine_disk_stop){m, index};
+    return virtio_blk_create(out, m->disk[index], d->serial, &p);
+}
+
 static int create_virtio(struct machine *m, const struct vm_device *v, struct virtio_device **out)
 {
     const struct vm_config *c = m->cfg;
 
     switch (v->kind) {
-    case VM_DEVICE_BLK: return virtio_blk_create(out, m->disk[v->index], c->disk[v->index].serial);
+    case VM_DEVICE_BLK: return create_disk(m, v->index, out);
     case VM_DEVICE_NET: return virtio_net_create(out, m->net[v->index], c->net[v->index].mac);
     case VM_DEVICE_CONSOLE: return virtio_console_create(out, m->chardev[v->index]);
     case VM_DEVICE_RNG: return virtio_rng_create(out);

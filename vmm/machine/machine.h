@@ -42,9 +42,16 @@ struct firmware; /* firmware.h */
 struct machine_events {
     void (*on_escape)(void *opaque, enum chardev_escape what);
     void (*on_exit)(void *opaque, unsigned status); /* the guest ends us with a status of its choice, 0 to 255 */
+    void (*on_disk_error)(void *opaque);            /* the machine is to be paused */
     void (*on_poweroff)(void *opaque);
     void (*on_reset)(void *opaque);
     void *opaque;
+};
+
+/* Which disk it is that wants the machine to be paused. */
+struct machine_disk_stop {
+    struct machine *m;
+    unsigned index;
 };
 
 struct machine {
@@ -65,6 +72,7 @@ struct machine {
     struct vcpu **vcpu;   /* cfg->cpus of them */
     struct block_engine *engine;
     struct block *disk[VM_MAX_SLOTS];
+    struct machine_disk_stop disk_stop[VM_MAX_SLOTS];
     struct chardev *chardev[VM_MAX_CHARDEVS];
     struct irq_line power_button; /* connected on a board that has one: each rise is a press */
     struct chardev *nowhere;      /* for a serial line that nothing is connected to */

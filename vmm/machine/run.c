@@ -119,6 +119,22 @@ static void run_on_quit(void *opaque)
     run_raise(opaque, RUN_EV_QUIT);
 }
 
+/* Where it is paused already it stays so. */
+static void run_set_pause(void *opaque, bool pause)
+{
+    struct run *r = opaque;
+
+    pthread_mutex_lock(&r->lock);
+    r->pause = pause;
+    pthread_cond_broadcast(&r->cond);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void run_on_disk_error(void *opaque)
+{
+    run_set_pause(opaque, true);
+}
+
 static void run_on_button(void *opaque)
 {
     irq_raise(&((struct run *)opaque)->m.power_button);
@@ -512,6 +528,7 @@ static int run_open_life(struct run *r, struct err *e)
 {
     const struct control_ops ops = {
         .quit = run_on_quit,
+        .pause = run_set_pause,
         .button = r->m.power_button.set ? run_on_button : NULL,
         .opaque = r,
     };
@@ -526,6 +543,7 @@ int machine_main(const struct vm_config *cfg)
     const struct machine_events ev = {
         .on_escape = run_on_escape,
         .on_exit = run_on_exit,
+        .on_disk_error = run_on_disk_error,
         .on_poweroff = run_on_poweroff,
         .on_reset = run_on_reset,
         .opaque = r,

@@ -22,7 +22,8 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } life_commands[] = {
-    {"ps", life_ps}, {"stop", life_stop}, {"rm", life_rm}, {"console", life_console}, {"ssh", life_ssh},
+    {"ps", life_ps}, {"pause", life_pause},     {"resume", life_resume}, {"stop", life_stop},
+    {"rm", life_rm}, {"console", life_console}, {"ssh", life_ssh},
 };
 
 bool life_command_known(const char *name)
@@ -38,6 +39,8 @@ void life_print_help(void)
     puts("Machines that were started with a name (pipit run --name, --detach).\n"
          "\n"
          "  pipit ps [--json]                  those that run, and those that left a disk: stopped, or crashed\n"
+         "  pipit pause NAME, pipit resume NAME\n"
+         "                                     stops the machine where it is, and lets it go on\n"
          "  pipit stop NAME [--timeout N]      has the guest power off: by the ACPI power button on x86-64, else by\n"
          "                                     SysRq on the serial line, which syncs file systems and makes them\n"
          "                                     read-only, and does not stop services; after N seconds (default 60)\n"
@@ -99,6 +102,32 @@ int life_ask(const char *name, const char *command, char line[64], struct err *e
 silent:
     close(fd);
     return err_set(e, ETIMEDOUT, "machine %s does not answer", name);
+}
+
+/* One name, and nothing to wait for. */
+static int tell(int argc, char **argv, const char *command, const char *usage)
+{
+    struct err e = {0};
+    char line[64];
+    int fd;
+
+    if (argc != 1 || argv[0][0] == '-')
+        return life_usage(usage);
+    fd = life_ask(argv[0], command, line, &e);
+    if (fd < 0)
+        return life_fail(&e);
+    close(fd);
+    return 0;
+}
+
+int life_pause(int argc, char **argv)
+{
+    return tell(argc, argv, "pause", "pause NAME");
+}
+
+int life_resume(int argc, char **argv)
+{
+    return tell(argc, argv, "resume", "resume NAME");
 }
 
 /* ---- ending ---- */

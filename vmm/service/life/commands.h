@@ -1,4 +1,4 @@
-/* The commands on machines that run, or have run: ps, stop, rm, console, ssh. */
+/* The commands on machines that run, or have run: ps, pause, resume, stop, rm, console, ssh. */
 #ifndef PIPIT_SERVICE_LIFE_COMMANDS_H
 #define PIPIT_SERVICE_LIFE_COMMANDS_H
 
@@ -13,6 +13,8 @@ void life_print_help(void);
 
 /* The rest is between the files of the commands. Each takes the words behind the command. */
 int life_ps(int argc, char **argv);
+int life_pause(int argc, char **argv);
+int life_resume(int argc, char **argv);
 int life_stop(int argc, char **argv);
 int life_rm(int argc, char **argv);
 int life_console(int argc, char **argv);

@@ -113,12 +113,20 @@ static void do_quit(struct conn *k)
     k->control->ops.quit(k->control->ops.opaque);
 }
 
+static void do_pause(struct conn *k)
+{
+    k->control->ops.pause(k->control->ops.opaque, !strcmp(k->line, "pause"));
+    conn_answer(k, "ok\n");
+    conn_close(k);
+}
+
 static void conn_command(struct conn *k)
 {
     static const struct {
         const char *word;
         void (*run)(struct conn *k);
-    } commands[] = {{"console", do_console}, {"stop", do_stop}, {"quit", do_quit}};
+    } commands[] = {
+        {"console", do_console}, {"stop", do_stop}, {"quit", do_quit}, {"pause", do_pause}, {"resume", do_pause}};
 
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
         if (!strcmp(k->line, commands[i].word)) {

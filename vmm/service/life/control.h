@@ -2,6 +2,8 @@
  * A machine's control socket. A client sends one line and is answered by one: "ok ..." or "error ...".
  *
  *   console   the connection becomes a console (devices/chardev.h); the answer says "types" or "reads"
+ *   pause     the machine is paused, and goes on with
+ *   resume
  *   stop      the guest is asked to power off; the answer says how, "acpi" or "sysrq"; the connection ends when the
  * machine has quit      the machine is ended; likewise
  */
@@ -14,7 +16,8 @@ struct control;
 
 /* Called on the loop thread. */
 struct control_ops {
-    void (*quit)(void *opaque);   /* ends the machine */
+    void (*quit)(void *opaque); /* ends the machine */
+    void (*pause)(void *opaque, bool pause);
     void (*button)(void *opaque); /* presses its power button; NULL: it has none, and is asked by SysRq */
     void *opaque;
 };
