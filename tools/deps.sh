@@ -9,7 +9,7 @@ run="$build cpio gzip xz-utils python3"
 native='perl sqlite3 xz-utils zstd openssl'
 test="$run $native clang libclang-rt-dev $cross qemu-user qemu-system-arm qemu-system-x86 qemu-utils
       acpica-tools device-tree-compiler iproute2 mmdebstrap mount procps strace gdb-multiarch e2fsprogs lz4 debootstrap arch-test
-      dpkg-dev openssh-client genisoimage libarchive-tools util-linux dosfstools mtools fdisk"
+      dpkg-dev openssh-client genisoimage libarchive-tools util-linux dosfstools mtools fdisk passt"
 check="$build git clang clang-format clang-tidy python3"
 bench="$test"
 

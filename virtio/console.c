@@ -41,7 +41,7 @@ static size_t console_room(void *opaque)
         if (!c->vd.running || !virtq_enable_notify(&c->vd.vq[CONSOLE_RX]) || !virtio_pop(&c->vd, CONSOLE_RX, &c->chain))
             return 0;
     }
-    virtq_unpop(&c->vd.vq[CONSOLE_RX]);
+    virtq_unpop(&c->vd.vq[CONSOLE_RX], 1);
     if (c->chain.in_len == 0) {
         virtio_device_break(&c->vd, CONSOLE_RX, "a receive buffer without room");
         return 0;
@@ -97,7 +97,7 @@ static void console_transmit(struct console *c)
         virtq_disable_notify(q);
         while (virtio_pop(&c->vd, CONSOLE_TX, &c->chain)) {
             if (!console_send(c)) {
-                virtq_unpop(q);
+                virtq_unpop(q, 1);
                 goto out;
             }
             virtq_push(q, c->chain.head, 0);

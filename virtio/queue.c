@@ -192,25 +192,38 @@ int virtq_pop(struct virtq *q, struct virtq_chain *c)
     return 1;
 }
 
-void virtq_unpop(struct virtq *q)
+void virtq_unpop(struct virtq *q, unsigned n)
 {
-    q->last_avail--;
+    q->last_avail = (uint16_t)(q->last_avail - n);
 }
 
-void virtq_push(struct virtq *q, uint16_t head, uint32_t len)
+void virtq_put(struct virtq *q, unsigned ahead, uint16_t head, uint32_t len)
 {
     if (q->broken || q->size == 0)
         return;
-    gpa_t a = GPA(q->used.v + RING_START + USED_ELEM * (uint64_t)(q->used_idx & (q->size - 1)));
+    uint16_t i = (uint16_t)(q->used_idx + ahead) & (q->size - 1);
+    gpa_t a = GPA(q->used.v + RING_START + USED_ELEM * (uint64_t)i);
     uint8_t *p = mem_write_begin(q->mem, a, USED_ELEM);
     if (!p)
         return;
     le32_put(p, head);
     le32_put(p + 4, len);
     mem_write_end(q->mem, a, USED_ELEM);
-    q->used_idx++;
-    /* Release: the driver may read the element once the index moves (2.7.8.2). */
+}
+
+void virtq_publish(struct virtq *q, unsigned n)
+{
+    if (q->broken || q->size == 0)
+        return;
+    q->used_idx = (uint16_t)(q->used_idx + n);
+    /* Release: the driver may read the elements once the index moves (2.7.8.2). */
     used_store(q, 2, q->used_idx);
+}
+
+void virtq_push(struct virtq *q, uint16_t head, uint32_t len)
+{
+    virtq_put(q, 0, head, len);
+    virtq_publish(q, 1);
 }
 
 void virtq_wrote(struct mem *m, const struct iovec *iov, unsigned niov)

@@ -67,10 +67,14 @@ void virtq_stop(struct virtq *q);
 
 /* 1: a chain was taken; 0: nothing there; -EPROTO: the ring is broken (q->broken says why). */
 int virtq_pop(struct virtq *q, struct virtq_chain *c);
-/* Gives the chain taken last back to the ring, to be popped again. */
-void virtq_unpop(struct virtq *q);
+/* Gives the `n` chains taken last back to the ring, to be popped again. */
+void virtq_unpop(struct virtq *q, unsigned n);
 /* Returns a chain with `len` bytes written into it. What was written must be announced by virtq_wrote before. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
+/* The same for several chains that the driver must see at once: each is put at its place, 0 and on, then all are
+ * published. */
+void virtq_put(struct virtq *q, unsigned ahead, uint16_t head, uint32_t len);
+void virtq_publish(struct virtq *q, unsigned n);
 /* mem_write_end for buffers that a chain held as writable. */
 void virtq_wrote(struct mem *m, const struct iovec *iov, unsigned niov);
 

@@ -33,7 +33,7 @@
 #define VIRTIO_STATUS_NEEDS_RESET 0x40
 #define VIRTIO_STATUS_FAILED 0x80
 
-#define VIRTIO_MAX_QUEUES 4
+#define VIRTIO_MAX_QUEUES 17 /* virtio-net: eight pairs and the control queue */
 #define VIRTIO_CONFIG_MAX 64
 
 struct virtio_device;

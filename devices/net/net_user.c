@@ -96,8 +96,10 @@ static void net_user_die(struct net_user *u, const char *why)
     if (u->tx_blocked) {
         u->tx_blocked = false;
         if (u->backend.frontend.writable)
-            u->backend.frontend.writable(u->backend.frontend.opaque);
+            u->backend.frontend.writable(u->backend.frontend.opaque, 0);
     }
+    if (u->backend.frontend.link_down)
+        u->backend.frontend.link_down(u->backend.frontend.opaque);
 }
 
 /* Gives frames to the guest until there are no more, the guest has no room, or the turn is over. */
@@ -158,16 +160,19 @@ static void net_user_event(void *opaque, int fd, unsigned events)
     if (u->tx_blocked) {
         u->tx_blocked = false;
         if (u->backend.frontend.writable)
-            u->backend.frontend.writable(u->backend.frontend.opaque);
+            u->backend.frontend.writable(u->backend.frontend.opaque, 0);
     }
     net_user_receive(u);
 }
 
-static int net_user_send(struct net_backend *n, const struct iovec *iov, unsigned niov)
+static int net_user_send(struct net_backend *n, unsigned queue, const struct net_hdr *hdr, const struct iovec *iov,
+                         unsigned niov)
 {
     struct net_user *u = net_user_of(n);
     int r;
 
+    (void)queue;
+    (void)hdr; /* asks for nothing: this back end has no offloads */
     if (u->dead)
         return 0;
     r = net_ring_push(&u->tx, iov, niov);
@@ -182,8 +187,9 @@ static int net_user_send(struct net_backend *n, const struct iovec *iov, unsigne
     return r;
 }
 
-static void net_user_resume(struct net_backend *n)
+static void net_user_resume(struct net_backend *n, unsigned queue)
 {
+    (void)queue;
     net_user_receive(net_user_of(n));
 }
 
@@ -238,6 +244,7 @@ static void net_user_destroy(struct net_backend *n)
 
 static const struct net_backend_ops net_user_ops = {
     .name = "user",
+    .start = net_user_start,
     .send = net_user_send,
     .resume = net_user_resume,
     .destroy = net_user_destroy,

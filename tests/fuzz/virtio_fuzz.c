@@ -22,6 +22,7 @@
 #define WINDOW GIB(1)
 #define RING(q) (0x4000 * (uint64_t)((q) + 1))
 #define RING_SIZE 16
+#define RINGS 5 /* of virtio-net with two pairs */
 #define DISK_SIZE KIB(64)
 #define STEPS_MAX 200
 
@@ -31,7 +32,7 @@ static struct mem *ram;
 static struct loop *loop;
 static struct bus *bus;
 static struct device *dev;
-static uint16_t avail[VIRTIO_MAX_QUEUES], next_desc[VIRTIO_MAX_QUEUES];
+static uint16_t avail[RINGS], next_desc[RINGS];
 
 struct input {
     const uint8_t *p;
@@ -124,12 +125,17 @@ static void disk_later(void *opaque)
 static bool net_full, net_asked;
 static uint8_t net_frame[2048];
 static size_t net_kept;
+static unsigned net_where; /* 1 and above: reads frames into the device's memory, on queue net_where - 1 */
+static struct net_hdr net_give;
 
-static int net_send(struct net_backend *n, const struct iovec *iov, unsigned niov)
+static int net_send(struct net_backend *n, unsigned queue, const struct net_hdr *hdr, const struct iovec *iov,
+                    unsigned niov)
 {
     unsigned sum = 0;
 
     (void)n;
+    if (queue > 1 || hdr->flags > 1 || (hdr->flags && (size_t)hdr->csum_start + hdr->csum_offset > NET_FRAME_MAX))
+        abort();
     if (net_full) {
         net_asked = true;
         return -EAGAIN;
@@ -142,15 +148,34 @@ static int net_send(struct net_backend *n, const struct iovec *iov, unsigned nio
 
 static struct net_backend net;
 
+static void net_read(void)
+{
+    unsigned niov;
+    const struct iovec *iov = net.frontend.room(net.frontend.opaque, net_where - 1, &niov);
+    size_t n;
+
+    if (!iov)
+        return;
+    n = virtq_iov_put(iov, niov, 0, &net_give, NET_HDR_LEN);
+    n += virtq_iov_put(iov, niov, NET_HDR_LEN, net_frame, net_kept);
+    net_kept = 0;
+    net.frontend.filled(net.frontend.opaque, net_where - 1, n);
+}
+
 static void net_offer(void)
 {
+    if (net_where && net_kept && net.frontend.room) {
+        net_read();
+        return;
+    }
     if (net_kept && net.frontend.receive && net.frontend.receive(net.frontend.opaque, net_frame, net_kept))
         net_kept = 0;
 }
 
-static void net_resume(struct net_backend *n)
+static void net_resume(struct net_backend *n, unsigned queue)
 {
     (void)n;
+    (void)queue;
     net_offer();
 }
 
@@ -233,7 +258,7 @@ static void driver_init(struct input *in)
     uint8_t want = take8(in);
 
     put(0x070, 0);
-    memset(ram->region[0].host + RING(0), 0, RING(VIRTIO_MAX_QUEUES) - RING(0));
+    memset(ram->region[0].host + RING(0), 0, RING(RINGS) - RING(0));
     memset(avail, 0, sizeof(avail));
     memset(next_desc, 0, sizeof(next_desc));
     put(0x070, 1);
@@ -244,7 +269,7 @@ static void driver_init(struct input *in)
     put(0x024, 1);
     put(0x020, 1);
     put(0x070, 11);
-    for (unsigned q = 0; q < 2; q++) {
+    for (unsigned q = 0; q < RINGS; q++) {
         put(0x030, q);
         put(0x038, RING_SIZE);
         put(0x080, (uint32_t)RING(q));
@@ -260,7 +285,8 @@ static void driver_init(struct input *in)
 /* A chain of up to eight buffers in the middle of RAM. */
 static void driver_chain(struct input *in)
 {
-    unsigned how = take8(in), q = how & 1, n = 1 + (how >> 1 & 7), nout = take8(in) % (n + 1);
+    unsigned how = take8(in), q = (how & 1) + (how >> 4) % 3 * 2, n = 1 + (how >> 1 & 7), nout = take8(in) % (n + 1);
+    q = MIN(q, RINGS - 1u);
     uint8_t *host = ram->region[0].host, *desc = host + RING(q), *ring = desc + 0x1000;
     uint16_t head = next_desc[q] % RING_SIZE;
 
@@ -339,19 +365,26 @@ static void step(struct input *in)
     case 5: driver_chain(in); break;
     case 6: driver_block(in); break;
     case 7:
-        put(0x050, take8(in) & 3);
+        put(0x050, take8(in) & 7);
         pump();
         break;
     case 8: disk_complete(take8(in) & 7 ? 0 : -EIO); break;
     case 9:
         net_kept = 1 + take8(in) * 8;
+        if (net_where) {
+            net_give.flags = take8(in) & 3;
+            net_give.gso_type = take8(in);
+            net_give.gso_size = take8(in);
+            net_give.csum_start = take8(in);
+        }
         net_offer();
         break;
     case 10:
         net_full = take8(in) & 1;
         if (!net_full && net_asked && net.frontend.writable) {
             net_asked = false;
-            net.frontend.writable(net.frontend.opaque);
+            for (unsigned i = 0; i < net.queues; i++)
+                net.frontend.writable(net.frontend.opaque, i);
         }
         break;
     case 11:
@@ -394,6 +427,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     net_full = net_asked = false;
     net_kept = chr_budget = chr_pending = 0;
     disk.read_only = kind & 8;
+    net.offloads = kind & 0x40 ? NET_OFFLOAD_ALL : 0;
+    net.queues = kind & 0x80 ? 2 : 1;
+    net_where = MIN((unsigned)(kind >> 4 & 3), net.queues);
     switch (kind & 3) {
     case 0: rc = virtio_blk_create(&vd, &disk, "fuzz", NULL); break;
     case 1: rc = virtio_net_create(&vd, &net, mac); break;

@@ -86,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             check_chain(&q);
             virtq_wrote(ram, virtq_chain_in(&chain), chain.nin);
             if (data[0] & 0x40 && i % 3 == 0)
-                virtq_unpop(&q);
+                virtq_unpop(&q, 1);
             else
                 virtq_push(&q, chain.head, chain.in_len);
         } else {

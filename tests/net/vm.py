@@ -62,8 +62,9 @@ def cpio(files):
     return bytes(out)
 
 
-def make_initrd(path, script, guest_peer):
-    """The guest's initramfs, with our files in a second archive behind it: they replace those of the first."""
+def make_initrd(path, script, guest_peer, static=False):
+    """The guest's initramfs, with our files in a second archive behind it: they replace those of the first. `static`:
+    eth0 is up, and addresses are the script's."""
     with open(f"{CACHE}/guest/initrd.img", "rb") as f:
         base = f.read()
     with open(os.path.join(HERE, "init"), "rb") as f:
@@ -72,7 +73,8 @@ def make_initrd(path, script, guest_peer):
         peer = f.read()
     with open(path, "wb") as f:
         f.write(base + b"\0" * (-len(base) % 4))
-        f.write(cpio([("init", 0o100755, init), ("script", 0o100644, script.encode()), ("bin/peer", 0o100755, peer)]))
+        files = [("init", 0o100755, init), ("script", 0o100644, script.encode()), ("bin/peer", 0o100755, peer)]
+        f.write(cpio(files + [("static", 0o100644, b"")] * static))
 
 
 def command(initrd, publish=(), cpus=2, memory=512, program=None):

@@ -216,6 +216,64 @@ static void published_ports(void)
     CHECK(refused("--kernel k --mac zz", "--mac zz"));
 }
 
+static void networks(void)
+{
+    static const uint8_t first[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
+    uint8_t mac[6];
+
+    CHECK(
+        parse(
+            "--kernel k --net tap=vm0,queues=4,offload=off,mac=52:54:00:00:00:09 --net bridge=br0,helper=/h --net user "
+            "--net fd=5:6 -p 1:2") == 0);
+    CHECK_EQ(c.nnets, 4);
+    CHECK(c.net[0].kind == VM_NET_TAP && !strcmp(c.net[0].ifname, "vm0") && c.net[0].queues == 4);
+    CHECK(c.net[0].no_offload && c.net[0].mac[5] == 9);
+    CHECK(c.net[1].kind == VM_NET_BRIDGE && !strcmp(c.net[1].bridge, "br0") && !strcmp(c.net[1].helper, "/h"));
+    CHECK(!c.net[1].no_offload && c.net[1].queues == 0);
+    CHECK(c.net[2].kind == VM_NET_USER && c.net[2].nfwd == 1 && c.net[2].ipv6);
+    CHECK(c.net[3].kind == VM_NET_TAP && c.net[3].nfds == 2 && c.net[3].fd[0] == 5 && c.net[3].fd[1] == 6);
+    CHECK(memcmp(c.net[2].mac, first, 5) == 0);
+    /* Addresses that nobody gave: of the tap's name, of chance on a bridge, of the machine's name; all differ. */
+    CHECK(parse("--kernel k --net tap=vm1 --net bridge=br0 --net tap=vm2") == 0);
+    memcpy(mac, c.net[0].mac, 6);
+    CHECK(!memcmp(mac, first, 3) && memcmp(mac, first, 6) && memcmp(mac, c.net[2].mac, 6));
+    CHECK(!memcmp(c.net[1].mac, first, 3) && memcmp(c.net[1].mac, first, 6));
+    CHECK(parse("--kernel k --net tap=vm1") == 0 && !memcmp(mac, c.net[0].mac, 6));
+    CHECK(parse("--kernel k --net tap=vm1 --net tap=vm2 --name one") == 0);
+    CHECK(memcmp(mac, c.net[0].mac, 6) && memcmp(c.net[0].mac, c.net[1].mac, 6));
+    memcpy(mac, c.net[0].mac, 6);
+    CHECK(parse("--kernel k --net user --name one") == 0 && !memcmp(mac, c.net[0].mac, 6));
+    CHECK(
+        parse(
+            "--kernel k --net tap=vm0,queues=4,offload=off,mac=52:54:00:00:00:09 --net bridge=br0,helper=/h --net user "
+            "--net fd=5:6 -p 1:2") == 0);
+    CHECK(c.device[0].kind == VM_DEVICE_NET && c.device[3].kind == VM_DEVICE_NET && c.device[3].index == 3);
+    CHECK(parse("--kernel k --net passt -p 1:2 --net passt,socket=/s") == 0);
+    CHECK(c.net[0].kind == VM_NET_PASST && !c.net[0].socket && c.net[0].nfwd == 1);
+    CHECK(c.net[1].kind == VM_NET_PASST && !strcmp(c.net[1].socket, "/s"));
+    CHECK(refused("--kernel k --net passt,socket=/s -p 1:2", "there is none"));
+    CHECK(refused("--kernel k --net passt,sockets=/s", "did you mean socket"));
+    CHECK(refused("--kernel k --net passt,socket=", "socket= names nothing"));
+    CHECK(refused("--kernel k --net tap", "--net takes user, passt, none, tap=NAME"));
+    CHECK(refused("--kernel k --net tap=", "names nothing"));
+    CHECK(refused("--kernel k --net tap=a,bridge=b", "one of tap=NAME, fd=N and bridge=NAME"));
+    CHECK(refused("--kernel k --net queues=2", "one of tap=NAME, fd=N and bridge=NAME"));
+    CHECK(refused("--kernel k --net tap=a,queue=2", "\"queue\" is not known; did you mean queues"));
+    CHECK(refused("--kernel k --net tap=a,queues=9", "queues=9: 1 to 8"));
+    CHECK(refused("--kernel k --net tap=a,queues=0", "queues=0: 1 to 8"));
+    CHECK(refused("--kernel k --net tap=a,helper=h", "helper= has a meaning with bridge="));
+    CHECK(refused("--kernel k --net tap=a,mac=x", "mac=x is not an address"));
+    CHECK(refused("--kernel k --net tap=a,offload=some", "offload"));
+    CHECK(refused("--kernel k --net fd=2", "not a number of an open file"));
+    CHECK(refused("--kernel k --net fd=3:", "not a number of an open file"));
+    CHECK(refused("--kernel k --net fd=-3", "not a number of an open file"));
+    CHECK(refused("--kernel k --net fd=3:4:5:6:7:8:9:10:11", "8 at most"));
+    CHECK(refused("--kernel k --net fd=3:4,queues=3", "queues=3 with 2 descriptors"));
+    CHECK(refused("--kernel k --net tap=a -p 1:2", "there is none"));
+    CHECK(refused("--kernel k --net none --net tap=a", "another --net has no meaning with --net none"));
+    CHECK(refused("--kernel k --net tap=a,mac=52:54:00:00:00:09 --mac 52:54:00:00:00:08", "both"));
+}
+
 static void hostfwd(void)
 {
     struct net_hostfwd f;
@@ -508,6 +566,7 @@ int main(void)
     RUN(disks);
     RUN(too_many_disks);
     RUN(published_ports);
+    RUN(networks);
     RUN(hostfwd);
     RUN(guestfwd);
     RUN(refusals);

@@ -74,8 +74,9 @@ static bool on_receive(void *opaque, const uint8_t *frame, size_t len)
     return true;
 }
 
-static void on_writable(void *opaque)
+static void on_writable(void *opaque, unsigned queue)
 {
+    (void)queue;
     (void)opaque;
     g.writable = true;
     loop_stop(g.loop);
@@ -165,8 +166,9 @@ static uint32_t checksum(const uint8_t *p, size_t len)
 
 static int send_frame(uint8_t *f, size_t len)
 {
+    const struct net_hdr hdr = {0};
     struct iovec iov[2] = {{f, 14}, {f + 14, len - 14}};
-    return g.net->ops->send(g.net, iov, 2);
+    return g.net->ops->send(g.net, 0, &hdr, iov, 2);
 }
 
 /* Ethernet and IPv4 headers around `len` bytes at f + 34; the frame's length. */
@@ -643,7 +645,7 @@ static void frames_wait_for_the_guest(void)
     CHECK_EQ(g.received, before);
     g.no_room = false;
     g.want = is_udp;
-    g.net->ops->resume(g.net);
+    g.net->ops->resume(g.net, 0);
     CHECK(!g.want);
     CHECK_EQ(le32_get(g.frame + 42), 0);
     while (g.received < before + 50)
@@ -742,7 +744,7 @@ static void killed_child_leaves_a_silent_link(void)
     CHECK(!run_loop(300000000)); /* nothing but the timer */
     for (unsigned i = 0; i < 3000; i++)
         CHECK_EQ(send_udp(GATEWAY_IP, 4000, 9, data, sizeof(data)), 0);
-    g.net->ops->resume(g.net);
+    g.net->ops->resume(g.net, 0);
     stop();
     CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
 }

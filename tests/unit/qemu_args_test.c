@@ -178,8 +178,36 @@ static void networks(void)
     CHECK(!c.net[0].ipv6 && !strcmp(c.net[0].hostname, "h") && !strcmp(c.net[0].addrs.dns, "10.0.2.3"));
     CHECK(parse("-kernel k -nic user -nic user") == 0);
     CHECK(c.net[0].mac[5] == 0x56 && c.net[1].mac[5] == 0x57);
-    CHECK(refused("-kernel k -netdev tap,id=a", "-netdev tap is not supported"));
+    CHECK(refused("-kernel k -netdev vde,id=a",
+                  "-netdev vde is not supported; user, tap, bridge, stream and socket are"));
+    CHECK(refused("-kernel k -netdev id=a", "-netdev without a type"));
     CHECK(refused("-kernel k -netdev user", "has no id"));
+    CHECK(parse("-kernel k -netdev tap,id=a,ifname=t,script=no,downscript=no,queues=2,vhost=on -device "
+                "virtio-net-pci,netdev=a,mq=on,vectors=6,mac=52:54:00:00:00:07 -nic bridge,br=br1,model=virtio -netdev "
+                "tap,id=b,fds=7:8 -device virtio-net-device,netdev=b -nic tap,br=br2,helper=/h") == 0);
+    CHECK(c.net[0].kind == VM_NET_TAP && !strcmp(c.net[0].ifname, "t") && c.net[0].queues == 2);
+    CHECK(!c.net[0].no_offload && c.net[0].mac[5] == 7);
+    CHECK(c.net[1].kind == VM_NET_TAP && c.net[1].nfds == 2 && c.net[1].fd[1] == 8);
+    CHECK(c.net[2].kind == VM_NET_BRIDGE && !strcmp(c.net[2].bridge, "br1") && !c.net[2].helper);
+    CHECK(c.net[3].kind == VM_NET_BRIDGE && !strcmp(c.net[3].bridge, "br2") && !strcmp(c.net[3].helper, "/h"));
+    CHECK(parse("-kernel k -nic bridge") == 0 && !strcmp(c.net[0].bridge, "br0"));
+    CHECK(parse("-kernel k -nic tap,fd=9,vnet_hdr=off") == 0 && c.net[0].fd[0] == 9 && c.net[0].no_offload);
+    CHECK(parse("-kernel k -netdev stream,id=a,addr.type=unix,addr.path=/s,server=off -device virtio-net-pci,netdev=a "
+                "-nic stream,addr.type=fd,addr.str=7 -nic socket,fd=8") == 0);
+    CHECK(c.net[0].kind == VM_NET_STREAM && !strcmp(c.net[0].socket, "/s"));
+    CHECK(c.net[1].kind == VM_NET_STREAM && !c.net[1].socket && c.net[1].fd[0] == 7 && c.net[2].fd[0] == 8);
+    CHECK(refused("-kernel k -nic stream,addr.type=inet,addr.host=h,addr.port=1", "give addr.type=unix"));
+    CHECK(refused("-kernel k -nic stream,addr.type=unix,addr.path=/s,server=on", "server=on is not supported"));
+    CHECK(refused("-kernel k -nic stream,addr.type=unix,addr.path=/s,reconnect=1", "reconnect= is not supported"));
+    CHECK(refused("-kernel k -nic socket,listen=:1", "fd=N is supported"));
+    CHECK(refused("-kernel k -nic tap", "no scripts are run here: give script=no"));
+    CHECK(refused("-kernel k -nic tap,script=/s", "script=/s: no scripts are run here"));
+    CHECK(refused("-kernel k -nic tap,script=no,downscript=/s", "downscript=/s"));
+    CHECK(refused("-kernel k -nic tap,fd=3,ifname=a", "fd= and fds= leave nothing for ifname="));
+    CHECK(refused("-kernel k -nic tap,fd=3:4", "\"3:4\": 1 at most"));
+    CHECK(refused("-kernel k -nic tap,script=no,vhostforce=on", "vhost is not there"));
+    CHECK(refused("-kernel k -nic tap,script=no,vhostfd=3", "vhost is not there"));
+    CHECK(refused("-kernel k -nic tap,script=no,hostfwd=tcp::1-:2", "\"hostfwd\""));
     CHECK(refused("-kernel k -netdev user,id=a", "-netdev id=a: no device uses it"));
     CHECK(refused("-kernel k -netdev user,id=a,smb=/x -net nic,netdev=a", "\"smb\" is not supported"));
     CHECK(refused("-kernel k -netdev user,id=a,hostfwd=tcp:22 -net nic,netdev=a", "hostfwd=tcp:22"));
@@ -197,9 +225,9 @@ static void networks(void)
 
 static void pci_properties_are_refused(void)
 {
-    static const char *const props[] = {"addr=0x3",           "romfile=", "vectors=4",        "disable-legacy=on",
-                                        "disable-modern=off", "rombar=0", "multifunction=on", "ats=on",
-                                        "bus=pcie.0",         "bus=pci.0"};
+    static const char *const props[] = {
+        "addr=0x3",         "romfile=", "disable-legacy=on", "disable-modern=off", "rombar=0",
+        "multifunction=on", "ats=on",   "bus=pcie.0",        "bus=pci.0"};
     char line[160];
 
     for (unsigned i = 0; i < ARRAY_SIZE(props); i++) {

@@ -114,7 +114,7 @@ static void test_unpop_gives_back(void)
     CHECK_EQ(ring_start(8, false, false), 0);
     vdriver_add(&d, 0, (struct vdriver_seg[]){{DATA, 16, false}}, 1);
     CHECK_EQ(virtq_pop(&q, &c), 1);
-    virtq_unpop(&q);
+    virtq_unpop(&q, 1);
     CHECK_EQ(virtq_pop(&q, &c), 1);
     CHECK_EQ(virtq_pop(&q, &c), 0);
 }

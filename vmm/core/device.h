@@ -23,7 +23,7 @@ struct device_doorbell {
     uint32_t value;
     int fd; /* the device's */
 };
-#define DEVICE_MAX_DOORBELLS 8
+#define DEVICE_MAX_DOORBELLS 17
 
 struct device_ops {
     /* `off` is inside the device and naturally aligned for `size` (1, 2, 4 or 8 bytes, within min/max_access).

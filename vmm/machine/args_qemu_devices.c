@@ -246,21 +246,23 @@ int qemu_drive_device(struct qemu_args *a, const char *v, struct err *e)
 
 /* ---- networks ---- */
 
-/* "user" or a refusal. */
-static int net_type(struct options *o, const char *what, struct err *e)
+/* The options of a network of the type that they name. */
+static int net_options(struct qemu_args *a, struct vm_net *n, struct options *o, const char *what, struct err *e)
 {
     const char *type = options_get(o, "type");
 
-    if (type && !strcmp(type, "user"))
-        return 0;
-    return err_set(e, EINVAL, "%s %s is not supported; user is", what, type ? type : "without a type");
+    if (!type)
+        return err_set(e, EINVAL, "%s without a type is not supported; user, tap, bridge, stream and socket are types",
+                       what);
+    return !strcmp(type, "user") ? config_net_user(a->c, n, o, what, e)
+                                 : config_net_host_qemu(a->c, n, o, type, what, e);
 }
 
 static bool net_help(struct qemu_args *a, const char *v)
 {
     if (strcmp(v, "help") != 0 && strcmp(v, "?") != 0)
         return false;
-    puts("Available netdev backend types:\nuser");
+    puts("Available netdev backend types:\nuser\ntap\nbridge\nstream\nsocket");
     a->done = true;
     return true;
 }
@@ -279,14 +281,12 @@ int qemu_netdev(struct qemu_args *a, const char *v, struct err *e)
     if (r < 0)
         return r;
     id = options_get(&o, "id");
-    if ((r = net_type(&o, "-netdev", e)) < 0)
-        goto out;
     if (!id || !*id) {
         r = err_set(e, EINVAL, "-netdev %s has no id", v);
         goto out;
     }
     index = r = config_add_net(a->c, &n, e);
-    if (r < 0 || (r = config_net_user(a->c, n, &o, "-netdev", e)) < 0 || (r = qemu_options_done(&o, "-netdev", e)) < 0)
+    if (r < 0 || (r = net_options(a, n, &o, "-netdev", e)) < 0 || (r = qemu_options_done(&o, "-netdev", e)) < 0)
         goto out;
     r = id_add(a, QEMU_ID_NETDEV, id, (unsigned)index, "-netdev", e);
 out:
@@ -317,13 +317,14 @@ static int nic_add(struct qemu_args *a, struct options *o, struct err *e)
     struct vm_net *n;
     int index, r;
 
-    if ((r = net_type(o, "-nic", e)) < 0 || (r = net_model(options_get(o, "model"), "-nic", e)) < 0)
+    r = net_model(options_get(o, "model"), "-nic", e);
+    if (r < 0)
         return r;
     index = config_add_net(a->c, &n, e);
     if (index < 0)
         return index;
     options_find(o, "id");
-    if ((r = config_net_user(a->c, n, o, "-nic", e)) < 0 || (r = net_mac(n, options_get(o, "mac"), "-nic", e)) < 0 ||
+    if ((r = net_options(a, n, o, "-nic", e)) < 0 || (r = net_mac(n, options_get(o, "mac"), "-nic", e)) < 0 ||
         (r = qemu_options_done(o, "-nic", e)) < 0)
         return r;
     return config_add_device(a->c, VM_DEVICE_NET, (unsigned)index, e);
@@ -362,8 +363,6 @@ int qemu_net(struct qemu_args *a, const char *v, struct err *e)
     type = options_get(&o, "type");
     if (type && (!strcmp(type, "none") || !strcmp(type, "nic")))
         goto out;
-    if ((r = net_type(&o, "-net", e)) < 0)
-        goto out;
     r = config_add_net(a->c, &n, e);
     if (r < 0)
         goto out;
@@ -373,7 +372,7 @@ int qemu_net(struct qemu_args *a, const char *v, struct err *e)
     if (r < 0)
         goto out;
     a->id[a->nids - 1].legacy = true;
-    if ((r = config_net_user(a->c, n, &o, "-net", e)) == 0)
+    if ((r = net_options(a, n, &o, "-net", e)) == 0)
         r = qemu_options_done(&o, "-net", e);
 out:
     options_free(&o);
@@ -606,6 +605,7 @@ static int make_blk(struct qemu_args *a, const char *name, struct options *o, st
 static int make_net(struct qemu_args *a, const char *name, struct options *o, struct err *e)
 {
     const char *id = options_get(o, "netdev");
+    bool mq = true;
     int index, r;
 
     if (!id)
@@ -615,6 +615,10 @@ static int make_net(struct qemu_args *a, const char *name, struct options *o, st
         return index;
     r = net_mac(&a->c->net[index], options_get(o, "mac"), "-device", e);
     if (r < 0)
+        return r;
+    /* Queues are offered where the back end has them; interrupts are one line. */
+    options_find(o, "vectors");
+    if ((r = options_get_bool(o, "-device", "mq", &mq, e)) < 0)
         return r;
     r = add_device(a, name, VM_DEVICE_NET, index, o, e);
     return r < 0 ? r : device_boot(a, name, o, e);
@@ -720,8 +724,8 @@ static const struct qemu_driver *driver_find(const char *name, bool *pci)
 /* Properties of PCI devices, which have no counterpart on the mmio transport. */
 static int refuse_pci_properties(const char *name, struct options *o, struct err *e)
 {
-    static const char *const pci_only[] = {"addr",           "romfile", "rombar", "multifunction", "disable-legacy",
-                                           "disable-modern", "vectors", "ats",    "acpi-index",    "page-per-vq"};
+    static const char *const pci_only[] = {"addr",           "romfile", "rombar",     "multifunction", "disable-legacy",
+                                           "disable-modern", "ats",     "acpi-index", "page-per-vq"};
     const char *bus = options_get(o, "bus");
 
     for (unsigned i = 0; i < ARRAY_SIZE(pci_only); i++)
@@ -739,8 +743,8 @@ static int check_virtio_properties(const char *name, struct options *o, struct e
     static const struct {
         const char *key;
         bool value;
-    } fixed[] = {{"event_idx", true},       {"indirect_desc", true}, {"packed", false},
-                 {"iommu_platform", false}, {"mq", false},           {"scsi", false}};
+    } fixed[] = {
+        {"event_idx", true}, {"indirect_desc", true}, {"packed", false}, {"iommu_platform", false}, {"scsi", false}};
     char what[64];
 
     snprintf(what, sizeof(what), "-device %.40s", name);

@@ -23,12 +23,10 @@ struct run_args {
     struct vm_config *c;
     enum run_console console;
     bool no_net;
-    bool net_given;
     bool mac_given;
     bool cmdline_given;
     struct vm_disk image; /* path NULL: none */
     uint8_t mac[6];
-    struct vm_net net; /* of --net user,... */
     struct net_hostfwd fwd[VM_MAX_FWD];
     unsigned nfwd;
     const char *console_log;
@@ -376,29 +374,51 @@ static int set_block_engine(struct run_args *a, const char *v, struct err *e)
     return i;
 }
 
+static int unknown_net_option(const char *kind, const char *option, bool user, struct err *e)
+{
+    static const char *const of_user[] = {"restrict",  "net",      "host",      "dhcpstart", "dns",      "ipv4",
+                                          "ipv6",      "ipv6-net", "ipv6-host", "ipv6-dns",  "hostname", "domainname",
+                                          "dnssearch", "guestfwd", "hostfwd",   "mac",       NULL};
+    static const char *const of_host[] = {"tap", "fd", "bridge", "helper", "queues", "offload", "socket", "mac", NULL};
+    const char *near = text_nearest(option, user ? of_user : of_host);
+
+    return err_set(e, EINVAL, "--net %s: option \"%s\" is not known%s%s", kind, option, near ? "; did you mean " : "",
+                   near ? near : "");
+}
+
+/* One more network. */
+static int add_net(struct run_args *a, const char *v, struct options *o, struct err *e)
+{
+    const char *type = options_get(o, "type"), *mac = options_get(o, "mac");
+    bool user = type && !strcmp(type, "user");
+    struct vm_net *n;
+    int r;
+
+    if (type && !strcmp(type, "none")) {
+        a->no_net = true;
+        return o->n > 1 ? err_set(e, EINVAL, "--net none: option \"%s\" is not known", o->item[1].key) : 0;
+    }
+    if (type && !user && strcmp(type, "passt") != 0)
+        return err_set(e, EINVAL, "--net takes user, passt, none, tap=NAME, fd=N or bridge=NAME, not \"%s\"", type);
+    if ((r = config_add_net(a->c, &n, e)) < 0)
+        return r;
+    if (mac && text_to_mac(mac, n->mac) < 0)
+        return err_set(e, EINVAL, "--net %s: mac=%s is not an address like 52:54:00:12:34:56", v, mac);
+    n->mac_set = mac != NULL;
+    r = user ? config_net_user(a->c, n, o, "--net user", e) : config_net_host(a->c, n, o, "--net", e);
+    if (r >= 0 && options_unused(o))
+        r = unknown_net_option(user ? "user" : v, options_unused(o), user, e);
+    return r;
+}
+
 static int set_net(struct run_args *a, const char *v, struct err *e)
 {
-    static const char *const words[] = {"user", "none", NULL};
-    static const char *const known[] = {"restrict",  "net",      "host",      "dhcpstart", "dns",      "ipv4",
-                                        "ipv6",      "ipv6-net", "ipv6-host", "ipv6-dns",  "hostname", "domainname",
-                                        "dnssearch", "guestfwd", "hostfwd",   NULL};
-    const char *unused, *near;
     struct options o;
-    int i, r = options_parse(&o, v, "type", e);
+    int r = options_parse(&o, v, "type", e);
 
     if (r < 0)
         return r;
-    i = one_of("--net", options_get(&o, "type") ? options_get(&o, "type") : "", words, e);
-    a->no_net = i == 1;
-    a->net_given = true;
-    a->net = (struct vm_net){.ipv6 = true};
-    r = i == 0 ? config_net_user(a->c, &a->net, &o, "--net user", e) : MIN(i, 0);
-    unused = r < 0 ? NULL : options_unused(&o);
-    if (unused) {
-        near = i == 0 ? text_nearest(unused, known) : NULL;
-        r = err_set(e, EINVAL, "--net %s: option \"%s\" is not known%s%s", words[i], unused,
-                    near ? "; did you mean " : "", near ? near : "");
-    }
+    r = add_net(a, v, &o, e);
     options_free(&o);
     return r;
 }
@@ -743,33 +763,57 @@ static void settle_boot_order(struct vm_config *c)
             c->device[i].boot = (int)i;
 }
 
+/* --publish goes to the first network that can. */
+static int settle_publish(struct run_args *a, struct err *e)
+{
+    struct vm_config *c = a->c;
+
+    for (unsigned i = 0; a->nfwd && i < c->nnets; i++) {
+        struct vm_net *n = &c->net[i];
+
+        if (!config_net_forwards(n))
+            continue;
+        if (n->nfwd + a->nfwd > VM_MAX_FWD)
+            return err_set(e, ENOSPC, "--publish: more than %d ports and ranges", VM_MAX_FWD);
+        memcpy(&n->fwd[n->nfwd], a->fwd, a->nfwd * sizeof(a->fwd[0]));
+        n->nfwd += a->nfwd;
+        return 0;
+    }
+    return a->nfwd
+               ? err_set(e, EINVAL, "--publish leads into the user network or a passt of pipit's, and there is none")
+               : 0;
+}
+
 static int settle_net(struct run_args *a, struct err *e)
 {
     struct vm_config *c = a->c;
     struct vm_net *n;
-    int index;
+    int r = 0;
 
     if (a->no_net) {
-        if (a->nfwd || a->mac_given)
-            return err_set(e, EINVAL, "%s has no meaning with --net none", a->nfwd ? "--publish" : "--mac");
+        if (a->nfwd || a->mac_given || c->nnets)
+            return err_set(e, EINVAL, "%s has no meaning with --net none",
+                           a->nfwd        ? "--publish"
+                           : a->mac_given ? "--mac"
+                                          : "another --net");
         return 0;
     }
 #ifndef HAVE_SLIRP
-    if (!a->net_given && !a->nfwd && !a->mac_given)
+    if (!c->nnets && !a->nfwd && !a->mac_given)
         return 0; /* nobody asked; --version says what is left out */
 #endif
-    index = config_add_net(c, &n, e);
-    if (index < 0)
-        return index;
-    if (a->net_given)
-        *n = a->net;
-    if (n->nfwd + a->nfwd > VM_MAX_FWD)
-        return err_set(e, ENOSPC, "--publish: more than %d ports and ranges", VM_MAX_FWD);
-    memcpy(&n->fwd[n->nfwd], a->fwd, a->nfwd * sizeof(a->fwd[0]));
-    n->nfwd += a->nfwd;
-    memcpy(n->mac, a->mac, sizeof(a->mac));
-    n->mac_set = a->mac_given;
-    return config_add_device(c, VM_DEVICE_NET, (unsigned)index, e);
+    if (!c->nnets && (r = config_add_net(c, &n, e)) < 0)
+        return r;
+    if (a->mac_given) {
+        if (c->net[0].mac_set)
+            return err_set(e, EINVAL, "--mac and mac= both give the first network's address");
+        memcpy(c->net[0].mac, a->mac, sizeof(a->mac));
+        c->net[0].mac_set = true;
+    }
+    r = settle_publish(a, e);
+    for (unsigned i = 0; r >= 0 && i < c->nnets; i++)
+        r = config_add_device(c, VM_DEVICE_NET, i, e);
+    return r;
 }
 
 static int parse_options(struct run_args *a, int argc, char **argv, struct err *e)
@@ -814,6 +858,7 @@ int args_run(struct vm_config *c, int argc, char **argv, struct err *e)
     if (!a)
         return err_set(e, ENOMEM, "out of memory");
     a->c = c;
+    c->own_macs = true;
     r = parse_options(a, argc, argv, e);
     if (r < 0 || a->done) {
         r = r < 0 ? r : ARGS_DONE;

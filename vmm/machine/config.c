@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "arch/arm64/arm64.h"
 #include "loader/loader.h"
@@ -379,17 +380,25 @@ static void mac_of_name(uint8_t mac[6], const char *name)
     mac[5] = (uint8_t)h;
 }
 
+/* Locally administered ones (52). Guests of one network need different ones; QEMU's users know that they have to say
+ * so, and what the default is. */
 static void validate_macs(struct vm_config *c)
 {
-    for (unsigned i = 0; i < c->nnets; i++)
-        if (!c->net[i].mac_set) {
-            static const uint8_t first[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+    for (unsigned i = 0; i < c->nnets; i++) {
+        static const uint8_t first[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+        struct vm_net *n = &c->net[i];
 
-            memcpy(c->net[i].mac, first, 6);
-            if (c->listed)
-                mac_of_name(c->net[i].mac, c->name);
-            c->net[i].mac[5] = (uint8_t)(c->net[i].mac[5] + i);
-        }
+        if (n->mac_set)
+            continue;
+        memcpy(n->mac, first, 6);
+        if (c->listed)
+            mac_of_name(n->mac, c->name);
+        else if (c->own_macs && n->ifname)
+            mac_of_name(n->mac, n->ifname);
+        else if (c->own_macs && n->kind != VM_NET_USER && getrandom(n->mac + 3, 3, 0) != 3)
+            log_warn("net", "no random numbers for a MAC address; mac= gives one");
+        n->mac[5] = (uint8_t)(n->mac[5] + i);
+    }
 }
 
 static int validate_nets(const struct vm_config *c, struct err *e)

@@ -33,6 +33,7 @@ enum vm_block_engine { VM_BLOCK_AUTO, VM_BLOCK_IO_URING, VM_BLOCK_THREADS };
 enum vm_cache { VM_CACHE_WRITEBACK, VM_CACHE_NONE, VM_CACHE_WRITETHROUGH, VM_CACHE_DIRECTSYNC, VM_CACHE_UNSAFE };
 enum vm_disk_error { VM_ERROR_REPORT, VM_ERROR_IGNORE, VM_ERROR_STOP, VM_ERROR_ENOSPC };
 enum vm_chardev_kind { VM_CHARDEV_NULL, VM_CHARDEV_STDIO, VM_CHARDEV_FILE };
+enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_BRIDGE, VM_NET_PASST, VM_NET_STREAM };
 enum vm_device_kind { VM_DEVICE_BLK, VM_DEVICE_NET, VM_DEVICE_CONSOLE, VM_DEVICE_RNG };
 
 struct vm_disk {
@@ -49,6 +50,12 @@ struct vm_disk {
 };
 
 struct vm_net {
+    enum vm_net_kind kind;
+    const char *ifname, *bridge, *helper; /* struct net_tap_config's */
+    const char *socket; /* VM_NET_PASST: that there is, or NULL; VM_NET_STREAM: NULL with a descriptor */
+    int fd[NET_MAX_QUEUES];
+    unsigned nfds, queues;
+    bool no_offload;
     struct net_hostfwd fwd[VM_MAX_FWD];
     unsigned nfwd;
     struct net_guestfwd guestfwd[NET_GUESTFWD_MAX];
@@ -123,6 +130,7 @@ struct vm_config {
     struct seed seed;
     struct vm_net net[VM_MAX_SLOTS];
     unsigned nnets;
+    bool own_macs; /* MAC addresses that nobody gave are not QEMU's where the host's network is joined */
     struct vm_chardev chardev[VM_MAX_CHARDEVS];
     unsigned nchardevs;
     int serial; /* chardev of the PL011, -1: nothing is connected */
@@ -181,6 +189,14 @@ int config_hostfwd_parse(const char *s, struct net_hostfwd *out, struct err *e);
 int config_guestfwd_parse(struct vm_config *c, const char *s, struct net_guestfwd *out, struct err *e);
 /* The user network's options, which both command lines have. `what` is the option that has them. */
 int config_net_user(struct vm_config *c, struct vm_net *n, struct options *o, const char *what, struct err *e);
+/* Can ports be published there? */
+bool config_net_forwards(const struct vm_net *n);
+/* Options of networks other than the user network; `what` names the option that has them. `pipit run`'s: the type
+ * passt, or one of tap=, fd= and bridge=, says which. */
+int config_net_host(struct vm_config *c, struct vm_net *n, struct options *o, const char *what, struct err *e);
+/* QEMU's, of a -netdev of that type. */
+int config_net_host_qemu(struct vm_config *c, struct vm_net *n, struct options *o, const char *type, const char *what,
+                         struct err *e);
 /* Where the machine is still to be chosen: micro for a kernel that is for x86, by its content; virt for any other, for
  * one that cannot be looked at, and without one. */
 void config_choose_machine(struct vm_config *c);

@@ -27,29 +27,61 @@ static int confine_guestfwd(struct err *e)
     return sandbox_enter(SANDBOX_NET_GUESTFWD, e);
 }
 
+static int create_user_net(struct net_backend **out, const struct vm_net *n, struct err *e)
+{
+    struct net_user_config u = {
+        .fwd = n->fwd,
+        .nfwd = n->nfwd,
+        .guestfwd = n->guestfwd,
+        .nguestfwd = n->nguestfwd,
+        .restricted = n->restricted,
+        .no_ipv4 = n->no_ipv4,
+        .ipv6 = n->ipv6,
+        .hostname = n->hostname,
+        .addrs = n->addrs,
+        .domainname = n->domainname,
+        .dnssearch = n->dnssearch[0] ? n->dnssearch : NULL,
+        .confine = n->nguestfwd ? confine_guestfwd : confine_net,
+    };
+
+    memcpy(u.mac, n->mac, sizeof(u.mac));
+    return net_user_prepare(out, &u, e);
+}
+
+static int create_tap(struct net_backend **out, const struct vm_net *n, struct err *e)
+{
+    const struct net_tap_config t = {
+        .ifname = n->ifname,
+        .bridge = n->bridge,
+        .helper = n->helper,
+        .fd = n->fd,
+        .nfds = n->nfds,
+        .queues = n->queues,
+        .no_offload = n->no_offload,
+    };
+
+    return net_tap_open(out, &t, e);
+}
+
+static int create_net(struct net_backend **out, const struct vm_net *n, struct err *e)
+{
+    switch (n->kind) {
+    case VM_NET_USER: return create_user_net(out, n, e);
+    case VM_NET_TAP:
+    case VM_NET_BRIDGE: return create_tap(out, n, e);
+    case VM_NET_PASST:
+        return n->socket ? net_stream_join(out, n->socket, "passt", e) : net_passt_start(out, n->fwd, n->nfwd, e);
+    case VM_NET_STREAM: return n->socket ? net_stream_join(out, n->socket, NULL, e) : net_stream_take(out, n->fd[0], e);
+    }
+    return -EINVAL;
+}
+
 /* Forks: before any thread and before guest RAM is there to be shared. */
 static int create_nets(struct machine *m, struct err *e)
 {
     for (unsigned i = 0; i < m->cfg->nnets; i++) {
-        const struct vm_net *n = &m->cfg->net[i];
-        struct net_user_config u = {
-            .fwd = n->fwd,
-            .nfwd = n->nfwd,
-            .guestfwd = n->guestfwd,
-            .nguestfwd = n->nguestfwd,
-            .restricted = n->restricted,
-            .no_ipv4 = n->no_ipv4,
-            .ipv6 = n->ipv6,
-            .hostname = n->hostname,
-            .addrs = n->addrs,
-            .domainname = n->domainname,
-            .dnssearch = n->dnssearch[0] ? n->dnssearch : NULL,
-            .confine = n->nguestfwd ? confine_guestfwd : confine_net,
-        };
-        int r;
+        int r = create_net(&m->net[i], &m->cfg->net[i], e);
 
-        memcpy(u.mac, n->mac, sizeof(u.mac));
-        r = net_user_prepare(&m->net[i], &u, e);
         if (r < 0)
             return r;
     }
@@ -59,7 +91,7 @@ static int create_nets(struct machine *m, struct err *e)
 static int start_nets(struct machine *m, struct err *e)
 {
     for (unsigned i = 0; i < m->cfg->nnets; i++) {
-        int r = net_user_start(m->net[i], m->loop, e);
+        int r = m->net[i]->ops->start(m->net[i], m->loop, e);
 
         if (r < 0)
             return r;

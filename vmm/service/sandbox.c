@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <malloc.h>
@@ -203,6 +204,10 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(wait4, R_LOOP),
     ROW(waitid, R_LOOP),
     ROW(pidfd_send_signal, R_LOOP),
+
+    /* A tap: what the guest's driver accepts, and how many queues it uses. */
+    ROW(ioctl, R_LOOP, IF(IS(1, TUNSETOFFLOAD))),
+    ROW(ioctl, R_LOOP, IF(IS(1, TUNSETQUEUE))),
 
     /* The user network: Internet sockets, raw ones for ping only. if_nametoindex (a name server with a scope) tries a
      * local socket, and is told that there are none. Files: devices/net/net_user_child.c says which. */
