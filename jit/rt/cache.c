@@ -164,14 +164,6 @@ static void jit_redirect(uint8_t *at, const uint8_t *target_rw)
     __atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELEASE);
 }
 
-/* Whoever comes to the block, or round its loop, goes elsewhere. */
-static void jit_entry_redirect(struct jit *j, struct jit_block *b, const uint8_t *target_rw)
-{
-    jit_redirect(jit_entry_rw(j, b), target_rw);
-    if (b->loop)
-        jit_redirect(jit_entry_rw(j, b) + b->loop, target_rw);
-}
-
 /* ---- making blocks ---- */
 
 /* Sends those who still enter dead blocks with the same key to their successor. */
@@ -182,7 +174,7 @@ static void jit_forward_dead(struct jit *j, const struct jit_block *b)
     while (*link) {
         struct jit_block *o = &j->block[*link];
         if (o->dead && o->pc == b->pc && o->host == b->host && o->ctx == b->ctx) {
-            jit_entry_redirect(j, o, jit_entry_rw(j, b));
+            jit_redirect(jit_entry_rw(j, o), jit_entry_rw(j, b));
             *link = o->hash_next;
         } else {
             link = &o->hash_next;
@@ -439,7 +431,9 @@ static void jit_kill(struct jit *j, struct jit_block *b)
     atomic_fetch_add_explicit(&j->kills, 1, memory_order_relaxed);
     for (struct jit_vcpu *v = j->space->user ? NULL : j->vcpus; v; v = v->next)
         atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
-    jit_entry_redirect(j, b, jit_entry_rw(j, b) + b->dead_tail);
+    jit_redirect(jit_entry_rw(j, b), jit_entry_rw(j, b) + b->dead_tail);
+    if (b->loop)
+        jit_redirect(jit_entry_rw(j, b) + b->loop, jit_entry_rw(j, b) + b->dead_tail + JIT_DEAD_TAIL);
 }
 
 /* Is b's guest code what it was made from? */

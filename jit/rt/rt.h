@@ -148,6 +148,12 @@ struct jit_block {
 };
 _Static_assert(sizeof(struct jit_block) == 64, "what a look-up asks for lies within one line");
 
+/* User mode: where a thread goes on that faulted in an instruction with guest state in vector registers. A block's lie
+ * at the end of its code, in front of a byte that says how many they are. */
+struct jit_landing {
+    uint16_t insn, code; /* code: offset from the entry */
+};
+
 /* In front of each entry: */
 struct jit_block_header {
     uint64_t pc;
@@ -155,7 +161,8 @@ struct jit_block_header {
     uint32_t magic;
 };
 #define JIT_ENTRY_ALIGN 16
-#define JIT_ENTRY_NOP 5 /* bytes at the entry, and at a loop's head, that a dead block's jump replaces */
+#define JIT_DEAD_TAIL 12 /* bytes of code at dead_tail; where there is a loop, that for its head is behind them */
+#define JIT_ENTRY_NOP 5  /* bytes at the entry, and at a loop's head, that a dead block's jump replaces */
 
 /* Guest code pages, by host address. */
 struct jit_page {

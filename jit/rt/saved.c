@@ -5,7 +5,7 @@
 
 #include "jit/rt/access.h"
 
-#define SAVED_MAGIC UINT64_C(0x3230746970697020)
+#define SAVED_MAGIC UINT64_C(0x3330746970697020)
 #define SAVED_UNIT 8       /* records are aligned to, and named by multiples of, this many bytes */
 #define SAVED_CHAIN_MAX 64 /* a longer chain is not one of ours */
 #define SAVED_BITS_MAX 20
@@ -81,7 +81,7 @@ static bool saved_shape(const struct saved_block *r, struct saved_shape *s)
 {
     if (!r->ninsns || r->ninsns > JIT_BLOCK_MAX_INSNS || r->nexits > JIT_BLOCK_MAX_EXITS || r->nmap > JIT_MAP_MAX ||
         r->nmap < r->ninsns || r->nrelocs > JIT_BLOCK_MAX_RELOCS || r->code_size > JIT_BLOCK_ROOM / 2 ||
-        r->code_size < JIT_ENTRY_NOP || r->dead_tail >= r->code_size || r->loop % JIT_ENTRY_ALIGN ||
+        r->code_size < JIT_ENTRY_NOP || r->dead_tail + JIT_DEAD_TAIL >= r->code_size || r->loop % JIT_ENTRY_ALIGN ||
         r->loop + 8u > r->code_size || (r->where & 1023) + r->ninsns > 1024)
         return false;
     s->exits = sizeof(*r);

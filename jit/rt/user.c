@@ -3,10 +3,11 @@
  *
  * Faults. Generated code and the accesses of access.c fault as host code does. For generated code the handler finds the
  * block by the host's pc and the guest instruction by the block's map: one byte for each guest instruction, the length
- * of its hot code. At that point all guest state is as before the instruction (a load of several registers may have
- * changed some, as the architecture allows), so the thread leaves generated code with what the registers hold, and the
- * interpreter does the instruction again. It meets the fault in an access of its own, which knows the exact address;
- * or it succeeds, because the address was tagged or the mapping came back.
+ * of its hot code. Where vector registers hold guest state, a landing of the block's stores it on the way out. At that
+ * point all guest state is as before the instruction (a load of several registers may have changed some, as the
+ * architecture allows), so the thread leaves generated code with what the registers hold, and the interpreter does the
+ * instruction again. It meets the fault in an access of its own, which knows the exact address; or it succeeds, because
+ * the address was tagged or the mapping came back.
  *
  * Mappings change only through the guest's system calls, and code through IC IVAU: both say jit_user_invalidate, which
  * kills blocks. So direct jumps lead to other pages too: whoever comes by one enters a dead block and is sent to the
@@ -108,6 +109,21 @@ static int jit_user_insn_at(const struct jit *j, const struct jit_block *b, uint
     return -1;
 }
 
+/* Where the thread leaves b that faulted in its instruction number insn. */
+static const uint8_t *jit_user_landing(const struct jit *j, const struct jit_block *b, unsigned insn)
+{
+    const uint8_t *p = j->rw + b->code + b->code_size - 1;
+    struct jit_landing l;
+
+    for (unsigned k = *p; k > 0; k--) {
+        p -= sizeof(l);
+        memcpy(&l, p, sizeof(l));
+        if (l.insn == insn)
+            return j->rx + b->code + l.code;
+    }
+    return j->rx + (j->thunk.fault - j->rw);
+}
+
 bool jit_user_fault(struct arm64_cpu *c, int signo, int code, uint64_t addr, uint64_t *greg)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
@@ -123,7 +139,7 @@ bool jit_user_fault(struct arm64_cpu *c, int signo, int code, uint64_t addr, uin
         if (insn < 0)
             return false;
         c->pc = b->pc + (uint64_t)insn * 4;
-        recover = (uintptr_t)(j->rx + (j->thunk.fault - j->rw));
+        recover = (uintptr_t)jit_user_landing(j, b, (unsigned)insn);
     }
     v->fault = (struct jit_fault){.addr = addr, .signo = signo, .code = code};
     v->fault_gp = signo == JIT_SIGSEGV && greg[JIT_GREG_TRAPNO] == JIT_TRAP_GP;

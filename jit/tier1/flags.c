@@ -103,6 +103,8 @@ enum t1_need t1_flags_need(const struct t1 *t)
     for (unsigned k = t->i + 1; k < t->n; k++) {
         enum t1_effect effect = t1_effect(t->row[k], t->insn[k]);
 
+        if (t->labels >> k & 1)
+            return T1_NEED_ALL; /* host flags are not the guest's for all who come there */
         if (effect == T1_SETS)
             return read ? T1_NEED_HOST : T1_NEED_NONE;
         if (effect == T1_SEES)

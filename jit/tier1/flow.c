@@ -20,14 +20,19 @@ void t1_host_flags(struct t1 *t)
     x64_u8(t->e, 0x9e); /* sahf */
 }
 
+static void t1_load_flags(struct t1 *t)
+{
+    x64_rm(t->e, false, X64_MOVZX16, RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+    t1_host_flags(t);
+}
+
 enum x64_cc t1_cond(struct t1 *t, unsigned cond)
 {
     static const uint8_t cc[14] = {CC_E,  CC_NE, CC_AE, CC_B,  CC_S, CC_NS, CC_O,
                                    CC_NO, CC_A,  CC_BE, CC_GE, CC_L, CC_G,  CC_LE};
 
     if (!t->host_flags) {
-        x64_rm(t->e, false, X64_MOVZX16, RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
-        t1_host_flags(t);
+        t1_load_flags(t);
         t->host_flags = true;
     }
     return cc[cond];
@@ -64,6 +69,7 @@ static void t1_link(struct t1 *t, uint64_t target, uint8_t *after)
 
     s->info = b->nexits;
     s->target = (int64_t)target;
+    s->v.dirty = 0; /* who comes here has stored them */
     b->exit[b->nexits++] = (struct jit_exit){.patch = (uint16_t)(after - 4 - t->e->base),
                                              .target = (int32_t)((int64_t)(target - b->pc) / 4)};
 }
@@ -88,6 +94,7 @@ static void t1_exit_cross(struct t1 *t, uint64_t target)
     bool el1 = t->b->ctx & JIT_CTX_EL1;
     int32_t jc = t1_jc(t) + (int32_t)(jit_jc_index(target) * sizeof(struct jit_jc_entry));
 
+    t1_vspill(t);
     t1_mov_guest(t, RAX, target);
     if (t1_user(t)) {
         t1_exit_indirect(t);
@@ -108,6 +115,10 @@ static void t1_exit_cross(struct t1 *t, uint64_t target)
 
 void t1_exit(struct t1 *t, uint64_t target)
 {
+    if (t1_is_label(t, target)) {
+        t1_jump(t, target, x64_jmp_fwd(t->e));
+        return;
+    }
     if (!t1_near(t, target)) {
         t1_exit_cross(t, target);
         return;
@@ -121,6 +132,7 @@ void t1_exit(struct t1 *t, uint64_t target)
             return;
         }
     }
+    t1_vspill(t);
     t1_align_patch(t, 1);
     t1_link(t, target, x64_jmp_fwd(t->e));
 }
@@ -141,6 +153,7 @@ void t1_exit_indirect(struct t1 *t)
     int32_t jc = t1_jc(t);
 
     _Static_assert(sizeof(struct jit_jc_entry) == 16, "the index is scaled by a shift");
+    t1_vspill(t);
     x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
     t1_jcc_thunk(t, CC_NE, t->j->thunk.pollpc);
     if (t1_user(t)) {
@@ -167,12 +180,21 @@ static uint64_t t1_target(const struct t1 *t, uint32_t insn, unsigned hi, unsign
 /* Leaves for `target` when cc holds in host flags. */
 static void t1_branch_cc(struct t1 *t, enum x64_cc cc, uint64_t target)
 {
-    if (t1_near(t, target) && target > t1_pc(t)) {
+    if (t1_is_label(t, target)) {
+        t1_jump(t, target, x64_jcc_fwd(t->e, cc));
+    } else if (t1_near(t, target) && target > t1_pc(t)) {
+        if (t->vreg.now.dirty) {
+            t1_stub(t, T1_STUB_LEAVE, x64_jcc_fwd(t->e, cc))->target = (int64_t)target;
+            return;
+        }
         t1_align_patch(t, 2);
         t1_link(t, target, x64_jcc_fwd(t->e, cc));
     } else if (t1_near(t, target)) {
         uint8_t *over = x64_jcc_fwd(t->e, cc ^ 1);
+        struct t1_vstate v = t->vreg.now;
+
         t1_exit(t, target);
+        t->vreg.now = v; /* of those who do not take this way */
         x64_bind(t->e, over);
     } else {
         struct t1_stub *s = t1_stub(t, T1_STUB_CROSS, x64_jcc_fwd(t->e, cc));
@@ -435,10 +457,12 @@ static bool t1_svc(struct t1 *t, uint32_t insn)
 {
     if (!t1_user(t))
         return false;
+    t1_vspill(t);
     x64_mov_imm(t->e, RDX, bits32(insn, 20, 5));
     x64_mov_imm(t->e, RAX, t->i * 4);
     t1_lea_entry(t);
     t1_call_thunk(t, t->j->thunk.svc);
+    t1_vforget(t);
     t1_exit(t, t1_pc(t) + 4);
     t->ended = true;
     return true;
@@ -506,7 +530,17 @@ static void t1_stub_back(struct t1 *t, const struct t1_stub *s)
 {
     if (t->vreg.routine)
         x64_call_to(t->e, t->vreg.routine);
+    if (s->flags)
+        t1_load_flags(t);
     x64_jmp_to(t->e, s->back);
+}
+
+/* Where the thread goes on that faulted in instruction t->i: what user.c looks for is behind the block. */
+static void t1_stub_fault(struct t1 *t)
+{
+    t->landing[t->nlandings++] =
+        (struct jit_landing){.insn = (uint16_t)t->i, .code = (uint16_t)(t->place - t->e->base)};
+    t1_jmp_thunk(t, t->j->thunk.fault);
 }
 
 static void t1_stub_load(struct t1 *t, const struct t1_stub *s)
@@ -573,10 +607,14 @@ static void t1_stub_vector(struct t1 *t, const struct t1_stub *s)
 static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
 {
     t->i = s->index;
+    t->place = t->e->p;
+    t->vreg.now = s->v;
     if (s->from)
         x64_bind(t->e, s->from);
     if (s->from2)
         x64_bind(t->e, s->from2);
+    if (s->kind != T1_STUB_EDGE)
+        t1_vspill(t);
     if (s->alone)
         t1_stub_alone(t, s);
     switch (s->kind) {
@@ -600,6 +638,9 @@ static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
         t1_jmp_thunk(t, t->j->thunk.poll);
         break;
     case T1_STUB_CROSS: t1_exit_cross(t, (uint64_t)s->target); break;
+    case T1_STUB_LEAVE: t1_exit(t, (uint64_t)s->target); break;
+    case T1_STUB_EDGE: t1_edge(t, s); break;
+    case T1_STUB_FAULT: t1_stub_fault(t); break;
     }
 }
 
@@ -611,6 +652,17 @@ void t1_emit_stubs(struct t1 *t)
     t->b->dead_tail = (uint16_t)(t->e->p - t->e->base);
     t1_lea_entry(t);
     t1_jmp_thunk(t, t->j->thunk.dead);
+    if (t->b->loop) {
+        t->vreg.now = t->vreg.head;
+        t1_vspill(t);
+        t1_lea_entry(t);
+        t1_jmp_thunk(t, t->j->thunk.dead);
+    }
+    if (!t1_user(t))
+        return;
+    for (unsigned k = 0; k < t->nlandings * sizeof(t->landing[0]); k++)
+        x64_u8(t->e, ((const uint8_t *)t->landing)[k]);
+    x64_u8(t->e, (uint8_t)t->nlandings);
 }
 
 void t1_init_flow(void)

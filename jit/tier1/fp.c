@@ -14,9 +14,15 @@
 #include "jit/tier1/t1.h"
 #include "jit/x64/sse.h"
 
-static struct x64_mem t1_v_hi(unsigned r)
+static struct x64_mem t1_v_hi(struct t1 *t, unsigned r)
 {
-    return x64_m(RBP, JIT_OFF(cpu.v) + (int32_t)r * 16 + 8);
+    return t1_plus(t1_v(t, r), 8);
+}
+
+/* V registers that the instruction may read, as far as one mask goes for all forms. */
+static uint32_t t1_sources(uint32_t insn)
+{
+    return BIT32(a64_rn(insn)) | BIT32(a64_rm(insn)) | BIT32(a64_ra(insn));
 }
 
 /* ---- scalar arithmetic ---- */
@@ -82,7 +88,7 @@ static bool t1_farith(struct t1 *t, uint32_t insn, uint8_t op, bool tiny)
     if (!t1_fast(t))
         return false;
     n = t1_fin(t, dbl, a64_rn(insn), XMM0);
-    x = t1_vout(t, a64_rd(insn));
+    x = t1_vtry(t, a64_rd(insn), t1_sources(insn));
     t1_v3(t, t1_scalar(dbl, op), x, n, a64_rm(insn), t1_bytes(dbl));
     t1_fstore(t, a64_rd(insn), x, t1_bytes(dbl), t1_fcheck(t, dbl, tiny, x));
     return true;
@@ -117,7 +123,7 @@ static bool t1_fnmul(struct t1 *t, uint32_t insn)
     if (!t1_fast(t))
         return false;
     n = t1_fin(t, dbl, a64_rn(insn), XMM0);
-    x = t1_vout(t, a64_rd(insn));
+    x = t1_vtry(t, a64_rd(insn), t1_sources(insn));
     t1_v3(t, t1_scalar(dbl, 0x59), x, n, a64_rm(insn), t1_bytes(dbl));
     s = t1_fcheck(t, dbl, true, x);
     sse_rm(t->e, SSE_XORPS, x, t1_const(dbl ? JIT_CONST_SIGN64_S : JIT_CONST_SIGN32_S));
@@ -128,7 +134,7 @@ static bool t1_fnmul(struct t1 *t, uint32_t insn)
 /* One operand: the other one of the host's form is there so that nothing is waited for. */
 static int t1_funary(struct t1 *t, uint32_t insn, bool dbl, uint32_t op)
 {
-    int n = t1_fin(t, dbl, a64_rn(insn), XMM0), x = t1_vout(t, a64_rd(insn));
+    int n = t1_fin(t, dbl, a64_rn(insn), XMM0), x = t1_vtry(t, a64_rd(insn), t1_sources(insn));
 
     t1_v3(t, op, x, n, a64_rn(insn), t1_bytes(dbl));
     return x;
@@ -160,7 +166,7 @@ static bool t1_fmadd(struct t1 *t, uint32_t insn)
     a = t1_fin(t, dbl, a64_ra(insn), XMM0);
     n = t1_fin(t, dbl, a64_rn(insn), XMM1);
     m = t1_fin(t, dbl, a64_rm(insn), XMM2);
-    x = t1_vout(t, a64_rd(insn));
+    x = t1_vtry(t, a64_rd(insn), t1_sources(insn));
     if (x == n || x == m) {
         vex_rrr(t->e, dbl, SSE_66_38(op - 16), x, x == n ? m : n, a);
     } else {
@@ -215,20 +221,14 @@ static bool t1_fabsneg(struct t1 *t, uint32_t insn)
     return true;
 }
 
-static void t1_vset(struct t1 *t, unsigned d, uint64_t lo, uint64_t hi)
-{
-    x64_mov_imm(t->e, RAX, lo);
-    x64_store(t->e, true, RAX, t1_v(d));
-    if (hi != lo)
-        x64_mov_imm(t->e, RAX, hi);
-    x64_store(t->e, true, RAX, t1_v_hi(d));
-    t1_vlost(t, d);
-    t->keep_flags = true;
-}
-
 static bool t1_fmov_imm(struct t1 *t, uint32_t insn)
 {
-    t1_vset(t, a64_rd(insn), a64_fp_imm(a64_fp_fmt(insn), bits32(insn, 20, 13)), 0);
+    int x = t1_vout(t, a64_rd(insn));
+
+    x64_mov_imm(t->e, RAX, a64_fp_imm(a64_fp_fmt(insn), bits32(insn, 20, 13)));
+    x64_rr(t->e, true, SSE_MOVD_LOAD, x, RAX);
+    t1_vput(t, a64_rd(insn), x, 16);
+    t->keep_flags = true;
     return true;
 }
 
@@ -238,7 +238,7 @@ static bool t1_fmov_from_gpr(struct t1 *t, uint32_t insn)
     unsigned d = a64_rd(insn);
 
     if (hi) {
-        x64_store(t->e, true, t1_get(t, t1_zr(a64_rn(insn)), RAX), t1_v_hi(d));
+        x64_store(t->e, true, t1_get(t, t1_zr(a64_rn(insn)), RAX), t1_v_hi(t, d));
         t1_vlost(t, d);
     } else {
         x64_rr(t->e, w, SSE_MOVD_LOAD, t1_vout(t, d), t1_get(t, t1_zr(a64_rn(insn)), RAX));
@@ -256,7 +256,7 @@ static bool t1_fmov_to_gpr(struct t1 *t, uint32_t insn)
 
     if (d != T1_ZR) {
         if (hi)
-            x64_load(t->e, true, h, t1_v_hi(n));
+            x64_load(t->e, true, h, t1_v_hi(t, n));
         else
             x64_rr(t->e, w, SSE_MOVD_STORE, t1_vin(t, n, w ? 8 : 4, XMM0), h);
         t1_put(t, d, h);
@@ -269,33 +269,32 @@ static bool t1_fcsel(struct t1 *t, uint32_t insn)
 {
     bool dbl = t1_dbl(insn);
     unsigned cond = bits32(insn, 15, 12), d = a64_rd(insn);
+    int x;
 
     if (cond < 14) {
         enum x64_cc cc = t1_cond(t, cond);
-        x64_load(t->e, dbl, RAX, t1_v(a64_rm(insn)));
-        x64_rm(t->e, dbl, X64_OP(0, 0x0f, 0x40 | cc), RAX, t1_v(a64_rn(insn)));
+        x64_rr(t->e, dbl, SSE_MOVD_STORE, t1_fin(t, dbl, a64_rm(insn), XMM0), RAX);
+        x64_rr(t->e, dbl, SSE_MOVD_STORE, t1_fin(t, dbl, a64_rn(insn), XMM0), RDX);
+        x64_rr(t->e, dbl, X64_OP(0, 0x0f, 0x40 | cc), RAX, RDX);
     } else {
-        x64_load(t->e, dbl, RAX, t1_v(a64_rn(insn)));
+        x64_rr(t->e, dbl, SSE_MOVD_STORE, t1_fin(t, dbl, a64_rn(insn), XMM0), RAX);
     }
-    x64_store(t->e, true, RAX, t1_v(d));
-    x64_store_imm(t->e, true, t1_v_hi(d), 0);
-    t1_vlost(t, d);
+    x = t1_vout(t, d);
+    x64_rr(t->e, dbl, SSE_MOVD_LOAD, x, RAX);
+    t1_vput(t, d, x, 16);
     t->keep_flags = true;
     return true;
 }
 
 /* ---- comparison ---- */
 
-/* Flags of an ordered comparison in EAX from host flags; then in memory. */
+/* Flags of an ordered comparison from host flags: those of a subtraction of two bytes, greater less less. */
 static void t1_fcmp_flags(struct t1 *t)
 {
-    x64_setcc(t->e, CC_E, RAX);
-    x64_rr(t->e, false, 0x1b, RDX, RDX); /* sbb: all ones where less */
-    x64_alu_ri(t->e, false, ALU_AND, RDX, ARM64_FLAG_N | ARM64_FLAG_NOTC);
-    x64_rr8(t->e, false, X64_MOVZX8, RAX, RAX);
-    x64_shift_ri(t->e, false, SH_SHL, RAX, 14);
-    x64_alu_rr(t->e, false, ALU_OR, RAX, RDX);
-    x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+    x64_setcc(t->e, CC_A, RAX);
+    x64_setcc(t->e, CC_B, RCX);
+    x64_rr8(t->e, false, 0x38, RCX, RAX); /* cmp al, cl */
+    t1_save_flags(t);
 }
 
 static bool t1_fcmp(struct t1 *t, uint32_t insn)
@@ -317,7 +316,7 @@ static bool t1_fcmp(struct t1 *t, uint32_t insn)
     s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_P));
     t1_fcmp_flags(t);
     s->back = t->e->p;
-    t->host_flags = false;
+    s->flags = true;
     return true;
 }
 
@@ -369,7 +368,7 @@ static bool t1_ucvtf_g(struct t1 *t, uint32_t insn)
 /* SCVTF of a scalar in a V register. */
 static bool t1_scvtf_s(struct t1 *t, uint32_t insn)
 {
-    struct x64_mem m = t1_v(a64_rn(insn));
+    struct x64_mem m = t1_v(t, a64_rn(insn));
 
     return t1_fast(t) && t1_from_int(t, insn, t1_dbl(insn), &m);
 }
@@ -455,7 +454,7 @@ static int t1_vfload(struct t1 *t, uint32_t insn, int scratch, unsigned v)
 /* Where to compute a result: a 64-bit one has its upper half cleared on the way. */
 static int t1_vfout(struct t1 *t, uint32_t insn)
 {
-    return t1_q(insn) ? t1_vout(t, a64_rd(insn)) : XMM0;
+    return t1_q(insn) ? t1_vtry(t, a64_rd(insn), t1_sources(insn)) : XMM0;
 }
 
 /* As t1_fcheck, any lane. XMM3, XMM4 and RAX are lost. */
@@ -550,8 +549,10 @@ static bool t1_fmla(struct t1 *t, uint32_t insn, bool sub, bool element)
         m = t1_vfload(t, insn, XMM1, a64_rm(insn));
     n = t1_vfload(t, insn, XMM2, a64_rn(insn));
     d = t1_vfload(t, insn, XMM0, a64_rd(insn));
-    x = t1_vfout(t, insn); /* d, as both are Vd's */
-    vex_rrr(t->e, dbl, SSE_66_38(sub ? 0xbc : 0xb8), d, n, m);
+    x = t1_q(insn) ? t1_vtry(t, a64_rd(insn), UINT32_MAX) : XMM0;
+    if (x != d)
+        sse_rr(t->e, SSE_MOVAPS_LOAD, x, d);
+    vex_rrr(t->e, dbl, SSE_66_38(sub ? 0xbc : 0xb8), x, n, m);
     t1_vfstore(t, insn, x, t1_vfcheck(t, dbl, true, x));
     return true;
 }

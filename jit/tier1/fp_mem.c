@@ -28,7 +28,7 @@ static void t1_vstore_one(struct t1 *t, unsigned v, unsigned shift, struct x64_m
         sse_rm(t->e, op[shift], t1_vin(t, v, 1u << shift, XMM0), m);
         return;
     }
-    x64_load(t->e, false, RDX, t1_v(v));
+    sse_rr(t->e, SSE_MOVD_STORE, t1_vin(t, v, 4, XMM0), RDX);
     if (shift == 1)
         x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RDX, m);
     else

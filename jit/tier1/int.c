@@ -53,7 +53,7 @@ static bool t1_rorx(struct t1 *t, bool w, int reg, unsigned m, unsigned amount)
 /* d = an address, with an ADD to it that follows. */
 static bool t1_mov_pc(struct t1 *t, unsigned d, uint64_t value)
 {
-    uint32_t next = t->i + 1 < t->n ? t->insn[t->i + 1] : 0;
+    uint32_t next = t1_goes_on(t) ? t->insn[t->i + 1] : 0;
     int h;
 
     t->keep_flags = true;
@@ -98,7 +98,7 @@ static bool t1_mov_wide(struct t1 *t, uint32_t insn, uint64_t v)
 {
     unsigned d = t1_zr(a64_rd(insn));
 
-    for (unsigned k = t->i + 1; d != T1_ZR && k < t->n; k++) {
+    for (unsigned k = t->i + 1; d != T1_ZR && k < t->n && !(t->labels >> k & 1); k++) {
         uint32_t next = t->insn[k];
         unsigned sh = bits32(next, 22, 21) * 16;
 

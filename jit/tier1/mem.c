@@ -107,6 +107,7 @@ enum jit_view t1_view(const struct t1 *t, uint32_t info)
 /* User mode: m itself, but where a tagged address was seen. RAX is lost then. */
 static struct x64_mem t1_direct(struct t1 *t, struct x64_mem m)
 {
+    t->accessed = true;
     if (likely(!jit_user_masked(t->j, t1_pc(t))))
         return m;
     x64_lea(t->e, true, RAX, m);
@@ -746,13 +747,13 @@ static unsigned t1_excl_pair(const struct t1 *t, uint32_t load)
     for (unsigned k = t->i + 1; k < t->n && k <= t->i + T1_EXCL_REACH; k++) {
         uint32_t insn = t->insn[k];
 
-        if (t->row[k] == (two ? A64_stxp : A64_stxr)) {
+        if (t->row[k] == (two ? A64_stxp : A64_stxr) && !(t->labels >> k & 1)) {
             unsigned s = a64_rm(insn);
             bool same = T1_SIZE(insn) == T1_SIZE(load) && a64_rn(insn) == n;
             return same && s != (insn & 31) && s != n && !(two && s == a64_ra(insn)) ? k : 0;
         }
         /* A branch has no destination register: what looks like one costs a chance, no more. */
-        if (!t1_excl_harmless(t->row[k]) || (insn & 31) == n)
+        if (t->labels >> k & 1 || !t1_excl_harmless(t->row[k]) || (insn & 31) == n)
             return 0;
     }
     return 0;

@@ -133,7 +133,7 @@ static bool t1_sha256_pair(const struct t1 *t, uint32_t insn)
     unsigned d = a64_rd(insn), n = a64_rn(insn), m = a64_rm(insn), old;
     uint32_t next;
 
-    if (t->i == 0 || t->i + 1 >= t->n || t->row[t->i + 1] != A64_sha256h2 || d == n || d == m)
+    if (t->i == 0 || t->labels >> t->i & 1 || !t1_goes_on(t) || t->row[t->i + 1] != A64_sha256h2 || d == n || d == m)
         return false;
     next = t->insn[t->i + 1];
     old = a64_rn(next);
@@ -193,9 +193,9 @@ static bool t1_sha256su1(struct t1 *t, uint32_t insn)
 
 /* ---- SHA-512: two rounds in general registers, the schedule by vectors ---- */
 
-static struct x64_mem t1_vlane(unsigned v, unsigned lane)
+static struct x64_mem t1_vlane(struct t1 *t, unsigned v, unsigned lane)
 {
-    return x64_m(RBP, t1_v(v).disp + (int32_t)lane * 8);
+    return x64_m(RBP, t1_v(t, v).disp + (int32_t)lane * 8);
 }
 
 /* RCX = the exclusive or of RAX rotated right by three numbers. */
@@ -225,20 +225,21 @@ static bool t1_sha512h(struct t1 *t, uint32_t insn)
     unsigned w = a64_rd(insn), x = a64_rn(insn), y = a64_rm(insn);
 
     for (unsigned round = 0; round < 2; round++) {
-        struct x64_mem f = round ? t1_vlane(y, 1) : t1_vlane(x, 0), g = round ? t1_vlane(x, 0) : t1_vlane(x, 1);
+        struct x64_mem f = round ? t1_vlane(t, y, 1) : t1_vlane(t, x, 0),
+                       g = round ? t1_vlane(t, x, 0) : t1_vlane(t, x, 1);
 
         if (round == 0)
-            x64_load(t->e, true, RAX, t1_vlane(y, 1));
+            x64_load(t->e, true, RAX, t1_vlane(t, y, 1));
         t1_sha512_sum(t, by);
         x64_load(t->e, true, RDX, f); /* choose: ((f ^ g) & e) ^ g */
         x64_alu_rm(t->e, true, ALU_XOR, RDX, g);
         x64_alu_rr(t->e, true, ALU_AND, RDX, RAX);
         x64_alu_rm(t->e, true, ALU_XOR, RDX, g);
         x64_alu_rr(t->e, true, ALU_ADD, RCX, RDX);
-        x64_alu_rm(t->e, true, ALU_ADD, RCX, t1_vlane(w, 1 - round));
+        x64_alu_rm(t->e, true, ALU_ADD, RCX, t1_vlane(t, w, 1 - round));
         if (round == 0) {
             x64_rr(t->e, true, SSE_MOVD_LOAD, XMM1, RCX);
-            x64_load(t->e, true, RAX, t1_vlane(y, 0));
+            x64_load(t->e, true, RAX, t1_vlane(t, y, 0));
             x64_alu_rr(t->e, true, ALU_ADD, RAX, RCX);
         }
     }
@@ -251,10 +252,10 @@ static bool t1_sha512h2(struct t1 *t, uint32_t insn)
     unsigned w = a64_rd(insn), x = a64_rn(insn), y = a64_rm(insn);
 
     for (unsigned round = 0; round < 2; round++) {
-        struct x64_mem b = t1_vlane(y, 1), c = round ? t1_vlane(y, 0) : t1_vlane(x, 0);
+        struct x64_mem b = t1_vlane(t, y, 1), c = round ? t1_vlane(t, y, 0) : t1_vlane(t, x, 0);
 
         if (round == 0)
-            x64_load(t->e, true, RAX, t1_vlane(y, 0));
+            x64_load(t->e, true, RAX, t1_vlane(t, y, 0));
         t1_sha512_sum(t, by);
         x64_load(t->e, true, RDX, b); /* majority: (b ^ c) & a and b & c, which have no bit in common */
         x64_alu_rm(t->e, true, ALU_XOR, RDX, c);
@@ -263,7 +264,7 @@ static bool t1_sha512h2(struct t1 *t, uint32_t insn)
         x64_load(t->e, true, RDX, b);
         x64_alu_rm(t->e, true, ALU_AND, RDX, c);
         x64_alu_rr(t->e, true, ALU_ADD, RCX, RDX);
-        x64_alu_rm(t->e, true, ALU_ADD, RCX, t1_vlane(w, 1 - round));
+        x64_alu_rm(t->e, true, ALU_ADD, RCX, t1_vlane(t, w, 1 - round));
         if (round == 0) {
             x64_rr(t->e, true, SSE_MOVD_LOAD, XMM1, RCX);
             x64_mov_rr(t->e, true, RAX, RCX);

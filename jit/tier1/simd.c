@@ -225,7 +225,7 @@ static bool t1_orr_imm_v(struct t1 *t, uint32_t insn)
 {
     bool bic = insn >> 29 & 1;
     uint64_t v = a64_simd_imm(insn);
-    int32_t d = t1_v(a64_rd(insn)).disp;
+    int32_t d = t1_v(t, a64_rd(insn)).disp;
 
     x64_mov_imm(t->e, RAX, v);
     x64_alu_mr(t->e, true, bic ? ALU_AND : ALU_OR, x64_m(RBP, d), RAX);
@@ -247,9 +247,9 @@ static unsigned t1_element(uint32_t insn, unsigned *index)
     return shift;
 }
 
-static struct x64_mem t1_v_element(unsigned v, unsigned index, unsigned shift)
+static struct x64_mem t1_v_element(struct t1 *t, unsigned v, unsigned index, unsigned shift)
 {
-    return x64_m(RBP, t1_v(v).disp + (int32_t)(index << shift));
+    return x64_m(RBP, t1_v(t, v).disp + (int32_t)(index << shift));
 }
 
 static const uint32_t t1_zx_load[4] = {X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b};
@@ -263,7 +263,7 @@ static bool t1_umov(struct t1 *t, uint32_t insn)
         if (index == 0 && shift >= 2)
             x64_rr(t->e, shift == 3, SSE_MOVD_STORE, t1_vin(t, a64_rn(insn), 1u << shift, XMM0), h);
         else
-            x64_rm(t->e, shift == 3, t1_zx_load[shift], h, t1_v_element(a64_rn(insn), index, shift));
+            x64_rm(t->e, shift == 3, t1_zx_load[shift], h, t1_v_element(t, a64_rn(insn), index, shift));
         t1_put(t, d, h);
     }
     t->keep_flags = true;
@@ -277,7 +277,7 @@ static bool t1_smov(struct t1 *t, uint32_t insn)
     int h = t1_dst(d, RAX);
 
     if (d != T1_ZR) {
-        x64_rm(t->e, t1_q(insn), op[shift], h, t1_v_element(a64_rn(insn), index, shift));
+        x64_rm(t->e, t1_q(insn), op[shift], h, t1_v_element(t, a64_rn(insn), index, shift));
         t1_put(t, d, h);
     }
     t->keep_flags = true;
@@ -308,7 +308,7 @@ static bool t1_ins_elem(struct t1 *t, uint32_t insn)
 {
     unsigned index, shift = t1_element(insn, &index), from = bits32(insn, 14, 11) >> shift;
 
-    x64_rm(t->e, shift == 3, t1_zx_load[shift], RAX, t1_v_element(a64_rn(insn), from, shift));
+    x64_rm(t->e, shift == 3, t1_zx_load[shift], RAX, t1_v_element(t, a64_rn(insn), from, shift));
     return t1_insert(t, a64_rd(insn), index, shift, RAX);
 }
 
@@ -343,7 +343,7 @@ static bool t1_dup_elem_v(struct t1 *t, uint32_t insn)
         t1_vwith(t, SSE_PSHUFD, XMM0, a64_rn(insn));
         x64_u8(t->e, shift == 3 ? (index ? 0xee : 0x44) : (uint8_t)(index * 0x55));
     } else {
-        x64_rm(t->e, false, t1_zx_load[shift], RAX, t1_v_element(a64_rn(insn), index, shift));
+        x64_rm(t->e, false, t1_zx_load[shift], RAX, t1_v_element(t, a64_rn(insn), index, shift));
         t1_spread(t, shift);
     }
     return t1_vdone(t, insn);
@@ -352,9 +352,9 @@ static bool t1_dup_elem_v(struct t1 *t, uint32_t insn)
 static bool t1_dup_elem_s(struct t1 *t, uint32_t insn)
 {
     unsigned index, shift = t1_element(insn, &index);
-    int32_t d = t1_v(a64_rd(insn)).disp;
+    int32_t d = t1_v(t, a64_rd(insn)).disp;
 
-    x64_rm(t->e, shift == 3, t1_zx_load[shift], RAX, t1_v_element(a64_rn(insn), index, shift));
+    x64_rm(t->e, shift == 3, t1_zx_load[shift], RAX, t1_v_element(t, a64_rn(insn), index, shift));
     x64_store(t->e, true, RAX, x64_m(RBP, d));
     x64_store_imm(t->e, true, x64_m(RBP, d + 8), 0);
     t1_vlost(t, a64_rd(insn));
@@ -538,7 +538,7 @@ T1_PAIRWISE(t1_sminp_v, SSE_66_38(0x38), SSE_66(0xea), SSE_66_38(0x39), 0)
 
 static bool t1_addp_pair(struct t1 *t, uint32_t insn)
 {
-    int32_t d = t1_v(a64_rd(insn)).disp, n = t1_v(a64_rn(insn)).disp;
+    int32_t d = t1_v(t, a64_rd(insn)).disp, n = t1_v(t, a64_rn(insn)).disp;
 
     x64_load(t->e, true, RAX, x64_m(RBP, n));
     x64_alu_rm(t->e, true, ALU_ADD, RAX, x64_m(RBP, n + 8));
@@ -816,7 +816,7 @@ static bool t1_aes_pair(const struct t1 *t, uint32_t insn)
 {
     unsigned d = a64_rd(insn);
 
-    return t->i + 1 < t->n && t->row[t->i + 1] == (insn >> 12 & 1 ? A64_aesimc : A64_aesmc) &&
+    return t1_goes_on(t) && t->row[t->i + 1] == (insn >> 12 & 1 ? A64_aesimc : A64_aesmc) &&
            a64_rd(t->insn[t->i + 1]) == d && a64_rn(t->insn[t->i + 1]) == d;
 }
 

@@ -266,7 +266,7 @@ static void t1_element_x(struct t1 *t, uint32_t insn)
         return;
     }
     index = h << 2 | l << 1 | m >> 4;
-    x64_rm(t->e, false, X64_MOVZX16, RAX, x64_m(RBP, t1_v(m & 15).disp + (int32_t)index * 2));
+    x64_rm(t->e, false, X64_MOVZX16, RAX, x64_m(RBP, t1_v(t, m & 15).disp + (int32_t)index * 2));
     t1_spread(t, 1);
     t1_copy_x(t, XMM1, XMM0);
 }

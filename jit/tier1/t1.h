@@ -2,8 +2,9 @@
  * Tier 1: one quick pass from decoded guest instructions to x86-64 code.
  *
  * A block is straight-line guest code within one page; conditional branches leave it on their taken side and it goes
- * on behind them. Each row has a translator or falls back to the interpreter for that one instruction. What is rare
- * (TLB misses, polls, links not made yet) is emitted behind the block's hot part.
+ * on behind them. A loop with vector registers may have branches ahead in it: see loop.c. Each row has a translator or
+ * falls back to the interpreter for that one instruction. What is rare (TLB misses, polls, links not made yet) is
+ * emitted behind the block's hot part.
  *
  * Guest registers are numbered 0..30, T1_SP and T1_ZR. RAX, RCX and RDX are scratch within one instruction. Host
  * flags hold guest flags (in the sense of an x86 subtraction: CF = NOT C) right behind an instruction that sets them
@@ -32,6 +33,15 @@ enum t1_stub_kind {
     T1_STUB_CROSS,  /* direct exit to another page */
     T1_STUB_VLOAD,  /* slow vector load: 1 or 2 V registers */
     T1_STUB_VSTORE,
+    T1_STUB_LEAVE, /* a branch taken out of the block with V registers to store */
+    T1_STUB_EDGE,  /* a branch to a label within the block, where V registers must be held otherwise: loop.c */
+    T1_STUB_FAULT, /* user mode: an access failed with V registers to store */
+};
+
+/* How V registers are held at some place. */
+struct t1_vstate {
+    uint32_t dirty;    /* memory does not have them: they are in host registers, with zeroes above the valid bytes */
+    uint8_t valid[32]; /* bytes that are in the host register */
 };
 
 struct t1_stub {
@@ -41,12 +51,21 @@ struct t1_stub {
     uint8_t *back;  /* where the fast path goes on; filled for those that return */
     uint32_t info;  /* JIT_MEM_* or exit number */
     int16_t r1, r2; /* host registers (loads), guest registers (stores), V registers */
+    bool flags;     /* host flags are the guest's where it goes back to */
     bool address;   /* the address is not in RAX yet: it is base + offset */
     bool alone;     /* what shares an addend with others: may go by a probe of its own where that was not to be had */
     uint8_t base;
     int32_t offset;
     int64_t target; /* exits: guest address */
     uint16_t index; /* instruction number */
+    struct t1_vstate v;
+};
+
+/* A branch to a label ahead, which is not there yet. */
+struct t1_jump {
+    uint8_t *from;
+    unsigned label; /* instruction number */
+    struct t1_vstate v;
 };
 
 /* V registers in host registers: see vreg.c. */
@@ -54,13 +73,12 @@ struct t1_stub {
 #define T1_XMM_COUNT 10u
 
 struct t1_vregs {
-    bool planned;      /* host and head are from a plan: the block is a loop */
-    unsigned next;     /* host registers given away */
-    uint8_t host[32];  /* by V register; 0: none */
-    uint8_t valid[32]; /* bytes that are there */
-    uint8_t head[32];  /* ... at the loop's head */
-    uint8_t need[32];  /* bytes that were read before a write */
-    uint8_t uses[32];
+    bool planned;               /* host and head are from a plan: the block is a loop */
+    unsigned next;              /* host registers given away */
+    uint8_t host[32];           /* by V register; 0: none */
+    struct t1_vstate now, head; /* head: the loop's */
+    uint8_t need[32];           /* bytes that were read before a write */
+    uint16_t uses[32];
     uint32_t written;
     const uint8_t *routine;
 };
@@ -70,7 +88,6 @@ struct t1 {
     struct jit_vcpu *v;
     struct jit_block *b;
     struct x64_emit *e;
-    unsigned n;      /* instructions */
     unsigned i;      /* the current one */
     bool host_flags; /* host flags are the guest's */
     bool keep_flags; /* the current translator left them so */
@@ -88,11 +105,20 @@ struct t1 {
     unsigned fused;        /* the last instruction that one before it has done, all or most of it; 0: none */
     unsigned nstubs;
     struct t1_vregs vreg;
-    bool loops; /* a branch to the block's own start was translated */
+    bool loops;    /* a branch to the block's own start was translated */
+    bool accessed; /* user mode: the current instruction accesses memory */
+    unsigned njumps, nlandings;
+    const uint8_t *place; /* of the stub that is being emitted */
+    /* From here on nothing is cleared for the second translation of a loop. */
+    unsigned n;      /* instructions */
+    uint64_t labels; /* those that the block's own branches ahead lead to */
+    unsigned turn;   /* the last one that branches to the block's start; none: beyond n */
     /* Not cleared for each block: what is behind the counts is not looked at. */
     uint32_t insn[JIT_BLOCK_MAX_INSNS];
     uint16_t row[JIT_BLOCK_MAX_INSNS];
     struct t1_stub stub[T1_MAX_STUBS];
+    struct t1_jump jump[JIT_BLOCK_MAX_INSNS];
+    struct jit_landing landing[JIT_BLOCK_MAX_INSNS];
 };
 
 /* Translates instruction t->i; false: not handled, use the interpreter. */
@@ -107,6 +133,12 @@ static inline uint64_t t1_pc(const struct t1 *t)
 static inline bool t1_fused(const struct t1 *t)
 {
     return t->i && t->i <= t->fused;
+}
+
+/* Is there an instruction behind the current one that is come to from there only? */
+static inline bool t1_goes_on(const struct t1 *t)
+{
+    return t->i + 1 < t->n && !(t->labels >> (t->i + 1) & 1);
 }
 
 /* Guest addresses are host addresses. */
@@ -213,7 +245,7 @@ static inline struct t1_stub *t1_stub(struct t1 *t, enum t1_stub_kind kind, uint
         t->nstubs = 0;
     }
     struct t1_stub *s = &t->stub[t->nstubs++];
-    *s = (struct t1_stub){.kind = kind, .from = from, .index = (uint16_t)t->i};
+    *s = (struct t1_stub){.kind = kind, .from = from, .index = (uint16_t)t->i, .v = t->vreg.now};
     return s;
 }
 
@@ -334,7 +366,7 @@ static inline struct x64_mem t1_const(enum jit_const k)
 }
 
 /* ---- vreg.c: XMM0 to XMM5 are scratch ---- */
-struct x64_mem t1_v(unsigned r); /* V register r in memory, where it always is */
+struct x64_mem t1_v(struct t1 *t, unsigned r); /* V register r in memory, where it is from here on */
 /* A host register, not to be changed, with at least the lowest `bytes` (4, 8, 16) of V register v: its own or
  * `scratch`.
  */
@@ -352,13 +384,30 @@ void t1_vconst(struct t1 *t, uint32_t op, int x, int n, enum jit_const k); /* x 
 /* Where to compute the new value of v: its own register or XMM0; t1_vput finishes, with the lowest `bytes` of x and
  * zeroes above. XMM0 is lost. */
 int t1_vout(struct t1 *t, unsigned v);
+/* The same for a result that may be wrong, so that the interpreter does the instruction again: the sources (a mask of V
+ * registers) stay as they are until t1_vput. */
+int t1_vtry(struct t1 *t, unsigned v, uint32_t sources);
 void t1_vput(struct t1 *t, unsigned v, int x, unsigned bytes);
 void t1_vlost(struct t1 *t, unsigned v); /* v was written in memory */
 void t1_vforget(struct t1 *t);           /* C code ran */
+void t1_vspill(struct t1 *t);            /* memory has all; only V registers' host registers are lost, not flags */
+/* From how V registers are held now to `to`, which must have nothing dirty that is not so now or wholly valid. */
+void t1_vconvert(struct t1 *t, const struct t1_vstate *to);
 bool t1_vplan(struct t1 *t);
 void t1_vhead(struct t1 *t);
 void t1_vback(struct t1 *t);
 void t1_vroutine(struct t1 *t);
+/* ---- loop.c ---- */
+/* Finds out whether the block, of which the words up to max are there, is a loop, and how far it goes: t->n, labels,
+ * turn; rows from t->n on are filled. */
+void t1_loop(struct t1 *t, unsigned max);
+bool t1_is_label(const struct t1 *t, uint64_t target); /* of a branch at t->i */
+void t1_jump(struct t1 *t, uint64_t target, uint8_t *from);
+void t1_label(struct t1 *t); /* the current instruction is one */
+void t1_edge(struct t1 *t, const struct t1_stub *s);
+/* ---- translate.c ---- */
+void t1_decode_one(struct t1 *t, unsigned i);
+bool t1_ends(unsigned row);
 /* ---- fp_mem.c ---- */
 /* V registers v1 and, where it is not negative, v2 from or to 2^shift bytes each at m. RDX and XMM0 are lost. */
 void t1_vmove(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2, struct x64_mem m);

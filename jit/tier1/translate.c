@@ -44,7 +44,7 @@ uint64_t jit_saved_host(void)
 }
 
 /* Rows after which control never comes back to the next instruction within the block. */
-static bool t1_ends(unsigned row)
+bool t1_ends(unsigned row)
 {
     switch (row) {
     case A64_UNALLOCATED:
@@ -64,6 +64,15 @@ static bool t1_ends(unsigned row)
     }
 }
 
+void t1_decode_one(struct t1 *t, unsigned i)
+{
+    unsigned row = a64_decode(t->insn[i]);
+
+    if (a64_rows[row].feature != ARM64_FEAT_BASE && !(t->v->cpu.model->features & BIT64(a64_rows[row].feature)))
+        row = A64_UNALLOCATED;
+    t->row[i] = (uint16_t)row;
+}
+
 /* Decodes up to the end of the block: an unconditional branch, an exception, the page's end, a breakpoint, or enough.
  */
 static void t1_decode(struct t1 *t)
@@ -71,22 +80,21 @@ static void t1_decode(struct t1 *t)
     unsigned room = (unsigned)(4096 - (t->b->pc & 0xfff)) / 4;
     unsigned max = t->j->space->read(t->b->host, t->insn, MIN(room, (unsigned)JIT_BLOCK_MAX_INSNS));
 
+    for (unsigned i = 1; i < max && t->j->nbreaks; i++)
+        if (jit_debug_breaks(t->j, t->b->pc + i * UINT64_C(4)))
+            max = i;
     for (t->n = 0; t->n < max;) {
-        if (t->n && jit_debug_breaks(t->j, t->b->pc + t->n * UINT64_C(4)))
-            break;
-        unsigned row = a64_decode(t->insn[t->n]);
-
-        if (a64_rows[row].feature != ARM64_FEAT_BASE && !(t->v->cpu.model->features & BIT64(a64_rows[row].feature)))
-            row = A64_UNALLOCATED;
-        t->row[t->n++] = (uint16_t)row;
-        if (t1_ends(row))
+        t1_decode_one(t, t->n);
+        if (t1_ends(t->row[t->n++]))
             break;
     }
+    t1_loop(t, max);
 }
 
 /* No translator: the interpreter does it. Rows of SIMD and FP behind the loads and stores touch registers only. */
 static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
 {
+    t1_vspill(t);
     if (a64_rows[row].simd && row > A64_ld4r_post && !trapped) {
         x64_mov_imm(t->e, RDX, insn);
         x64_mov_imm(t->e, RAX, row);
@@ -109,6 +117,22 @@ static void t1_map(struct t1 *t, const uint8_t *from)
     t->j->map[t->j->nmap++] = (uint8_t)len;
 }
 
+static void t1_instruction(struct t1 *t)
+{
+    unsigned row = t->row[t->i];
+    uint32_t insn = t->insn[t->i];
+    bool simd = a64_rows[row].simd && !(t->b->ctx & JIT_CTX_FP);
+    struct t1_vstate before = t->vreg.now;
+
+    t->keep_flags = t->accessed = false;
+    if (simd || !t1_table[row] || !t1_table[row](t, insn))
+        t1_fallback(t, row, insn, simd);
+    if (!t->keep_flags)
+        t->host_flags = false;
+    if (t->accessed && before.dirty)
+        t1_stub(t, T1_STUB_FAULT, NULL)->v = before;
+}
+
 /* The hot code of all instructions. */
 static void t1_instructions(struct t1 *t)
 {
@@ -116,22 +140,15 @@ static void t1_instructions(struct t1 *t)
 
     if (t->vreg.planned)
         t1_vhead(t);
-    for (t->i = 0; t->i < t->n && !t->ended; t->i++) {
-        unsigned row = t->row[t->i];
-        uint32_t insn = t->insn[t->i];
-        bool simd = a64_rows[row].simd && !(t->b->ctx & JIT_CTX_FP);
-
-        t->keep_flags = false;
-        if (simd || !t1_table[row] || !t1_table[row](t, insn))
-            t1_fallback(t, row, insn, simd);
-        if (!t->keep_flags)
-            t->host_flags = false;
+    for (t->i = 0; t->i < t->n; t->i++) {
+        if (t->labels >> t->i & 1)
+            t1_label(t);
+        if (!t->ended)
+            t1_instruction(t);
         if (t1_user(t))
             t1_map(t, from);
         from = t->e->p;
     }
-    for (unsigned i = t->i; t1_user(t) && i < t->n; i++)
-        t1_map(t, t->e->p);
     if (!t->ended) {
         t->i--;
         t1_exit(t, t->b->pc + t->n * 4);
@@ -140,7 +157,7 @@ static void t1_instructions(struct t1 *t)
 
 static void t1_begin(struct t1 *t, struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
 {
-    memset(t, 0, offsetof(struct t1, insn));
+    memset(t, 0, offsetof(struct t1, n));
     t->j = j;
     t->v = v;
     t->b = b;
@@ -152,11 +169,20 @@ static void t1_begin(struct t1 *t, struct jit *j, struct jit_vcpu *v, struct jit
     t1_entry_nop(e);
 }
 
+/* All of the code, by a plan where there is one. */
+static void t1_translate(struct t1 *t, const struct t1_vregs *plan)
+{
+    t1_begin(t, t->j, t->v, t->b, t->e);
+    if (plan)
+        t->vreg = *plan;
+    t1_instructions(t);
+    t1_emit_stubs(t);
+}
+
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
 {
     struct t1_vregs plan;
     struct t1 t;
-    unsigned n;
 
     t1_begin(&t, j, v, b, e);
     t1_decode(&t);
@@ -165,11 +191,15 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
     t1_instructions(&t);
     if (t.loops && !j->unlinked && t1_vplan(&t)) {
         plan = t.vreg;
-        n = t.n;
-        t1_begin(&t, j, v, b, e);
-        t.vreg = plan;
-        t.n = n;
-        t1_instructions(&t);
+        t1_translate(&t, &plan);
+        if (e->overflow) {
+            /* What is done without a plan is shorter. */
+            e->overflow = false;
+            b->loop = 0;
+            t1_translate(&t, NULL);
+        }
+    } else {
+        t1_emit_stubs(&t);
     }
     b->ninsns = (uint8_t)t.n;
     if (!t1_user(&t)) {
@@ -178,6 +208,5 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
     } else if (j->saved.unsaved) {
         b->words = jit_saved_words(t.insn, t.n);
     }
-    t1_emit_stubs(&t);
     return !e->overflow;
 }

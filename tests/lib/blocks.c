@@ -194,6 +194,19 @@ unsigned blocks_make(uint32_t *code, unsigned row)
     return n;
 }
 
+/* A branch that goes 1 to `most` instructions ahead. */
+static uint32_t ahead(unsigned most)
+{
+    uint32_t d = 1 + (uint32_t)(blocks_rnd() % most), r = (uint32_t)(blocks_rnd() >> 32);
+
+    switch (r >> 5 & 3) {
+    case 0: return 0x54000000u | d << 5 | r % 14;                             /* b.cond */
+    case 1: return 0x34000000u | (r & 0x81000000u) | d << 5 | (r & 31);       /* cbz, cbnz */
+    case 2: return 0x36000000u | (r & 0x81f80000u) | d << 5 | (r & 31);       /* tbz, tbnz */
+    default: return r & 0x100 ? 0x14000000u | d : 0x54000000u | d << 5 | 14u; /* b, b.al */
+    }
+}
+
 unsigned blocks_loop(uint32_t *code, unsigned n)
 {
     static const uint8_t fields[] = {0, 5, 10, 16};
@@ -211,6 +224,12 @@ unsigned blocks_loop(uint32_t *code, unsigned n)
         c = (c + 1) % 30;
     if (touched >> c & 1)
         return 31;
+    for (unsigned k = 0; k < BLOCKS_LOOP - 4; k++) {
+        unsigned at = (unsigned)(blocks_rnd() % (n + 1));
+        memmove(&code[at + 1], &code[at], (n - at) * sizeof(*code));
+        n++;
+        code[at] = blocks_rnd() % 4 ? ahead(n - at) : 0xd503201fu;
+    }
     code[n++] = 0xd503201fu; /* nop */
     code[n++] = 0xd503201fu;
     if (blocks_rnd() & 1) {
