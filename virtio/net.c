@@ -293,9 +293,12 @@ static uint64_t net_features(const struct net *n)
 {
     uint64_t features = NET_F_MAC | NET_F_STATUS | NET_F_MRG_RXBUF;
 
-    for (unsigned i = 0; i < ARRAY_SIZE(net_offloads); i++)
-        if (n->backend->offloads & net_offloads[i].offload)
-            features |= net_offloads[i].host | net_offloads[i].guest;
+    for (unsigned i = 0; i < ARRAY_SIZE(net_offloads); i++) {
+        const struct net_offload *o = &net_offloads[i];
+
+        features |= n->backend->takes & o->offload ? o->host : 0;
+        features |= n->backend->gives & o->offload ? o->guest : 0;
+    }
     if (n->pairs > 1)
         features |= NET_F_CTRL_VQ | NET_F_MQ;
     if (n->backend->mtu)

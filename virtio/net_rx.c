@@ -176,7 +176,7 @@ static bool rx_running(const struct net *n, unsigned pair)
 bool net_rx_receive(void *opaque, const uint8_t *frame, size_t len)
 {
     struct net *n = opaque;
-    struct net_hdr hdr = {0};
+    struct net_hdr hdr = {.flags = n->guest_offloads & NET_OFFLOAD_CSUM ? NET_HDR_F_DATA_VALID : 0};
 
     if (!rx_running(n, 0))
         return true;

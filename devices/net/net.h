@@ -31,6 +31,7 @@ struct net_hdr {
 _Static_assert(sizeof(struct net_hdr) == NET_HDR_LEN, "the header has no holes");
 
 #define NET_HDR_F_NEEDS_CSUM 0x01 /* the checksum at csum_start + csum_offset is still to be made */
+#define NET_HDR_F_DATA_VALID 0x02 /* of a received frame: its checksums need no look */
 #define NET_HDR_GSO_NONE 0
 #define NET_HDR_GSO_TCPV4 1 /* more than one segment: TCP over IPv4, over IPv6 */
 #define NET_HDR_GSO_TCPV6 4
@@ -83,9 +84,11 @@ struct net_backend_ops {
 struct net_backend {
     const struct net_backend_ops *ops;
     struct net_frontend frontend;
-    unsigned offloads; /* it can do NET_OFFLOAD_... for the guest, and leave them to the guest */
-    unsigned queues;   /* at most; 0 counts as 1 */
-    uint16_t mtu;      /* of the network behind it where the guest should know; or 0 */
+    unsigned takes; /* NET_OFFLOAD_... that send() does for the guest */
+    unsigned
+        gives; /* and those that it may leave to the guest; with CSUM the frames of receive() are known to be right */
+    unsigned queues; /* at most; 0 counts as 1 */
+    uint16_t mtu;    /* of the network behind it where the guest should know; or 0 */
 };
 
 /* Published ports, `count` of them in a row on both sides. Addresses are text, empty for the default (host: 127.0.0.1;

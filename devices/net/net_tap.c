@@ -317,7 +317,7 @@ int net_tap_open(struct net_backend **out, const struct net_tap_config *cfg, str
     }
     t->backend.ops = &tap_ops;
     t->backend.queues = o.nfds;
-    t->backend.offloads = o.offloads;
+    t->backend.takes = t->backend.gives = o.offloads;
     t->backend.mtu = o.mtu;
     t->headers = o.headers;
     t->nqueues = o.nfds;

@@ -69,6 +69,7 @@ struct net_user {
     bool tx_blocked;  /* send returned -EAGAIN */
     uint32_t pending; /* length of the frame that the front end had no room for, or 0 */
     uint8_t frame[NET_FRAME_MAX];
+    uint8_t sent[NET_FRAME_MAX]; /* a frame from the guest whose checksum is made here */
 };
 
 static struct net_user *net_user_of(struct net_backend *n)
@@ -165,16 +166,48 @@ static void net_user_event(void *opaque, int fd, unsigned events)
     net_user_receive(u);
 }
 
+/*
+ * The frame in one piece, with the checksum that the guest left to be made: the ones' complement of the sum of what is
+ * behind csum_start, where the checksum's place holds the pseudo header's (virtio 1.2, 5.1.6.2). A long TCP segment
+ * stays as it is: libslirp takes segments of any length.
+ */
+static size_t net_user_complete(uint8_t *frame, const struct net_hdr *hdr, const struct iovec *iov, unsigned niov)
+{
+    size_t len = 0, at = hdr->csum_start;
+    uint64_t sum = 0;
+    uint16_t v;
+
+    for (unsigned i = 0; i < niov; i++) {
+        memcpy(frame + len, iov[i].iov_base, iov[i].iov_len);
+        len += iov[i].iov_len;
+    }
+    for (; len - at >= 4; at += 4)
+        sum += le32_get(frame + at);
+    for (unsigned shift = 0; at < len; at++, shift += 8)
+        sum += (uint64_t)frame[at] << shift;
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    v = (uint16_t)~sum;
+    le16_put(frame + hdr->csum_start + hdr->csum_offset, v ? v : 0xffff); /* 0 is UDP's word for none */
+    return len;
+}
+
 static int net_user_send(struct net_backend *n, unsigned queue, const struct net_hdr *hdr, const struct iovec *iov,
                          unsigned niov)
 {
     struct net_user *u = net_user_of(n);
     int r;
 
+    struct iovec whole = {.iov_base = u->sent};
+
     (void)queue;
-    (void)hdr; /* asks for nothing: this back end has no offloads */
     if (u->dead)
         return 0;
+    if (hdr->flags & NET_HDR_F_NEEDS_CSUM) {
+        whole.iov_len = net_user_complete(u->sent, hdr, iov, niov);
+        iov = &whole;
+        niov = 1;
+    }
     r = net_ring_push(&u->tx, iov, niov);
     if (r == -EPROTO) {
         net_user_die(u, "it wrote nonsense into the ring");
@@ -309,6 +342,9 @@ int net_user_prepare(struct net_backend **out, const struct net_user_config *cfg
     if (!u)
         return err_set(e, ENOMEM, "out of memory");
     u->backend.ops = &net_user_ops;
+    /* libslirp wants no IPv6 packet longer than its MTU, and never sends one of any kind. */
+    u->backend.takes = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_ECN;
+    u->backend.gives = NET_OFFLOAD_CSUM;
     u->mem = mmap(NULL, sizeof(*u->mem), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (u->mem == MAP_FAILED) {
         r = err_set(e, errno, "no shared memory for the user network: %s", strerror(errno));

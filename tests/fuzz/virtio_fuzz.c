@@ -427,7 +427,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     net_full = net_asked = false;
     net_kept = chr_budget = chr_pending = 0;
     disk.read_only = kind & 8;
-    net.offloads = kind & 0x40 ? NET_OFFLOAD_ALL : 0;
+    net.takes = net.gives = kind & 0x40 ? NET_OFFLOAD_ALL : 0;
     net.queues = kind & 0x80 ? 2 : 1;
     net_where = MIN((unsigned)(kind >> 4 & 3), net.queues);
     switch (kind & 3) {
