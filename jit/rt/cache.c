@@ -310,7 +310,7 @@ static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc,
 const uint8_t *jit_find_again(struct jit_vcpu *v)
 {
     unsigned which = jit_jc_of(v->ctx);
-    const struct jit_jc_entry *jc = &v->jc[which][jit_jc_index(v->cpu.pc)];
+    const struct jit_jc_entry *jc = &v->jc[which][jit_jc_index(v->cpu.pc, v->jit->space->user)];
 
     if (v->cpu.pc && jc->tag == (v->cpu.pc ^ v->salt[which]) && !(v->cpu.pstate_misc & PSTATE_IL))
         return jc->code;
@@ -407,7 +407,7 @@ void jit_block_move(const struct jit *j, const struct jit_block *b, uint64_t fro
         case JIT_RELOC_JC:
             entry = (uint32_t)(jit_get32(field) - jc);
             index = entry / sizeof(struct jit_jc_entry);
-            next = (index + (uint32_t)((pc - from) >> 2)) & (JIT_JC_SIZE - 1);
+            next = (index + (uint32_t)((pc - from) >> 2)) & jit_jc_mask(b->ctx & JIT_CTX_USER);
             le32_put(field, le32_get(field) + (next - index) * (uint32_t)sizeof(struct jit_jc_entry));
             break;
         default: le32_put(field, le32_get(field) - (at - from_at)); break;

@@ -15,6 +15,24 @@ void *jit_host_map(size_t size)
     return p == MAP_FAILED ? NULL : p;
 }
 
+#define LARGE_PAGE ((size_t)2 << 20)
+
+void *jit_host_map_large(size_t *size)
+{
+    size_t room = (*size + LARGE_PAGE - 1) & ~(LARGE_PAGE - 1);
+    uint8_t *p = jit_host_map(room + LARGE_PAGE), *at;
+
+    if (!p)
+        return NULL;
+    at = (uint8_t *)(((uintptr_t)p + LARGE_PAGE - 1) & ~(uintptr_t)(LARGE_PAGE - 1));
+    if (at > p)
+        munmap(p, (size_t)(at - p));
+    munmap(at + room, LARGE_PAGE - (size_t)(at - p));
+    madvise(at, room, MADV_HUGEPAGE); /* a hint */
+    *size = room;
+    return at;
+}
+
 void jit_host_unmap(void *p, size_t size)
 {
     if (p)

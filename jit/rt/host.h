@@ -17,6 +17,9 @@
 /* Zeroed memory, aligned to a page, that takes no room before it is touched; NULL where there is none. */
 void *jit_host_map(size_t size);
 void jit_host_unmap(void *p, size_t size);
+/* The same in the host's large pages, where it has them, for what is read all over and all the time; `size` becomes a
+ * multiple of theirs. Not in the freestanding program. */
+void *jit_host_map_large(size_t *size);
 
 /*
  * Memory for code, written at rw and executed at rx: two views, so that no page is writable and executable. -errno.

@@ -52,13 +52,14 @@ void jit_counts(const struct jit *j, struct jit_counts *out)
                                .stops = j->regions};
 }
 
-struct jit_vcpu *jit_vcpu_new(struct jit *j)
+struct jit_vcpu *jit_vcpu_new(struct jit *j, void *memory, size_t size)
 {
-    struct jit_vcpu *v = jit_host_map(sizeof(*v));
+    struct jit_vcpu *v = memory;
 
     if (!v)
         return NULL;
     v->jit = j;
+    v->size = size;
     v->mxcsr = 0x1f80;
     v->host_mxcsr = 0x1f80;
     v->helper[JIT_HELPER_INTERP] = (void *)(uintptr_t)jit_helper_interp;
@@ -86,5 +87,5 @@ void jit_vcpu_destroy(struct arm64_cpu *c)
     v->jit->ncpus--;
     jit_unlock(&v->jit->region_lock);
     jit_host_unmap(v->stats, sizeof(*v->stats));
-    jit_host_unmap(v, sizeof(*v));
+    jit_host_unmap(v, v->size);
 }

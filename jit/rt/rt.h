@@ -23,9 +23,10 @@
 /* Which rights a data access is checked with. Unprivileged accesses (LDTR) at EL1 use VIEW_EL0. */
 enum jit_view { JIT_VIEW_EL0, JIT_VIEW_EL1, JIT_VIEW_EL1_PAN, JIT_VIEWS };
 
-#define JIT_TLB_BITS 12 /* 16 MiB of guest-virtual space: heaps of real programs miss in less */
+#define JIT_TLB_BITS 14 /* 64 MiB of guest-virtual space: in less, hot pages of real programs meet in one entry */
 #define JIT_TLB_SIZE (1u << JIT_TLB_BITS)
-#define JIT_TLB_LOG 1024
+#define JIT_TLB_ENTRIES (JIT_VIEWS * JIT_TLB_SIZE)
+#define JIT_TLB_LOG 4096
 #define JIT_TLB_NONE 1 /* a tag that no page address equals */
 
 /*
@@ -46,7 +47,8 @@ static inline unsigned jit_tlb_index(uint64_t va)
 
 /* ---- jump cache: guest pc to code, probed inline ---- */
 
-#define JIT_JC_BITS 14
+#define JIT_JC_BITS 16      /* a compiler's code is tens of megabytes */
+#define JIT_JC_USER_BITS 14 /* user mode: processes are short, and pay for each page that they touch */
 #define JIT_JC_SIZE (1u << JIT_JC_BITS)
 
 struct jit_jc_entry {
@@ -57,9 +59,14 @@ struct jit_jc_entry {
 /* An odd pc may look like this one: the code of empty entries is the look-up. */
 #define JIT_JC_NONE UINT64_MAX
 
-static inline unsigned jit_jc_index(uint64_t pc)
+static inline unsigned jit_jc_mask(bool user)
 {
-    return pc >> 2 & (JIT_JC_SIZE - 1);
+    return (1u << (user ? JIT_JC_USER_BITS : JIT_JC_BITS)) - 1;
+}
+
+static inline unsigned jit_jc_index(uint64_t pc, bool user)
+{
+    return pc >> 2 & jit_jc_mask(user);
 }
 
 /*
@@ -251,11 +258,14 @@ struct jit_vcpu {
     /* Not addressed by generated code. */
     struct jit *jit;
     struct jit_vcpu *next;
+    size_t size; /* of its memory */
     uint32_t ctx;
     enum jit_view view;
     uint16_t asid; /* the one that the TLB's non-global entries belong to */
     uint64_t ttbr1;
     uint64_t sctlr, tcr, mair; /* what the TLB was filled under */
+    /* Entries that may have a write tag, by number: where others look that withdraw them. */
+    _Atomic uint64_t writable[JIT_TLB_ENTRIES / 64];
     /* Entries of the lower half, by number, since they were last dropped: those are what a change of ASID drops. More
      * than JIT_TLB_LOG: all may be. */
     unsigned low_count;
@@ -526,7 +536,8 @@ static inline bool jit_debug_interprets(const struct jit_vcpu *v)
 /* jit.c */
 /* The common parts of creation. */
 int jit_new(struct jit **out, enum jit_tier tier, const struct jit_space *space, size_t code_size, struct err *e);
-struct jit_vcpu *jit_vcpu_new(struct jit *j);
+/* In zeroed memory of the host's; NULL where that is NULL. */
+struct jit_vcpu *jit_vcpu_new(struct jit *j, void *memory, size_t size);
 
 /* region.c */
 void jit_go_inside(struct jit_vcpu *v);

@@ -233,7 +233,9 @@ int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e)
 
 int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out)
 {
-    struct jit_vcpu *v = jit_vcpu_new(j);
+    size_t size = sizeof(struct jit_vcpu);
+    void *memory = jit_host_map_large(&size);
+    struct jit_vcpu *v = jit_vcpu_new(j, memory, size);
 
     if (!v)
         return -ENOMEM;

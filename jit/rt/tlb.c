@@ -20,23 +20,37 @@
 #define JIT_TCR_AS BIT64(36)
 #define JIT_FPCR_RMODE (BIT32(22) | BIT32(23))
 
-static void jit_entry_drop(struct jit_tlb_entry *e)
+/* Entries of all views have one row of numbers. */
+static struct jit_tlb_entry *jit_entry(struct jit_vcpu *v, unsigned n)
 {
+    return &v->tlb[n / JIT_TLB_SIZE][n % JIT_TLB_SIZE];
+}
+
+/* Others look at it after they have changed a page's flags, and we at the flags after we have stored a write tag: one
+ * of us sees the other. Only the vCPU's own thread writes it. */
+static void jit_entry_writable(struct jit_vcpu *v, unsigned n, bool on)
+{
+    _Atomic uint64_t *word = &v->writable[n / 64];
+    uint64_t old = atomic_load_explicit(word, memory_order_relaxed), bit = BIT64(n % 64);
+
+    if ((bool)(old & bit) != on)
+        atomic_store_explicit(word, old ^ bit, on ? memory_order_seq_cst : memory_order_release);
+}
+
+static void jit_entry_drop(struct jit_vcpu *v, unsigned n)
+{
+    struct jit_tlb_entry *e = jit_entry(v, n);
+
     e->r = JIT_TLB_NONE;
     e->x = JIT_TLB_NONE;
     atomic_store_explicit(&e->w, JIT_TLB_NONE, memory_order_relaxed);
-}
-
-static void jit_view_flush(struct jit_vcpu *v, unsigned view)
-{
-    for (unsigned i = 0; i < JIT_TLB_SIZE; i++)
-        jit_entry_drop(&v->tlb[view][i]);
+    jit_entry_writable(v, n, false);
 }
 
 static void jit_tlb_drop_entries(struct jit_vcpu *v)
 {
-    for (unsigned i = 0; i < JIT_VIEWS; i++)
-        jit_view_flush(v, i);
+    for (unsigned i = 0; i < JIT_TLB_ENTRIES; i++)
+        jit_entry_drop(v, i);
     v->low_count = 0;
     v->high_ng = false;
     memset(v->large_2m, 0, sizeof(v->large_2m));
@@ -46,16 +60,15 @@ static void jit_tlb_drop_entries(struct jit_vcpu *v)
 /* Drops the entries of the lower half, a process's. A short-lived one has few, and the kernel's are worth keeping. */
 static void jit_tlb_drop_low(struct jit_vcpu *v)
 {
-    struct jit_tlb_entry *all = &v->tlb[0][0];
-
     if (v->low_count <= JIT_TLB_LOG) {
         for (unsigned i = 0; i < v->low_count; i++)
-            jit_entry_drop(&all[v->low[i]]);
+            jit_entry_drop(v, v->low[i]);
     } else {
-        for (unsigned i = 0; i < JIT_VIEWS * JIT_TLB_SIZE; i++) {
-            uint64_t w = atomic_load_explicit(&all[i].w, memory_order_relaxed);
-            if (!((all[i].r | w | all[i].x) >> 63))
-                jit_entry_drop(&all[i]);
+        for (unsigned i = 0; i < JIT_TLB_ENTRIES; i++) {
+            const struct jit_tlb_entry *e = jit_entry(v, i);
+            uint64_t w = atomic_load_explicit(&e->w, memory_order_relaxed);
+            if (!((e->r | w | e->x) >> 63))
+                jit_entry_drop(v, i);
         }
     }
     v->low_count = 0;
@@ -128,7 +141,7 @@ static void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
      * TTBR1's tables drops it. */
     if (el1 && !(pc >> 63))
         return;
-    v->jc[el1][jit_jc_index(pc)] = (struct jit_jc_entry){.tag = pc ^ v->salt[el1], .code = code};
+    v->jc[el1][jit_jc_index(pc, false)] = (struct jit_jc_entry){.tag = pc ^ v->salt[el1], .code = code};
     jit_bloom_add(v->exec_pages, sizeof(v->exec_pages), pc >> 12);
 }
 
@@ -136,11 +149,11 @@ static void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
 static void jit_jc_drop_page(struct jit_vcpu *v, bool el1, uint64_t va)
 {
     const struct jit *j = v->jit;
-    struct jit_jc_entry *e = &v->jc[el1][jit_jc_index(va & ~UINT64_C(0xfff))];
+    struct jit_jc_entry *e = &v->jc[el1][jit_jc_index(va & ~UINT64_C(0xfff), false)];
 
-    _Static_assert(JIT_JC_BITS <= 14 && JIT_JC_BITS >= 10, "the entries of a page are in a row, a tag has bits 63..16");
+    _Static_assert(JIT_JC_BITS >= 10, "the entries of a page are in a row");
     for (unsigned i = 0; i < 4096 / 4; i++)
-        if ((e[i].tag ^ va) >> 16 == 0)
+        if ((e[i].tag ^ va) >> (JIT_JC_BITS + 2) == 0)
             e[i] = (struct jit_jc_entry){.tag = JIT_JC_NONE, .code = j->rx + (j->thunk.lookup - j->rw)};
 }
 
@@ -235,7 +248,7 @@ static void jit_tlb_drop_page(struct jit_vcpu *v, uint64_t va)
         return;
     }
     for (unsigned i = 0; i < JIT_VIEWS; i++)
-        jit_entry_drop(&v->tlb[i][jit_tlb_index(va)]);
+        jit_entry_drop(v, i * JIT_TLB_SIZE + jit_tlb_index(va));
 }
 
 #define JIT_FLUSH_JC_PAGES 16 /* where more pages with code than this go, their address space's salt does */
@@ -354,25 +367,31 @@ void jit_tlbi_wait(struct jit_vcpu *v)
         jit_host_yield();
 }
 
+/* Withdraws write tags of up to 64 entries from number `first` on. */
+static void jit_entries_protect(struct jit_vcpu *v, unsigned first, uint64_t which, const uint8_t *host_page)
+{
+    for (; which; which &= which - 1) {
+        struct jit_tlb_entry *e = jit_entry(v, first + (unsigned)__builtin_ctzll(which));
+        uint64_t w = atomic_load_explicit(&e->w, memory_order_acquire);
+        if (w != JIT_TLB_NONE &&
+            w + atomic_load_explicit(&e->addend, memory_order_relaxed) == (uint64_t)(uintptr_t)host_page)
+            atomic_store_explicit(&e->w, JIT_TLB_NONE, memory_order_seq_cst);
+    }
+}
+
 /* Withdraws fast write access to a page of RAM from all vCPUs. */
 static void jit_tlb_protect(struct jit *j, const uint8_t *host_page)
 {
-    for (struct jit_vcpu *v = j->vcpus; v; v = v->next) {
-        for (unsigned k = 0; k < JIT_VIEWS * JIT_TLB_SIZE; k++) {
-            struct jit_tlb_entry *e = &v->tlb[0][0] + k;
-            uint64_t w = atomic_load_explicit(&e->w, memory_order_acquire);
-            if (w != JIT_TLB_NONE &&
-                w + atomic_load_explicit(&e->addend, memory_order_relaxed) == (uint64_t)(uintptr_t)host_page)
-                atomic_store_explicit(&e->w, JIT_TLB_NONE, memory_order_seq_cst);
-        }
-    }
+    for (struct jit_vcpu *v = j->vcpus; v; v = v->next)
+        for (unsigned i = 0; i < ARRAY_SIZE(v->writable); i++)
+            jit_entries_protect(v, i * 64, atomic_load_explicit(&v->writable[i], memory_order_seq_cst), host_page);
 }
 
 void jit_write_protect(struct jit *j)
 {
     for (struct jit_vcpu *v = j->vcpus; v; v = v->next)
-        for (unsigned k = 0; k < JIT_VIEWS * JIT_TLB_SIZE; k++)
-            atomic_store_explicit(&(&v->tlb[0][0] + k)->w, JIT_TLB_NONE, memory_order_relaxed);
+        for (unsigned k = 0; k < JIT_TLB_ENTRIES; k++)
+            atomic_store_explicit(&jit_entry(v, k)->w, JIT_TLB_NONE, memory_order_relaxed);
 }
 
 void jit_drop_rom(struct arm64_cpu *c)
@@ -437,7 +456,8 @@ static void jit_tlb_fill_rom(struct jit_vcpu *v, struct jit_tlb_entry *e, uint64
 static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, const struct jit_xlat *x,
                          const struct jit_place *p)
 {
-    struct jit_tlb_entry *e = &v->tlb[view][jit_tlb_index(va)];
+    unsigned n = view * JIT_TLB_SIZE + jit_tlb_index(va);
+    struct jit_tlb_entry *e = jit_entry(v, n);
     uint64_t page = va & ~UINT64_C(0xfff);
     unsigned el = view != JIT_VIEW_EL0;
     /* PAN takes data access at EL1 away from pages that EL0 can reach. */
@@ -445,7 +465,7 @@ static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, co
     bool data = !x->device && !v->strict_align && !pan;
     bool rom = atomic_load_explicit(p->flags, memory_order_relaxed) & MEM_PAGE_ROM;
 
-    jit_entry_drop(e);
+    jit_entry_drop(v, n);
     atomic_store_explicit(&e->addend, (uint64_t)(uintptr_t)p->host - va, memory_order_relaxed);
     if (x->perm & jit_perm[2][el])
         e->x = page;
@@ -457,6 +477,7 @@ static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, co
         unsigned char f = atomic_load_explicit(p->flags, memory_order_relaxed);
         if ((f & (MEM_PAGE_WRITABLE | MEM_PAGE_DIRTY)) != (MEM_PAGE_WRITABLE | MEM_PAGE_DIRTY))
             atomic_fetch_or(p->flags, MEM_PAGE_WRITABLE | MEM_PAGE_DIRTY);
+        jit_entry_writable(v, n, true);
         atomic_store_explicit(&e->w, page, memory_order_seq_cst);
         /* jit_tlb_protect sets the flag first and sweeps afterwards: one of us sees the other. */
         if (atomic_load_explicit(p->flags, memory_order_seq_cst) & MEM_PAGE_CODE)
@@ -464,7 +485,7 @@ static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, co
     }
     if (!(va >> 63)) {
         if (v->low_count < JIT_TLB_LOG)
-            v->low[v->low_count] = (uint16_t)(e - &v->tlb[0][0]);
+            v->low[v->low_count] = (uint16_t)n;
         v->low_count += v->low_count <= JIT_TLB_LOG;
     } else if (x->ng) {
         v->high_ng = true;

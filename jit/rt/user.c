@@ -377,14 +377,15 @@ static void jit_user_jc_empty(struct jit_vcpu *v)
 
 static void jit_user_jc_clear(struct jit_vcpu *v)
 {
-    memset(v->jc, 0, sizeof(v->jc));
+    for (unsigned i = 0; i < 2; i++)
+        memset(v->jc[i], 0, sizeof(v->jc[i][0]) << JIT_JC_USER_BITS);
     jit_user_jc_empty(v);
 }
 
 static void jit_user_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
 {
     if (pc)
-        v->jc[jit_jc_of(v->ctx)][jit_jc_index(pc)] = (struct jit_jc_entry){.tag = pc, .code = code};
+        v->jc[jit_jc_of(v->ctx)][jit_jc_index(pc, true)] = (struct jit_jc_entry){.tag = pc, .code = code};
 }
 
 static void jit_user_page(struct jit *j, struct jit_page *p)
@@ -649,7 +650,7 @@ int jit_user_create(struct jit **out, const struct jit_user_config *cfg, struct 
 
 int jit_user_vcpu_create(struct jit *j, struct arm64_cpu **out)
 {
-    struct jit_vcpu *v = jit_vcpu_new(j);
+    struct jit_vcpu *v = jit_vcpu_new(j, jit_host_map(sizeof(struct jit_vcpu)), sizeof(struct jit_vcpu));
 
     if (!v)
         return -ENOMEM;

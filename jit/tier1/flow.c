@@ -92,7 +92,7 @@ static int32_t t1_jc(const struct t1 *t)
 static void t1_exit_cross(struct t1 *t, uint64_t target)
 {
     bool el1 = t->b->ctx & JIT_CTX_EL1;
-    int32_t jc = t1_jc(t) + (int32_t)(jit_jc_index(target) * sizeof(struct jit_jc_entry));
+    int32_t jc = t1_jc(t) + (int32_t)(jit_jc_index(target, t1_user(t)) * sizeof(struct jit_jc_entry));
 
     t1_vspill(t);
     t1_mov_guest(t, RAX, target);
@@ -141,7 +141,7 @@ void t1_exit(struct t1 *t, uint64_t target)
 static void t1_exit_indirect_user(struct t1 *t)
 {
     x64_mov_rr(t->e, false, RCX, RAX);
-    x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)((JIT_JC_SIZE - 1) << 2));
+    x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)(jit_jc_mask(true) << 2));
     x64_alu_rm(t->e, true, ALU_CMP, RAX, x64_mx(RBP, RCX, 2, t1_jc(t)));
     t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup);
     x64_jmp_mem(t->e, x64_mx(RBP, RCX, 2, t1_jc(t) + 8));
@@ -162,7 +162,7 @@ void t1_exit_indirect(struct t1 *t)
     }
     x64_mov_rr(t->e, false, RCX, RAX);
     x64_shift_ri(t->e, false, SH_SHL, RCX, 2);
-    x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)((JIT_JC_SIZE - 1) << 4));
+    x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)(jit_jc_mask(false) << 4));
     x64_mov_rr(t->e, true, RDX, RAX);
     x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
     x64_alu_rm(t->e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, jc));
