@@ -50,12 +50,25 @@ struct jit_lock {
     _Atomic uint32_t state;
 };
 
-static inline void jit_lock(struct jit_lock *l)
+/* How often one looks before one sleeps: some microseconds, in which a block is translated. Sleeping and being woken
+ * takes longer. */
+#define JIT_LOCK_SPINS 100
+
+static inline bool jit_lock_try(struct jit_lock *l)
 {
     uint32_t was = 0;
 
-    if (atomic_compare_exchange_strong_explicit(&l->state, &was, 1, memory_order_acquire, memory_order_relaxed))
-        return;
+    return !atomic_load_explicit(&l->state, memory_order_relaxed) &&
+           atomic_compare_exchange_strong_explicit(&l->state, &was, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void jit_lock(struct jit_lock *l)
+{
+    for (unsigned i = 0; i < JIT_LOCK_SPINS; i++) {
+        if (jit_lock_try(l))
+            return;
+        __builtin_ia32_pause();
+    }
     while (atomic_exchange_explicit(&l->state, 2, memory_order_acquire))
         jit_host_wait(&l->state, 2);
 }

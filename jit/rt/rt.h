@@ -189,21 +189,39 @@ static inline uint32_t jit_insn(const uint8_t *p)
 
 enum jit_exit_reason { JIT_EXIT_LOOKUP, JIT_EXIT_LINK, JIT_EXIT_POLL, JIT_EXIT_TRAP, JIT_EXIT_FAULT };
 
+/* info word of jit_helper_mem */
+#define JIT_MEM_SIZE 0x7 /* log2 of bytes, 0..4; with PAIR: of each element */
+#define JIT_MEM_STORE 0x8
+#define JIT_MEM_SIGN 0x10   /* sign-extend */
+#define JIT_MEM_SIGN32 0x20 /* ... to 32 bits */
+#define JIT_MEM_PAIR 0x40
+#define JIT_MEM_FORM 0x7f
+#define JIT_MEM_UNPRIV 0x80
+#define JIT_MEM_ALIGNED 0x100
+#define JIT_MEM_PC_SHIFT 16 /* instruction number in the block, 6 bits */
+#define JIT_MEM_PC_MASK 0x3f
+/* Tier 1's range of accesses that share an addend, in units of 8 bytes below and above the address; none above: no such
+ * range. 7 bits each. */
+#define JIT_MEM_BELOW_SHIFT 9
+#define JIT_MEM_ABOVE_SHIFT 22
+#define JIT_MEM_REACH_MASK 0x7f
+
 /* Thunk addresses, in the writable view: distances within one view are the same as in the other. */
 struct jit_thunks {
-    const uint8_t *enter;               /* int enter(struct jit_vcpu *, const uint8_t *code) */
-    const uint8_t *lookup;              /* rax: guest pc */
-    const uint8_t *link;                /* eax: exit number, rcx: block entry */
-    const uint8_t *poll;                /* rax: pc offset from the block, rcx: block entry */
-    const uint8_t *pollpc;              /* rax: guest pc */
-    const uint8_t *dead;                /* rcx: block entry */
-    const uint8_t *probe[JIT_VIEWS][2]; /* rax: va, rdx: of the last byte; ZF: may be accessed (by view, write), with
-                                           the addend in rcx; rdx is lost */
-    const uint8_t *mem;                 /* rax: va, edx: info, rcx: entry; value through slow[] */
-    const uint8_t *interp;              /* edx: instruction, eax: pc offset, rcx: entry */
-    const uint8_t *simd;                /* edx: instruction, eax: row; one that touches registers only */
-    const uint8_t *svc;                 /* edx: immediate, eax: pc offset, rcx: entry */
-    const uint8_t *fault;               /* a guest access failed; cpu.pc is set */
+    const uint8_t *enter;  /* int enter(struct jit_vcpu *, const uint8_t *code) */
+    const uint8_t *lookup; /* rax: guest pc */
+    const uint8_t *link;   /* eax: exit number, rcx: block entry */
+    const uint8_t *poll;   /* rax: pc offset from the block, rcx: block entry */
+    const uint8_t *pollpc; /* rax: guest pc */
+    const uint8_t *dead;   /* rcx: block entry */
+    const uint8_t *mem;    /* rax: va, edx: info, rcx: entry; value through slow[], of loads also in rax, rcx */
+    const uint8_t *interp; /* edx: instruction, eax: pc offset, rcx: entry */
+    const uint8_t *simd;   /* edx: instruction, eax: row; one that touches registers only */
+    const uint8_t *svc;    /* edx: immediate, eax: pc offset, rcx: entry */
+    const uint8_t *fault;  /* a guest access failed; cpu.pc is set */
+    /* As mem, for an access by the form in info's bits JIT_MEM_FORM that may be in the TLB by itself, where what shares
+     * an addend with it is not: tries that first. share and r14 become zero. */
+    const uint8_t *alone[JIT_VIEWS][JIT_MEM_FORM + 1];
 };
 
 /* C functions that thunks and code call through struct jit_vcpu, so that code holds no host addresses. */
@@ -544,22 +562,6 @@ void jit_go_inside(struct jit_vcpu *v);
 /* Stops all other vCPUs outside of guest code; nests not. */
 void jit_region_begin(struct jit_vcpu *v);
 void jit_region_end(struct jit_vcpu *v);
-
-/* info word of jit_helper_mem */
-#define JIT_MEM_SIZE 0x7 /* log2 of bytes, 0..4; with PAIR: of each element */
-#define JIT_MEM_STORE 0x8
-#define JIT_MEM_SIGN 0x10   /* sign-extend */
-#define JIT_MEM_SIGN32 0x20 /* ... to 32 bits */
-#define JIT_MEM_UNPRIV 0x40
-#define JIT_MEM_ALIGNED 0x80
-#define JIT_MEM_PAIR 0x100
-#define JIT_MEM_PC_SHIFT 16 /* instruction number in the block, 6 bits */
-#define JIT_MEM_PC_MASK 0x3f
-/* Tier 1's range of accesses that share an addend, in units of 8 bytes below and above the address; none above: no such
- * range. 7 bits each. */
-#define JIT_MEM_BELOW_SHIFT 9
-#define JIT_MEM_ABOVE_SHIFT 22
-#define JIT_MEM_REACH_MASK 0x7f
 
 /* The host registers that hold guest registers. */
 extern const int8_t jit_pin[32]; /* host register by guest register, -1: in memory; [31] is SP */

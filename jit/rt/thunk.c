@@ -5,6 +5,7 @@
  * while C code runs.
  */
 #include "jit/rt/rt.h"
+#include "jit/x64/sse.h"
 
 /* Arguments and results, the first callee-saved registers and the stack pointer: what compilers' code uses most. R14 is
  * tier 1's own: the TLB addend that accesses with one base share. */
@@ -104,22 +105,6 @@ static void jit_emit_helper_call(struct x64_emit *e, enum jit_helper h, const ui
     jit_emit_reload(e);
 }
 
-/* As tier 1's own probes. */
-static const uint8_t *jit_emit_probe(struct x64_emit *e, unsigned view, bool write)
-{
-    int32_t tlb = JIT_OFF(tlb) + (int32_t)(view * sizeof(((struct jit_vcpu *)0)->tlb[0]));
-    const uint8_t *at = e->p;
-
-    x64_mov_rr(e, false, RCX, RAX);
-    x64_shift_ri(e, false, SH_SHR, RCX, 12 - 5);
-    x64_alu_ri(e, false, ALU_AND, RCX, (int32_t)((JIT_TLB_SIZE - 1) << 5));
-    x64_alu_ri(e, true, ALU_AND, RDX, -4096);
-    x64_alu_rm(e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, tlb + (write ? 8 : 0)));
-    x64_load(e, true, RCX, x64_mx(RBP, RCX, 0, tlb + (int32_t)offsetof(struct jit_tlb_entry, addend)));
-    x64_u8(e, 0xc3);
-    return at;
-}
-
 static const uint8_t *jit_emit_mem(struct x64_emit *e, const uint8_t *leave)
 {
     const uint8_t *at = e->p;
@@ -136,6 +121,72 @@ static const uint8_t *jit_emit_mem(struct x64_emit *e, const uint8_t *leave)
     x64_load(e, true, RCX, x64_m(RBP, JIT_OFF(slow) + 8));
     x64_u8(e, 0xc3);
     return at;
+}
+
+/* 2^shift bytes, or two times as many, at the host address in R14: of loads to RAX and RCX, extended, and to slow[]. */
+static void jit_emit_transfer(struct x64_emit *e, uint32_t form)
+{
+    static const uint32_t load[2][4] = {{X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b},
+                                        {X64_MOVSX8, X64_MOVSX16, X64_MOVSXD, 0x8b}};
+    static const uint8_t store[4] = {0x88, 0x89, 0x89, 0x89};
+    unsigned shift = form & JIT_MEM_SIZE, sign = form & (JIT_MEM_SIGN | JIT_MEM_SIGN32) ? 1 : 0;
+
+    for (unsigned k = 0; k < (form & JIT_MEM_PAIR ? 2u : 1u); k++) {
+        struct x64_mem at = x64_m(R14, (int32_t)(k << shift));
+        int r = k ? RCX : RAX;
+
+        if (shift == 4) {
+            struct x64_mem slow = x64_m(RBP, JIT_OFF(slow) + (int32_t)k * 16);
+            sse_rm(e, SSE_MOVUPS_LOAD, 0, form & JIT_MEM_STORE ? slow : at);
+            sse_rm(e, SSE_MOVUPS_STORE, 0, form & JIT_MEM_STORE ? at : slow);
+        } else if (form & JIT_MEM_STORE) {
+            x64_load(e, shift == 3, RCX, x64_m(RBP, JIT_OFF(slow) + (int32_t)(k << shift)));
+            x64_rm_(e, shift == 3, shift == 1 ? X64_OP(0x66, 0, 0x89) : store[shift], RCX, at, shift == 0);
+        } else {
+            x64_rm(e, shift == 3 || form & JIT_MEM_SIGN, load[sign][shift], r, at);
+            x64_store(e, true, r, x64_m(RBP, JIT_OFF(slow) + (int32_t)k * 8));
+        }
+    }
+}
+
+/* As tier 1's own probes, but that all scratch registers are taken. */
+static const uint8_t *jit_emit_alone(struct x64_emit *e, unsigned view, uint32_t form, const uint8_t *mem)
+{
+    int32_t tlb = JIT_OFF(tlb) + (int32_t)(view * sizeof(((struct jit_vcpu *)0)->tlb[0]));
+    const uint8_t *at = e->p;
+    uint8_t *missed;
+
+    x64_push(e, RCX);
+    x64_mov_rr(e, false, RCX, RAX);
+    x64_shift_ri(e, false, SH_SHR, RCX, 12 - 5);
+    x64_alu_ri(e, false, ALU_AND, RCX, (int32_t)((JIT_TLB_SIZE - 1) << 5));
+    x64_lea(e, true, R14, x64_m(RAX, (form & JIT_MEM_PAIR ? 2 : 1) * (1 << (form & JIT_MEM_SIZE)) - 1));
+    x64_alu_ri(e, true, ALU_AND, R14, -4096);
+    x64_alu_rm(e, true, ALU_CMP, R14, x64_mx(RBP, RCX, 0, tlb + (form & JIT_MEM_STORE ? 8 : 0)));
+    missed = x64_jcc_fwd(e, CC_NE);
+    x64_load(e, true, R14, x64_mx(RBP, RCX, 0, tlb + (int32_t)offsetof(struct jit_tlb_entry, addend)));
+    x64_alu_rr(e, true, ALU_ADD, R14, RAX);
+    x64_alu_ri(e, true, ALU_ADD, RSP, 8);
+    jit_emit_transfer(e, form);
+    x64_alu_rr(e, false, ALU_XOR, R14, R14);
+    x64_store(e, true, R14, x64_m(RBP, JIT_OFF(share)));
+    x64_u8(e, 0xc3);
+    x64_bind(e, missed);
+    x64_pop(e, RCX);
+    x64_alu_rr(e, false, ALU_XOR, R14, R14);
+    x64_jmp_to(e, mem);
+    return at;
+}
+
+/* Single registers and pairs; what is narrower than its register may be signed. */
+static bool jit_form_exists(uint32_t form)
+{
+    unsigned shift = form & JIT_MEM_SIZE;
+    bool sign = form & JIT_MEM_SIGN, sign32 = form & JIT_MEM_SIGN32, store = form & JIT_MEM_STORE;
+
+    if (form & JIT_MEM_PAIR)
+        return shift >= 2 && shift <= 4 && !sign32 && !(sign && (shift > 2 || store));
+    return shift <= 4 && !(sign && (shift > 2 || store || sign32)) && !(sign32 && (shift > 1 || store));
 }
 
 static const uint8_t *jit_emit_insn(struct x64_emit *e, enum jit_helper h, const uint8_t *leave)
@@ -193,9 +244,10 @@ void jit_thunks_emit(struct jit *j)
     x64_alu_rr(&e, false, ALU_XOR, RAX, RAX);
     jit_emit_pc(&e);
     jit_emit_exit(&e, JIT_EXIT_LOOKUP, leave);
-    for (unsigned i = 0; i < 2 * JIT_VIEWS; i++)
-        t->probe[i / 2][i % 2] = jit_emit_probe(&e, i / 2, i % 2);
     t->mem = jit_emit_mem(&e, leave);
+    for (unsigned view = 0; view < JIT_VIEWS; view++)
+        for (uint32_t form = 0; form <= JIT_MEM_FORM; form++)
+            t->alone[view][form] = jit_form_exists(form) ? jit_emit_alone(&e, view, form, t->mem) : t->mem;
     t->interp = jit_emit_insn(&e, JIT_HELPER_INTERP, leave);
     t->simd = jit_emit_simd(&e);
     t->svc = jit_emit_insn(&e, JIT_HELPER_SVC, leave);

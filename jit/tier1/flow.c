@@ -491,36 +491,13 @@ struct t1_stub *t1_sp_check(struct t1 *t, unsigned n)
     return s;
 }
 
-/* An access whose range is more than one page, but that itself may lie in one: frames and structures on a page's
- * border. Where its own probe fails code goes on behind this, with the address in RAX. */
-static void t1_stub_alone(struct t1 *t, const struct t1_stub *s)
-{
-    unsigned shift = s->info & JIT_MEM_SIZE;
-    bool store = s->info & JIT_MEM_STORE;
-    uint8_t *missed;
-
-    t1_address(t, s->base, s->offset);
-    if (s->info >> JIT_MEM_ABOVE_SHIFT)
-        x64_alu_rr(t->e, false, ALU_XOR, R14, R14);
-    x64_lea(t->e, true, RDX, x64_m(RAX, (s->info & JIT_MEM_PAIR ? 2 << shift : 1 << shift) - 1));
-    t1_call_thunk(t, t->j->thunk.probe[t1_view(t, s->info)][store]);
-    missed = x64_jcc_fwd(t->e, CC_NE);
-    t1_vforget(t); /* what is known is of the block's end */
-    if (s->kind == T1_STUB_VLOAD || s->kind == T1_STUB_VSTORE)
-        t1_vmove(t, !store, shift, (unsigned)s->r1, s->r2, x64_mx(RAX, RCX, 0, 0));
-    else
-        t1_move(t, s, x64_mx(RAX, RCX, 0, 0));
-    x64_jmp_to(t->e, s->back);
-    x64_bind(t->e, missed);
-}
-
 static void t1_stub_mem(struct t1 *t, const struct t1_stub *s)
 {
     if (s->address)
         t1_address(t, s->base, s->offset);
     x64_mov_imm(t->e, RDX, s->info);
     t1_lea_entry(t);
-    t1_call_thunk(t, t->j->thunk.mem);
+    t1_call_thunk(t, s->alone ? t->j->thunk.alone[t1_view(t, s->info)][s->info & JIT_MEM_FORM] : t->j->thunk.mem);
     if (s->info >> JIT_MEM_ABOVE_SHIFT)
         x64_load(t->e, true, R14, x64_m(RBP, JIT_OFF(share)));
 }
@@ -615,8 +592,6 @@ static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
         x64_bind(t->e, s->from2);
     if (s->kind != T1_STUB_EDGE)
         t1_vspill(t);
-    if (s->alone)
-        t1_stub_alone(t, s);
     switch (s->kind) {
     case T1_STUB_LOAD: t1_stub_load(t, s); break;
     case T1_STUB_STORE: t1_stub_store(t, s); break;

@@ -40,20 +40,15 @@ static uint32_t t1_vinfo(unsigned shift, int v2)
     return shift | (v2 >= 0 ? JIT_MEM_PAIR : 0);
 }
 
-void t1_vmove(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2, struct x64_mem m)
+/* V registers v1 and, where it is not negative, v2 from or to 2^shift bytes each at m. RDX and XMM0 are lost. */
+static void t1_vaccess(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2, struct x64_mem m,
+                       struct t1_stub *s)
 {
     void (*one)(struct t1 *, unsigned, unsigned, struct x64_mem) = load ? t1_vload_one : t1_vstore_one;
 
     one(t, v1, shift, m);
     if (v2 >= 0)
         one(t, (unsigned)v2, shift, t1_plus(m, 1 << shift));
-}
-
-/* The access at m, by t1_vmove, with its stub. */
-static void t1_vaccess(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2, struct x64_mem m,
-                       struct t1_stub *s)
-{
-    t1_vmove(t, load, shift, v1, v2, m);
     s->r1 = (int16_t)v1;
     s->r2 = (int16_t)v2;
     s->back = t->e->p;

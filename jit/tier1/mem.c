@@ -317,24 +317,6 @@ static void t1_store_gpr(struct t1 *t, unsigned g, unsigned shift, bool release,
     s->back = t->e->p;
 }
 
-void t1_move(struct t1 *t, const struct t1_stub *s, struct x64_mem m)
-{
-    static const uint32_t op[3][4] = {{X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b},
-                                      {X64_MOVSX8, X64_MOVSX16, X64_MOVSXD, 0x8b},
-                                      {X64_MOVSX8, X64_MOVSX16, 0x8b, 0x8b}};
-    unsigned shift = s->info & JIT_MEM_SIZE;
-    unsigned sign = s->info & JIT_MEM_SIGN ? 1 : s->info & JIT_MEM_SIGN32 ? 2 : 0;
-
-    for (unsigned k = 0; k < (s->r2 >= 0 ? 2u : 1u); k++) {
-        int r = k ? s->r2 : s->r1;
-
-        if (s->info & JIT_MEM_STORE)
-            t1_store_value(t, (unsigned)r, shift, t1_plus(m, (int32_t)(k << shift)));
-        else
-            x64_rm(t->e, shift == 3 || sign == 1, op[sign][shift], r, t1_plus(m, (int32_t)(k << shift)));
-    }
-}
-
 enum t1_mode { T1_OFF, T1_PRE, T1_POST };
 
 /* A load or store of one register with an immediate offset. */

@@ -331,9 +331,6 @@ static inline struct x64_mem t1_plus(struct x64_mem m, int32_t off)
 }
 /* RAX = base + offset. */
 void t1_address(struct t1 *t, unsigned n, int64_t off);
-/* Registers r1 and, where it is not negative, r2 of a slow access from or to m, as jit_helper_mem would have it: host
- * registers of loads, guest registers of stores. RDX is lost. */
-void t1_move(struct t1 *t, const struct t1_stub *s, struct x64_mem m);
 enum jit_view t1_view(const struct t1 *t, uint32_t info);
 /* Rn += off after the access. */
 void t1_writeback(struct t1 *t, unsigned n, int64_t off);
@@ -408,8 +405,5 @@ void t1_edge(struct t1 *t, const struct t1_stub *s);
 /* ---- translate.c ---- */
 void t1_decode_one(struct t1 *t, unsigned i);
 bool t1_ends(unsigned row);
-/* ---- fp_mem.c ---- */
-/* V registers v1 and, where it is not negative, v2 from or to 2^shift bytes each at m. RDX and XMM0 are lost. */
-void t1_vmove(struct t1 *t, bool load, unsigned shift, unsigned v1, int v2, struct x64_mem m);
 
 #endif
