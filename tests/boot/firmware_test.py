@@ -85,6 +85,8 @@ def named(folder, image):
     for want in (["1", "2"], ["3", "4"]):
         status, text, _ = run(*words, env=env)
         vm.result(f"named-{want[0]}", status == 0 and starts(text) == want, f"status {status}, {text[-1500:]!r}")
+    status, text, _ = run("ps", env=env)
+    vm.result("named-ps", status == 0 and re.search(r"^efi +stopped", text, re.M), f"status {status}, {text!r}")
     status, text, _ = run("rm", "efi", env=env)
     vm.result("named-rm", status == 0 and not os.path.exists(f"{folder}/state/pipit/efi"), f"status {status}, {text!r}")
 
@@ -99,6 +101,38 @@ def kernels(folder):
     image = disk(f"{folder}/kernel.raw", "gpt", [(1, ESP, fat(folder, "kernel", files, bits=32, size=48 * MIB))])
     status, text, took = run(*BASE, "--firmware", f"{FIRMWARE}/AAVMF_CODE.fd", "--disk", image)
     vm.result("kernel-from-disk", status == 0 and up in text and "EFI stub: " in text, f"status {status} after {took:.1f} s, {text[-1500:]!r}")
+
+
+SHOW_FILES = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t devtmpfs dev /dev
+mount -t sysfs sys /sys
+exec </dev/console >/dev/console 2>&1
+insmod /qemu_fw_cfg.ko
+for f in text file; do
+    echo "opt/$f is $(cat /sys/firmware/qemu_fw_cfg/by_name/opt/$f/raw)."
+done
+poweroff -f
+"""
+
+
+def named_files(folder):
+    """Linux's driver reads what the user has in the configuration device, without firmware too."""
+    modules = subprocess.run(["find", f"{vm.CACHE}/guest/tree", "-name", "qemu_fw_cfg.ko"], capture_output=True, text=True, check=True).stdout.split()
+    if not modules:
+        vm.skip("fw_cfg-files", "the guest's kernel has no plain module qemu_fw_cfg")
+        return
+    with open(modules[0], "rb") as f, open(f"{vm.CACHE}/guest/initrd.img", "rb") as g:
+        module, base = f.read(), g.read()
+    with open(f"{folder}/initrd", "wb") as f:
+        f.write(base + b"\0" * (-len(base) % 4) + vm.cpio([("init", 0o100755, SHOW_FILES.encode()), ("qemu_fw_cfg.ko", 0o100644, module)]))
+    with open(f"{folder}/text", "w", encoding="ascii") as f:
+        f.write("what a file has")
+    status, text, _ = run("qemu", "-M", "virt", "-m", "256", "-nographic", "-nic", "none", "-kernel", vm.KERNEL, "-initrd", f"{folder}/initrd",
+                          "-append", "console=ttyAMA0 quiet", "-fw_cfg", "name=opt/text,string=some words", "-fw_cfg", f"opt/file,file={folder}/text")
+    vm.result("fw_cfg-files", status == 0 and "opt/text is some words." in text and "opt/file is what a file has." in text,
+              f"status {status}, {text[-1500:]!r}")
 
 
 def refused(name, want, *words, status=1):
@@ -142,6 +176,7 @@ def main():
         variables(folder, image)
         named(folder, image)
         kernels(folder)
+        named_files(folder)
     return vm.finish()
 
 

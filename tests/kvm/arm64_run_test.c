@@ -32,6 +32,49 @@ static bool accessed(unsigned i, bool write, uint64_t off, unsigned size, uint64
     return false;
 }
 
+/* ---- flash ---- */
+
+/* Reads the array, the status, what it has programmed, and what a function in the array gives. */
+GUEST(flash, "device x1\n"
+             "imm x10, 0x04000000\n"
+             "ldr w2, [x10]\n"
+             "str w2, [x1]\n"
+             "mov w3, #0x70\n"
+             "str w3, [x10]\n"
+             "ldr w2, [x10]\n"
+             "str w2, [x1]\n"
+             "mov w3, #0x40\n"
+             "str w3, [x10]\n"
+             "imm x4, 0xff00ff00\n"
+             "str w4, [x10]\n"
+             "mov w3, #0xff\n"
+             "str w3, [x10]\n"
+             "ldr w2, [x10]\n"
+             "str w2, [x1]\n"
+             "add x5, x10, #0x1000\n"
+             "blr x5\n"
+             "str w0, [x1]\n"
+             "off\n")
+
+static void flash_answers_and_runs(void)
+{
+    static const uint32_t function[] = {0x52824680, 0xd65f03c0}; /* mov w0, #0x1234; ret */
+    struct mem_rom *rom = &m.mem->rom[0];
+    uint32_t mark = 0x12345678;
+
+    START(flash);
+    memcpy(rom->r.host, &mark, sizeof(mark));
+    memcpy(rom->r.host + 0x1000, function, sizeof(function));
+    __builtin___clear_cache((char *)rom->r.host + 0x1000, (char *)rom->r.host + 0x1000 + sizeof(function));
+    CHECK_EQ(vmarm_run(&m, 0, false), VCPU_EXIT_POWEROFF);
+    CHECK_EQ(atomic_load(&m.naccesses), 4);
+    CHECK(accessed(0, true, 0, 4, mark));
+    CHECK(accessed(1, true, 0, 4, 0x00800080));
+    CHECK(accessed(2, true, 0, 4, 0x12005600));
+    CHECK(accessed(3, true, 0, 4, 0x1234));
+    CHECK(atomic_load(&rom->direct));
+}
+
 /* ---- accesses ---- */
 
 GUEST(mmio, "device x10\n"
@@ -356,6 +399,7 @@ int main(void)
     }
     printf("GICv%u, %s performance counters\n", kvm_arm64_gic_version(m.accel),
            kvm_arm64_has_pmu(m.accel) ? "with" : "without");
+    RUN(flash_answers_and_runs);
     RUN(mmio_sizes_and_values);
     RUN(unmapped_accesses_abort);
     RUN(undescribed_accesses_abort);

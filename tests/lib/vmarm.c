@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "devices/cfi_flash.h"
 #include "vmm/base/util.h"
 
 #define PATIENCE_SECONDS 20
@@ -73,6 +74,15 @@ static bool attach(struct vmarm *m)
     return bus_attach(m->bus, &r->dev, GPA(VMARM_MMIO)) == 0;
 }
 
+static bool attach_flash(struct vmarm *m, struct err *e)
+{
+    struct cfi_flash_config c = {.mem = m->mem, .fd = -1};
+    struct device *d;
+
+    return mem_add_rom(m->mem, GPA(VMARM_FLASH), CFI_FLASH_SIZE, &c.rom, e) == 0 && cfi_flash_create(&d, &c) == 0 &&
+           bus_attach(m->bus, d, GPA(VMARM_FLASH)) == 0;
+}
+
 const char *vmarm_unavailable(void)
 {
     static struct err e;
@@ -95,7 +105,7 @@ bool vmarm_create(struct vmarm *m, unsigned ncpus, unsigned gic_version)
     memset(m, 0, sizeof(*m));
     m->ncpus = ncpus;
     if (mem_create(&m->mem) < 0 || mem_add_ram(m->mem, GPA(VMARM_RAM), VMARM_RAM_SIZE, NULL, &e) < 0 ||
-        bus_create(&m->bus) < 0 || !attach(m))
+        bus_create(&m->bus) < 0 || !attach(m) || !attach_flash(m, &e))
         goto fail;
     cfg.mem = m->mem;
     cfg.bus = m->bus;

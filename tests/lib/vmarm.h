@@ -1,7 +1,8 @@
 /*
- * A small arm64 machine for tests of the KVM accelerator: RAM, the GIC that the host gives, and one device that writes
- * down what the guest does with it.
+ * A small arm64 machine for tests of the KVM accelerator: RAM, a bank of flash without a file, the GIC that the host
+ * gives, and one device that writes down what the guest does with it.
  *
+ *   VMARM_FLASH, 64 MiB   devices/cfi_flash.h; the tests fill it through mem->rom[0]
  *   VMARM_MMIO, 4 KiB     accesses are recorded; reads give `answer`
  *
  * A guest ends its run by PSCI SYSTEM_OFF. The page at VMARM_TABLE maps the first GiB as a device's and the second,
@@ -17,6 +18,7 @@
 #include "vmm/core/vcpu.h"
 #include "vmm/kvm/kvm.h"
 
+#define VMARM_FLASH 0x04000000
 #define VMARM_GICD 0x08000000
 #define VMARM_GICC 0x08010000
 #define VMARM_GICR 0x080a0000

@@ -424,6 +424,13 @@ static void firmware(void)
     CHECK(parse("-pflash code -pflash vars -kernel k -append x") == 0);
     CHECK(!strcmp(c.firmware.vars.path, "vars") && !c.firmware.code.read_only && !strcmp(c.kernel, "k"));
     CHECK(parse("-bios /no/f -drive if=pflash,unit=1,file=vars") == 0 && !strcmp(c.firmware.vars.path, "vars"));
+    CHECK(parse("-kernel k -fw_cfg name=opt/a,string=x -fw_cfg opt/b,file=f") == 0 && !c.firmware.used);
+    CHECK_EQ(c.nfw_cfg, 2);
+    CHECK(!strcmp(c.fw_cfg[0].name, "opt/a") && !strcmp(c.fw_cfg[0].text, "x") && !c.fw_cfg[0].file);
+    CHECK(!strcmp(c.fw_cfg[1].name, "opt/b") && !strcmp(c.fw_cfg[1].file, "f") && !c.fw_cfg[1].text);
+    CHECK(refused("-kernel k -fw_cfg name=etc/a,string=x", "begins with opt/"));
+    CHECK(refused("-kernel k -fw_cfg name=opt/a", "file= or string="));
+    CHECK(refused("-kernel k -fw_cfg opt/a,string=x -fw_cfg opt/a,file=f", "is taken"));
     CHECK(refused("-pflash a -pflash b -pflash c", "two banks"));
     CHECK(refused("-pflash a -bios /no/f", "from a drive already"));
     CHECK(refused("-kernel k -drive if=pflash,unit=1,file=a", "without firmware"));

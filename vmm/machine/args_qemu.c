@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/fw_cfg.h"
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/machine/accel.h"
@@ -384,6 +385,39 @@ static int set_bios(struct qemu_args *a, const char *v, struct err *e)
     return config_find_firmware(a->c, v, e);
 }
 
+static int fw_cfg_add(struct vm_config *c, struct options *o, struct err *e)
+{
+    const char *name = options_get(o, "name"), *file = options_get(o, "file"), *text = options_get(o, "string");
+
+    if (!name || strncmp(name, "opt/", 4) != 0 || !name[4] || strlen(name) >= FW_CFG_NAME_SIZE)
+        return err_set(e, EINVAL, "-fw_cfg %s: a name begins with opt/ and has at most %d characters",
+                       name ? name : "without a name", FW_CFG_NAME_SIZE - 1);
+    if (!file == !text)
+        return err_set(e, EINVAL, "-fw_cfg %s: give file= or string=", name);
+    for (unsigned i = 0; i < c->nfw_cfg; i++)
+        if (!strcmp(c->fw_cfg[i].name, name))
+            return err_set(e, EINVAL, "-fw_cfg %s: the name is taken", name);
+    if (c->nfw_cfg == VM_MAX_FW_CFG)
+        return err_set(e, ENOSPC, "-fw_cfg %s: there are %d already, and there is no room for more", name,
+                       VM_MAX_FW_CFG);
+    c->fw_cfg[c->nfw_cfg].name = config_str(c, name);
+    c->fw_cfg[c->nfw_cfg].file = file ? config_str(c, file) : NULL;
+    c->fw_cfg[c->nfw_cfg++].text = text ? config_str(c, text) : NULL;
+    return qemu_options_done(o, "-fw_cfg", e);
+}
+
+static int set_fw_cfg(struct qemu_args *a, const char *v, struct err *e)
+{
+    struct options o;
+    int r = options_parse(&o, v, "name", e);
+
+    if (r < 0)
+        return r;
+    r = fw_cfg_add(a->c, &o, e);
+    options_free(&o);
+    return r;
+}
+
 static int set_append(struct qemu_args *a, const char *v, struct err *e)
 {
     (void)e;
@@ -620,6 +654,7 @@ static const struct qemu_option qemu_options[] = {
     {"append", true, set_append, NULL, NULL},
     {"bios", true, set_bios, NULL, NULL},
     {"pflash", true, qemu_pflash, NULL, NULL},
+    {"fw_cfg", true, set_fw_cfg, NULL, NULL},
     {"drive", true, qemu_drive, qemu_drive_device, NULL},
     {"hda", true, qemu_hda, qemu_drive_device, NULL},
     {"device", true, qemu_device_help, qemu_device, NULL},

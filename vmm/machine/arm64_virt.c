@@ -167,7 +167,7 @@ static int virt_attach_devices(struct machine *m, struct err *e)
         return r;
 
     if (m->firmware) {
-        for (unsigned i = 0; i < FIRMWARE_BANKS; i++) {
+        for (unsigned i = 0; i < FIRMWARE_BANKS && c->firmware.used; i++) {
             const struct device_place at = {
                 .bus = m->bus, .base = virt_map[VIRT_FLASH].base + i * CFI_FLASH_SIZE, .irq = DEVICE_NO_IRQ};
 
@@ -246,6 +246,12 @@ static int virt_mpidr(const struct machine *m, unsigned i, uint64_t *out, struct
     return r < 0 ? err_set(e, -r, "vCPU %u has no number: %s", i, strerror(-r)) : 0;
 }
 
+/* Is there a configuration device? */
+static bool virt_has_fw_cfg(const struct vm_config *c)
+{
+    return c->firmware.used || c->nfw_cfg;
+}
+
 /* (Re)makes m->boot.dtb. */
 static int virt_build_dtb(struct machine *m, struct err *e)
 {
@@ -280,6 +286,8 @@ static int virt_build_dtb(struct machine *m, struct err *e)
     if (c->firmware.used) {
         f.flash_base = virt_map[VIRT_FLASH].base;
         f.flash_size = CFI_FLASH_SIZE;
+    }
+    if (virt_has_fw_cfg(c)) {
         f.fw_cfg_base = virt_map[VIRT_FW_CFG].base;
         f.fw_cfg_size = virt_map[VIRT_FW_CFG].size;
     }
@@ -368,16 +376,6 @@ static int virt_write_dtb(struct machine *m, struct err *e)
     return r < 0 ? err_set(e, -r, "the device tree does not fit in memory") : 0;
 }
 
-/* Places of disks and networks, as firmware's drivers have them. */
-static int virt_load_firmware(struct machine *m, struct err *e)
-{
-    int r = m->cfg->dump_dtb ? 0 : firmware_load(&m->firmware, m, virt_map[VIRT_VIRTIO].base, VIRT_VIRTIO_STRIDE, e);
-
-    m->boot.entry.pc = virt_map[VIRT_FLASH].base;
-    m->boot.dtb_addr = virt_map[VIRT_RAM].base;
-    return r;
-}
-
 static int virt_load_kernel(struct machine *m, struct err *e)
 {
     const struct vm_config *c = m->cfg;
@@ -399,10 +397,19 @@ static int virt_load_kernel(struct machine *m, struct err *e)
 
 static int virt_load(struct machine *m, struct err *e)
 {
-    int r = m->cfg->firmware.used ? virt_load_firmware(m, e) : virt_load_kernel(m, e);
+    const struct vm_config *c = m->cfg;
+    int r = 0;
 
+    if (virt_has_fw_cfg(c) && !c->dump_dtb)
+        r = firmware_load(&m->firmware, m, virt_map[VIRT_VIRTIO].base, VIRT_VIRTIO_STRIDE, e);
+    if (r == 0 && !c->firmware.used)
+        r = virt_load_kernel(m, e);
     if (r < 0)
         return r;
+    if (c->firmware.used) {
+        m->boot.entry.pc = virt_map[VIRT_FLASH].base;
+        m->boot.dtb_addr = virt_map[VIRT_RAM].base;
+    }
     m->boot.entry.arg = m->boot.dtb_addr;
     m->boot.entry.mode = VCPU_MODE_ARM64;
     r = virt_build_dtb(m, e);

@@ -480,6 +480,11 @@ int config_validate(struct vm_config *c, struct err *e)
     if (!c->kernel && !c->firmware.used && !c->dump_dtb)
         return err_set(e, EINVAL, "no kernel is given: name one with --kernel FILE%s",
                        board->arch == VM_ARCH_ARM64 ? ", or firmware with --firmware FILE" : "");
+    if (c->nfw_cfg && board->arch != VM_ARCH_ARM64)
+        return err_set(e, EINVAL, "machine %s has no fw_cfg", board->name);
+    if (c->firmware.used && c->memory < MIB(128))
+        log_warn(NULL, "%llu MiB of memory: EDK2, the usual firmware, stands still below 128 MiB",
+                 (unsigned long long)(c->memory >> 20));
     if (c->firmware.used && c->kernel_flat)
         return err_set(e, EINVAL, "firmware starts kernels by their format: one without has no meaning with it");
     if (c->firmware.used && !c->kernel && *c->cmdline)

@@ -23,6 +23,7 @@
 #define VM_MAX_PORTS 1024 /* of all of these: each is a socket that is polled */
 #define VM_MAX_SEARCH 8   /* domains */
 #define VM_MAX_CHARDEVS 8
+#define VM_MAX_FW_CFG 8 /* files of the user's in the firmware configuration device */
 
 enum vm_arch { VM_ARCH_ARM64, VM_ARCH_X86 };
 enum vm_machine { VM_MACHINE_AUTO, VM_MACHINE_VIRT, VM_MACHINE_MICRO };
@@ -105,6 +106,10 @@ struct vm_config {
         struct vm_flash code, vars;
         bool keep_vars; /* without vars.path: in the state folder of the machine's name */
     } firmware;
+    struct {
+        const char *name, *file, *text; /* one of the two */
+    } fw_cfg[VM_MAX_FW_CFG];
+    unsigned nfw_cfg;
     const char *boot_note, *boot_warning; /* kernel from a disk image: what was taken, and what to know; or NULL */
     uint64_t memory;                      /* bytes */
     enum vm_huge_pages huge_pages;

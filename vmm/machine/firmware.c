@@ -24,11 +24,12 @@
 #include "vmm/service/sandbox.h"
 
 #define FIRMWARE_VARS "vars.fd" /* in the state folder of a machine */
-#define FIRMWARE_MAX_ITEMS 16
+#define FIRMWARE_MAX_ITEMS (16 + VM_MAX_FW_CFG)
+#define FIRMWARE_MAX_FILE MIB(64) /* of the user's */
 
 struct firmware {
     struct cfi_flash_config bank[FIRMWARE_BANKS]; /* fd: -1 once the device has it */
-    struct loader_file kernel, initrd;
+    struct loader_file kernel, initrd, file[VM_MAX_FW_CFG];
     uint8_t sizes[3][4], cpus[2], menu[2], wait[2];
     char *order;
     struct fw_cfg_item item[FIRMWARE_MAX_ITEMS];
@@ -217,6 +218,37 @@ static int firmware_add_order(struct firmware *f, const struct vm_config *c, uin
     return 0;
 }
 
+/* What the user has for whoever asks. */
+static int firmware_add_files(struct firmware *f, const struct vm_config *c, struct err *e)
+{
+    for (unsigned i = 0; i < c->nfw_cfg; i++) {
+        struct fw_cfg_item *it = &f->item[f->nitems++];
+        int r = c->fw_cfg[i].file ? loader_file_open(&f->file[i], c->fw_cfg[i].file, FIRMWARE_MAX_FILE, e) : 0;
+
+        if (r < 0)
+            return r;
+        it->file = c->fw_cfg[i].name;
+        it->data = c->fw_cfg[i].file ? (const void *)f->file[i].data : c->fw_cfg[i].text;
+        it->len = (uint32_t)(c->fw_cfg[i].file ? f->file[i].size : strlen(c->fw_cfg[i].text));
+    }
+    return 0;
+}
+
+/* What firmware asks for. */
+static int firmware_add_own(struct firmware *f, const struct vm_config *c, uint64_t slots, uint64_t stride,
+                            struct err *e)
+{
+    int r;
+
+    /* A menu that is shown for no time: EDK2 waits for seconds where nothing is said, and nobody may be there. */
+    le16_put(f->menu, 1);
+    le16_put(f->wait, 0);
+    firmware_add(f, FW_CFG_BOOT_MENU, f->menu, sizeof(f->menu));
+    f->item[f->nitems++] = (struct fw_cfg_item){.file = "etc/boot-menu-wait", .data = f->wait, .len = sizeof(f->wait)};
+    r = firmware_add_kernel(f, c, e);
+    return r < 0 ? r : firmware_add_order(f, c, slots, stride, e);
+}
+
 /* ---- the whole ---- */
 
 int firmware_load(struct firmware **out, struct machine *m, uint64_t slots, uint64_t stride, struct err *e)
@@ -227,21 +259,21 @@ int firmware_load(struct firmware **out, struct machine *m, uint64_t slots, uint
 
     if (!f)
         return err_set(e, ENOMEM, "out of memory");
-    for (unsigned i = 0; i < FIRMWARE_BANKS; i++)
+    for (unsigned i = 0; i < FIRMWARE_BANKS; i++) /* of ROM that is not there: nothing looks */
         f->bank[i] = (struct cfi_flash_config){.mem = m->mem, .rom = &m->mem->rom[i], .fd = -1};
     le16_put(f->cpus, (uint16_t)c->cpus);
     firmware_add(f, FW_CFG_NB_CPUS, f->cpus, sizeof(f->cpus));
-    /* A menu that is shown for no time: EDK2 waits for seconds where nothing is said, and nobody may be there. */
-    le16_put(f->menu, 1);
-    le16_put(f->wait, 0);
-    firmware_add(f, FW_CFG_BOOT_MENU, f->menu, sizeof(f->menu));
-    f->item[f->nitems++] = (struct fw_cfg_item){.file = "etc/boot-menu-wait", .data = f->wait, .len = sizeof(f->wait)};
-    if ((r = firmware_fill(f, c, e)) < 0 || (r = firmware_add_kernel(f, c, e)) < 0 ||
-        (r = firmware_add_order(f, c, slots, stride, e)) < 0) {
+    r = c->firmware.used ? firmware_fill(f, c, e) : 0;
+    if (r == 0 && c->firmware.used)
+        r = firmware_add_own(f, c, slots, stride, e);
+    if (r == 0)
+        r = firmware_add_files(f, c, e);
+    if (r < 0) {
         firmware_close(f);
         return r;
     }
-    sandbox_allow_flash();
+    if (c->firmware.used)
+        sandbox_allow_flash();
     *out = f;
     return 0;
 }
@@ -255,6 +287,8 @@ void firmware_close(struct firmware *f)
             close(f->bank[i].fd);
     loader_file_close(&f->kernel);
     loader_file_close(&f->initrd);
+    for (unsigned i = 0; i < VM_MAX_FW_CFG; i++)
+        loader_file_close(&f->file[i]);
     free(f->order);
     free(f);
 }

@@ -1,5 +1,6 @@
 /*
- * Firmware: what is in the two banks of flash, and what it is told through the configuration device. Files are opened
+ * Firmware: what is in the two banks of flash, and what it is told through the configuration device, which the user's
+ * own files make the machine have without firmware too. Files are opened
  * before anything is sandboxed; devices are made of them when the bus is there.
  */
 #ifndef PIPIT_MACHINE_FIRMWARE_H

@@ -38,7 +38,7 @@ void life_print_help(void)
 {
     puts("Machines that were started with a name (pipit run --name, --detach).\n"
          "\n"
-         "  pipit ps [--json]                  those that run, and those that left a disk: stopped, or crashed\n"
+         "  pipit ps [--json]                  those that run, and those that left something: stopped, or crashed\n"
          "  pipit pause NAME, pipit resume NAME\n"
          "                                     stops the machine where it is, and lets it go on\n"
          "  pipit stop NAME [--timeout N]      has the guest power off: by the ACPI power button on x86-64, else by\n"

@@ -58,13 +58,15 @@ struct ps_machine {
     const char *name, *status;
     struct entry_view v;
     char *image; /* of its overlay, or NULL */
+    bool kept;   /* it has left something in the state folder */
 };
 
-static char *image_of(const char *name)
+static char *image_of(const char *name, bool *kept)
 {
     int top = life_state_dir(false, NULL), dir = top < 0 ? -1 : life_dir_at(top, name, false, "", NULL);
     char *image = dir < 0 ? NULL : overlay_image(dir);
 
+    *kept = dir >= 0;
     if (dir >= 0)
         close(dir);
     if (top >= 0)
@@ -77,9 +79,9 @@ static bool look(struct ps_machine *m, const char *name)
     m->name = name;
     if (entry_look(&m->v, name, NULL) < 0)
         return false; /* not ours, or gone meanwhile */
-    m->image = image_of(name);
+    m->image = image_of(name, &m->kept);
     m->status = m->v.holder ? "running" : m->v.there ? "crashed" : "stopped";
-    return m->v.there || m->image;
+    return m->v.there || m->kept;
 }
 
 static void put_text(const char *key, const char *value)
