@@ -9,6 +9,7 @@
 
 #include "arch/arm64/cpu.h"
 #include "jit/ops.h"
+#include "jit/saved.h"
 #include "vmm/base/err.h"
 
 struct jit;
@@ -87,6 +88,9 @@ void jit_trace(struct jit *j, jit_entered_fn *entered, void *opaque, bool unlink
 int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e);
 void jit_destroy(struct jit *j);
 
+/* Saved translations that may be used, and whether the run's are to be saved. Before any vCPU runs. */
+void jit_use_saved(struct jit *j, const struct jit_saved_image *image, bool saves);
+
 /* The vCPU's state; owned by the JIT. -ENOMEM. The caller initialises it and binds c->ops before the first run. */
 int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out);
 void jit_vcpu_destroy(struct arm64_cpu *c);
@@ -115,6 +119,7 @@ void jit_fpcr_changed(struct arm64_cpu *c);
 struct jit_counts {
     uint64_t blocks, insns, bytes; /* translated: blocks, the guest's instructions, host code */
     uint64_t copies;               /* blocks made from others of the same code */
+    uint64_t taken;                /* blocks from saved translations */
     uint64_t flushes;              /* the code cache was full, and emptied */
     uint64_t stops;                /* a vCPU has stopped all others, for an exclusive or to empty the code cache */
 };

@@ -14,6 +14,7 @@
 #define PIPIT_JIT_USER_H
 
 #include "jit/jit.h"
+#include "jit/saved.h"
 
 /* An access to memory that failed. */
 struct jit_fault {
@@ -22,24 +23,6 @@ struct jit_fault {
     int code;
     bool write; /* ESR_EL1.WnR */
     bool fetch; /* of an instruction, at cpu.pc */
-};
-
-/* ---- saved translations (jit/rt/saved.h) ---- */
-
-#define JIT_SAVED_KEY 64 /* bytes: all that translations depend on beside the guest's code */
-
-/* An image that jit_saved_open found to be one. Reading it may fault, and it may change; `at` NULL: none. */
-struct jit_saved_image {
-    const uint8_t *at;
-    size_t size;
-    uint32_t bits, count; /* log2 of slots; records */
-};
-
-/* The image that has blocks for an address, and which place of the image's file is there. */
-struct jit_saved_place {
-    struct jit_saved_image image;
-    uint32_t where;    /* place in the file in instructions */
-    uint32_t *unsaved; /* counts blocks that had to be made; NULL: none is to be saved */
 };
 
 /* What a debugger is told of, before the instruction at cpu.pc has done anything (JIT_DEBUG_STEP: behind the one that
@@ -102,33 +85,8 @@ bool jit_user_fault(struct arm64_cpu *c, int signo, int code, uint64_t addr, uin
  */
 void jit_user_invalidate(struct jit *j, uint64_t addr, uint64_t len);
 
-/* Is this an image for the key? */
-bool jit_saved_open(const uint8_t *image, size_t size, const uint8_t key[JIT_SAVED_KEY], struct jit_saved_image *out);
-
-/*
- * Writes an image into memory of `room` bytes, of about `count` records: those of another image, and then the blocks
- * that were made since the last time and lie in [lo, hi), which maps the file from `offset`. What does not fit is left
- * out, and `full` says so. jit_saved_end returns the image's size.
- */
-struct jit_saved_writer {
-    uint8_t *at; /* aligned to 8 bytes, and zeroed */
-    size_t room, used;
-    uint32_t bits, count;
-    bool full;
-};
-void jit_saved_begin(struct jit_saved_writer *w, uint8_t *at, size_t room, uint32_t count);
-void jit_saved_add_image(struct jit_saved_writer *w, const struct jit_saved_image *m);
-void jit_saved_add_blocks(struct jit_saved_writer *w, struct jit *j, uint64_t lo, uint64_t hi, uint64_t offset);
-size_t jit_saved_end(struct jit_saved_writer *w, const uint8_t key[JIT_SAVED_KEY]);
-/* Blocks so far: translated, and taken from images. */
-void jit_saved_counts(const struct jit *j, uint64_t *made, uint64_t *taken);
-/* What the translator knows of the host's CPU, for the key. */
-uint64_t jit_saved_host(void);
 /* Calls the operation `made` for each block that there is. */
 void jit_user_tell(struct jit *j);
-/* A 64-bit hash of bytes, continued from h. Not for adversaries. */
-uint64_t jit_saved_hash(uint64_t h, const void *p, size_t len);
-
 /*
  * For a debugger. Breakpoints are no part of guest memory: blocks end before them, and where one is the next
  * instruction the operation `debug` is called instead. While anything is watched all guest code is interpreted. Changes

@@ -9,6 +9,8 @@ cd "$(dirname "$0")/.."
 root=$PWD
 export PIPIT_ROOT=$root PIPIT_CACHE=${PIPIT_CACHE:-$root/.cache}
 export PIPIT=$root/build/release/pipit PIPIT_ASAN=$root/build/asan/pipit
+# The user's own cache is left alone; tests of translations that are kept unset this.
+export PIPIT_TRANSLATIONS=off
 export ASAN_OPTIONS=${ASAN_OPTIONS:-abort_on_error=1:detect_stack_use_after_return=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1}

@@ -182,6 +182,19 @@ static void jit_forward_dead(struct jit *j, const struct jit_block *b)
     }
 }
 
+/* Where saved translations of b may be: j->saved; false: nowhere, or nobody wants any. */
+static bool jit_saved_look(struct jit *j, struct jit_block *b)
+{
+    if (j->user)
+        return j->user->saved && j->user->saved(j->user->opaque, b->pc, &j->saved);
+    if (!j->image.at && !j->saves)
+        return false;
+    b->words = jit_saved_where(j, b);
+    j->saved.where = b->words;
+    j->saved.image = j->image;
+    return true;
+}
+
 /* Makes b of a block of the same guest code at another address: a program or library that was executed again. */
 static bool jit_copy_twin(struct jit *j, struct jit_block *b)
 {
@@ -198,7 +211,7 @@ static bool jit_copy_twin(struct jit *j, struct jit_block *b)
     b->code_size = t->code_size;
     b->dead_tail = t->dead_tail;
     b->loop = t->loop;
-    b->saved = true;
+    b->saved = b->copy = true;
     jit_block_relocate(j, t, b->pc, b->code, jit_entry_rw(j, b));
     j->copied++;
     return true;
@@ -212,7 +225,7 @@ static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b
     if (j->twin && jit_copy_twin(j, b))
         return true;
     j->saved = (struct jit_saved_place){0};
-    if (j->user && j->user->saved && j->user->saved(j->user->opaque, b->pc, &j->saved) && jit_saved_restore(j, b)) {
+    if (jit_saved_look(j, b) && jit_saved_restore(j, b)) {
         j->taken++;
         return true;
     }

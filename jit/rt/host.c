@@ -39,6 +39,11 @@ void jit_host_unmap(void *p, size_t size)
         munmap(p, size);
 }
 
+void jit_host_unused(const void *p, size_t size)
+{
+    madvise((void *)(uintptr_t)p, size, MADV_DONTNEED);
+}
+
 static uint8_t *jit_host_view(int fd, void *at, size_t size, int prot)
 {
     void *p = mmap(at, size, prot, MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);

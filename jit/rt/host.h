@@ -21,6 +21,9 @@ void jit_host_unmap(void *p, size_t size);
  * multiple of theirs. Not in the freestanding program. */
 void *jit_host_map_large(size_t *size);
 
+/* Whole pages of a mapped file will not be read again soon. */
+void jit_host_unused(const void *p, size_t size);
+
 /*
  * Memory for code, written at rw and executed at rx: two views, so that no page is writable and executable. -errno.
  *

@@ -48,6 +48,7 @@ void jit_counts(const struct jit *j, struct jit_counts *out)
                                .insns = j->made_insns,
                                .bytes = j->made_bytes,
                                .copies = j->copied,
+                               .taken = j->taken,
                                .flushes = j->flushes,
                                .stops = j->regions};
 }

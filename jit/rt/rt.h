@@ -139,7 +139,8 @@ struct jit_block {
     uint32_t hash_next; /* block number, 0: none */
     bool dead;
 
-    bool saved; /* an image has it, or was offered it */
+    bool saved : 1; /* an image has it, or was offered it; or it is a copy */
+    bool copy : 1;  /* of another block */
     uint8_t nexits;
     uint8_t ninsns;
     uint32_t code;      /* entry, offset in the cache */
@@ -149,7 +150,7 @@ struct jit_block {
     uint16_t nrelocs;
     uint32_t reloc;        /* first of its records in struct jit's; copies share them */
     uint32_t map;          /* of its bytes in struct jit's map */
-    uint32_t words;        /* user mode: jit_saved_words of what it was made from, where that may be asked */
+    uint32_t words;        /* user mode: jit_saved_words of what it was made from; machines: its place in images */
     uint32_t page_next;    /* block number, 0: none */
     struct jit_exit *exit; /* in struct jit's; copies share them */
 };
@@ -404,6 +405,8 @@ struct jit {
     uint32_t nmap;
     uint64_t taken;               /* blocks from saved translations */
     struct jit_saved_place saved; /* of the block that is being made */
+    struct jit_saved_image image; /* machines: of all blocks */
+    bool saves;                   /* machines: there will be an image of this run */
     uint64_t masked[JIT_MASKED];  /* open addressing by pc; 0: free */
     unsigned nmasked;
     _Atomic uint64_t code_regions[JIT_CODE_REGIONS / 64];

@@ -231,6 +231,12 @@ int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e)
     return 0;
 }
 
+void jit_use_saved(struct jit *j, const struct jit_saved_image *image, bool saves)
+{
+    j->image = *image;
+    j->saves = saves;
+}
+
 int jit_vcpu_create(struct jit *j, unsigned index, struct arm64_cpu **out)
 {
     size_t size = sizeof(struct jit_vcpu);

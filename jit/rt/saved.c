@@ -60,9 +60,26 @@ uint64_t jit_saved_hash(uint64_t h, const void *p, size_t len)
     return h * UINT64_C(0xc2b2ae3d27d4eb4f) ^ h >> 32;
 }
 
+uintptr_t jit_saved_recover(uintptr_t ip)
+{
+    return jit_access_recover(ip);
+}
+
 uint32_t jit_saved_words(const uint32_t *insn, unsigned n)
 {
     return saved_crc(n, insn, n * sizeof(*insn));
+}
+
+#define SAVED_PLACE_BITS 10 /* of an instruction's place in its page */
+#define SAVED_WHERE_INSNS 4u
+
+/* What stands behind a short block counts, too: that makes no difference but for the places where the page ends. */
+uint32_t jit_saved_where(const struct jit *j, const struct jit_block *b)
+{
+    uint32_t insn[SAVED_WHERE_INSNS], place = b->pc >> 2 & ((1u << SAVED_PLACE_BITS) - 1);
+    unsigned n = j->space->read(b->host, insn, MIN(SAVED_WHERE_INSNS, (1u << SAVED_PLACE_BITS) - place));
+
+    return jit_saved_words(insn, n) << SAVED_PLACE_BITS | place;
 }
 
 static uint32_t saved_slot(uint32_t where, uint32_t bits)
@@ -80,9 +97,9 @@ struct saved_shape {
 static bool saved_shape(const struct saved_block *r, struct saved_shape *s)
 {
     if (!r->ninsns || r->ninsns > JIT_BLOCK_MAX_INSNS || r->nexits > JIT_BLOCK_MAX_EXITS || r->nmap > JIT_MAP_MAX ||
-        r->nmap < r->ninsns || r->nrelocs > JIT_BLOCK_MAX_RELOCS || r->code_size > JIT_BLOCK_ROOM / 2 ||
-        r->code_size < JIT_ENTRY_NOP || r->dead_tail + JIT_DEAD_TAIL >= r->code_size || r->loop % JIT_ENTRY_ALIGN ||
-        r->loop + 8u > r->code_size || (r->where & 1023) + r->ninsns > 1024)
+        (r->nmap && r->nmap < r->ninsns) || r->nrelocs > JIT_BLOCK_MAX_RELOCS || r->code_size > JIT_BLOCK_ROOM / 2 ||
+        r->code_size < JIT_ENTRY_NOP || r->dead_tail + JIT_DEAD_TAIL + !!r->nmap > r->code_size ||
+        r->loop % JIT_ENTRY_ALIGN || r->loop + 8u > r->code_size || (r->where & 1023) + r->ninsns > 1024)
         return false;
     s->exits = sizeof(*r);
     s->insns = s->exits + r->nexits * sizeof(struct jit_exit);
@@ -157,7 +174,7 @@ static bool saved_take(struct jit *j, struct jit_block *b, const uint8_t *raw, c
     struct saved_block r;
 
     memcpy(&r, raw, sizeof(r));
-    if (r.ninsns > n || memcmp(raw + s->insns, insn, r.ninsns * sizeof(*insn)))
+    if (r.ninsns > n || (j->user ? !r.nmap : r.nmap) || memcmp(raw + s->insns, insn, r.ninsns * sizeof(*insn)))
         return false;
     for (unsigned i = 0; j->nmasked && i < r.ninsns; i++)
         if (jit_user_masked(j, b->pc + i * 4))
@@ -166,8 +183,13 @@ static bool saved_take(struct jit *j, struct jit_block *b, const uint8_t *raw, c
     memcpy(&j->reloc[b->reloc], raw + s->relocs, r.nrelocs * sizeof(struct jit_reloc));
     if (!saved_places(&r, b->exit, &j->reloc[b->reloc]))
         return false;
-    memcpy(j->map + b->map, raw + s->map, r.nmap);
-    j->nmap += r.nmap;
+    if (j->user) {
+        memcpy(j->map + b->map, raw + s->map, r.nmap);
+        j->nmap += r.nmap;
+    } else {
+        memcpy(j->map + b->map, insn, r.ninsns * sizeof(*insn));
+        j->nmap += r.ninsns * (uint32_t)sizeof(*insn);
+    }
     b->ninsns = (uint8_t)r.ninsns;
     b->nexits = (uint8_t)r.nexits;
     b->nrelocs = r.nrelocs;
@@ -178,6 +200,15 @@ static bool saved_take(struct jit *j, struct jit_block *b, const uint8_t *raw, c
     memcpy(j->rw + b->code, raw + s->code, r.code_size);
     jit_block_move(j, b, b->pc & 0xfff, b->pc, 0, b->code, j->rw + b->code);
     return true;
+}
+
+/* A machine needs an image's pages once, mostly, and in their order. */
+#define SAVED_UNUSED_AFTER 1024
+
+static void saved_unused(const struct jit *j, const struct jit_saved_image *m)
+{
+    if (!j->user && j->taken % SAVED_UNUSED_AFTER == SAVED_UNUSED_AFTER - 1)
+        jit_host_unused(m->at, m->size);
 }
 
 bool jit_saved_restore(struct jit *j, struct jit_block *b)
@@ -201,8 +232,10 @@ bool jit_saved_restore(struct jit *j, struct jit_block *b)
         if (r.where == p->where && r.ctx == b->ctx && r.ninsns <= JIT_BLOCK_MAX_INSNS) {
             if (r.ninsns > n)
                 n = j->space->read(b->host, insn, MIN(r.ninsns, 1024 - (unsigned)(b->pc >> 2 & 1023)));
-            if (saved_read(m->at, m->size, next, raw, sizeof(raw), &s) && saved_take(j, b, raw, &s, insn, n))
+            if (saved_read(m->at, m->size, next, raw, sizeof(raw), &s) && saved_take(j, b, raw, &s, insn, n)) {
+                saved_unused(j, m);
                 return true;
+            }
         }
         next = r.next;
     }
@@ -290,10 +323,36 @@ static unsigned saved_map_size(const struct jit *j, const struct jit_block *b)
 {
     const uint8_t *m = j->map + b->map;
 
+    if (!j->user)
+        return 0;
     for (unsigned i = 0; i < b->ninsns; i++)
         while (*m++ == UINT8_MAX)
             ;
     return (unsigned)(m - (j->map + b->map));
+}
+
+/* What b was made from; false where b is not to be saved. */
+static bool saved_insns(const struct jit *j, const struct jit_block *b, uint32_t *insn)
+{
+    if (!j->user) {
+        memcpy(insn, j->map + b->map, b->ninsns * sizeof(*insn));
+        return true;
+    }
+    for (unsigned i = 0; i < b->ninsns; i++)
+        if (jit_user_masked(j, b->pc + i * 4))
+            return false;
+    /* The guest may have written its code and not said so yet. */
+    return j->space->read(b->host, insn, b->ninsns) == b->ninsns && jit_saved_words(insn, b->ninsns) == b->words;
+}
+
+/* The no-ops that a dead block has not any more. */
+static void saved_revive(const struct jit_block *b, uint8_t *code)
+{
+    static const uint8_t nop5[JIT_ENTRY_NOP] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+
+    memcpy(code, nop5, sizeof(nop5));
+    if (b->loop)
+        memcpy(code + b->loop, nop5, sizeof(nop5));
 }
 
 /* Writes b's record at the writer's end; false where b is not to be saved. */
@@ -311,13 +370,7 @@ static bool saved_record(const struct jit *j, const struct jit_block *b, uint32_
                             .loop = b->loop};
     uint32_t insn[JIT_BLOCK_MAX_INSNS];
 
-    if (!saved_shape(&r, s))
-        return false;
-    for (unsigned i = 0; i < b->ninsns; i++)
-        if (jit_user_masked(j, b->pc + i * 4))
-            return false;
-    /* The guest may have written its code and not said so yet. */
-    if (j->space->read(b->host, insn, b->ninsns) != b->ninsns || jit_saved_words(insn, b->ninsns) != b->words)
+    if (!saved_shape(&r, s) || !saved_insns(j, b, insn))
         return false;
     memset(raw, 0, s->end);
     memcpy(raw + s->exits, b->exit, b->nexits * sizeof(struct jit_exit));
@@ -325,6 +378,7 @@ static bool saved_record(const struct jit *j, const struct jit_block *b, uint32_
     memcpy(raw + s->relocs, &j->reloc[b->reloc], b->nrelocs * sizeof(struct jit_reloc));
     memcpy(raw + s->map, j->map + b->map, r.nmap);
     jit_block_relocate(j, b, b->pc & 0xfff, 0, raw + s->code);
+    saved_revive(b, raw + s->code);
     memcpy(raw, &r, sizeof(r));
     r.crc = saved_crc(0, &raw[offsetof(struct saved_block, where)], s->end - offsetof(struct saved_block, where));
     memcpy(raw, &r, sizeof(r));
@@ -350,6 +404,25 @@ void jit_saved_add_blocks(struct jit_saved_writer *w, struct jit *j, uint64_t lo
             saved_append(w, &s);
     }
     jit_unlock(&j->lock);
+}
+
+/* In the order in which they were made, which is about that in which the next run wants them. */
+void jit_saved_add_run(struct jit_saved_writer *w, struct jit *j)
+{
+    struct saved_shape s;
+
+    for (uint32_t i = 1; i < j->nblocks && !w->full; i++) {
+        const struct jit_block *b = &j->block[i];
+
+        if (b->copy)
+            continue;
+        if (w->room - w->used < SAVED_RECORD_MAX) {
+            w->full = true;
+            break;
+        }
+        if (saved_record(j, b, b->words, w->at + w->used, &s))
+            saved_append(w, &s);
+    }
 }
 
 size_t jit_saved_end(struct jit_saved_writer *w, const uint8_t key[JIT_SAVED_KEY])

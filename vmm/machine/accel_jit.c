@@ -435,8 +435,9 @@ static void accel_jit_report(struct accel *accel)
              sum[ACCEL_JIT_INTERRUPT], sum[ACCEL_JIT_KICK], n.stops);
     log_info("jit",
              "%" PRIu64 " blocks translated, of %" PRIu64 " instructions, into %" PRIu64
-             " KiB of code, which was full %" PRIu64 " times; %" PRIu64 " copied for another address",
-             n.blocks, n.insns, n.bytes >> 10, n.flushes, n.copies);
+             " KiB of code, which was full %" PRIu64 " times; %" PRIu64 " copied for another address, %" PRIu64
+             " saved ones used",
+             n.blocks, n.insns, n.bytes >> 10, n.flushes, n.copies, n.taken);
     if (a->cfg.stats)
         accel_jit_report_stats(a);
 }
@@ -469,6 +470,7 @@ static void accel_jit_destroy(struct accel *accel)
 
     a->cfg.mem->invalidate = NULL;
     a->cfg.mem->rom_switched = NULL;
+    accel_jit_saved_close(a);
     jit_destroy(a->jit);
     accel_jit_perf_close(&a->perf);
     free(a);
@@ -509,6 +511,7 @@ int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, str
         return err_set(e, ENOMEM, "out of memory");
     a->accel.ops = &accel_jit_accel_ops;
     a->cfg = *cfg;
+    a->translations = (struct translations){.dir = -1, .fresh = -1};
     a->began = accel_jit_now();
     a->ticks_began = __builtin_ia32_rdtsc();
     accel_jit_bind(a);
@@ -520,6 +523,8 @@ int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, str
     ret = accel_jit_perf_open(&a->perf, cfg->perf_map, cfg->jitdump, e);
     if (ret == 0)
         ret = jit_create(&a->jit, &jc, e);
+    if (ret == 0 && cfg->saved)
+        ret = accel_jit_saved_open(a, e);
     if (ret) {
         accel_jit_destroy(&a->accel);
         return ret;

@@ -26,6 +26,8 @@ struct accel_jit_config {
     bool trace_exec, trace_cpu, trace_unlinked; /* jit_trace */
     bool stats;                                 /* count and time what the JIT does, for the report */
     bool perf_map, jitdump;                     /* /tmp/perf-PID.map, jit-PID.dump */
+    bool saved;                                 /* translations are kept, and earlier ones used */
+    const char *translations;                   /* where, as translations.h has it */
     struct mem *mem;
     struct bus *bus; /* takes the GIC's registers */
     struct clock *clock;
@@ -38,7 +40,16 @@ struct accel_jit_config {
 
 #ifdef HAVE_JIT
 int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, struct err *e);
+/* In a handler of SIGBUS: where the instruction at `ip` goes on, which read a file that somebody has cut off; or zero.
+ */
+uintptr_t accel_jit_recover(uintptr_t ip);
 #else
+static inline uintptr_t accel_jit_recover(uintptr_t ip)
+{
+    (void)ip;
+    return 0;
+}
+
 static inline int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, struct err *e)
 {
     (void)out;

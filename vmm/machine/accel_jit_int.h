@@ -8,6 +8,7 @@
 #include "jit/jit.h"
 #include "vmm/machine/accel_jit.h"
 #include "vmm/machine/accel_jit_perf.h"
+#include "vmm/machine/translations.h"
 
 /* Why a vCPU left the guest's instructions; counted by its own thread. */
 enum accel_jit_reason {
@@ -37,6 +38,9 @@ struct accel_jit {
     struct jit *jit;
     struct accel_jit_perf perf;
     uint64_t began, ticks_began; /* CLOCK_MONOTONIC and the time-stamp counter when it was made */
+    struct translations translations;
+    struct jit_saved_image saved; /* of them */
+    uint8_t saved_key[JIT_SAVED_KEY];
     struct jit_mem_ops mem_ops;
     atomic_bool rom_hidden; /* ROM has become a device's since somebody looked */
     struct gic *gic;
@@ -67,6 +71,9 @@ const struct a64_ops *accel_jit_ops(void);
 uint64_t accel_jit_now(void); /* CLOCK_MONOTONIC, in nanoseconds */
 /* --jit-stats; accel_jit_stats.c. */
 void accel_jit_report_stats(const struct accel_jit *a);
+/* accel_jit_saved.c: finds translations for a->jit, before the sandbox; writes those of the run, when no vCPU runs. */
+int accel_jit_saved_open(struct accel_jit *a, struct err *e);
+void accel_jit_saved_close(struct accel_jit *a);
 /* Parks the vCPU in WFI, pauses it in WFE, ends such a pause; accel_jit.c. */
 void accel_jit_wait(struct arm64_cpu *c);
 void accel_jit_wait_event(struct arm64_cpu *c);

@@ -143,6 +143,8 @@ void args_print_help_run(void)
          "  --stats                  say at the end how long it took, why vCPUs left the guest, what was translated\n"
          "  --jit-stats              the same and more of the JIT: its time by phase, exits, calls, blocks\n"
          "  --jit-log WORD,...       exec, cpu: log blocks that are entered, registers; nochain: all blocks\n"
+         "  --translations DIR|off   where the JIT keeps translations for later machines; the default is\n"
+         "                           $XDG_CACHE_HOME/pipit or ~/.cache/pipit\n"
          "  --perfmap                name the JIT's code to perf: /tmp/perf-PID.map\n"
          "  --jitdump                the same with the code, for perf inject --jit: jit-PID.dump\n"
          "  --dump-dtb FILE          write virt's device tree and end\n"

@@ -465,6 +465,13 @@ static int set_debug_device(struct run_args *a, const char *v, struct err *e)
     return 0;
 }
 
+static int set_translations(struct run_args *a, const char *v, struct err *e)
+{
+    (void)e;
+    a->c->translations = v;
+    return 0;
+}
+
 static int set_perf_map(struct run_args *a, const char *v, struct err *e)
 {
     (void)v;
@@ -592,6 +599,7 @@ static const struct run_option run_options[] = {
     {"--stats", 0, false, set_stats},
     {"--jit-stats", 0, false, set_jit_stats},
     {"--jit-log", 0, true, set_jit_log},
+    {"--translations", 0, true, set_translations},
     {"--perfmap", 0, false, set_perf_map},
     {"--jitdump", 0, false, set_jitdump},
     {"--dump-dtb", 0, true, set_dump_dtb},

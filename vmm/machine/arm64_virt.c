@@ -76,6 +76,8 @@ static int virt_create_jit(struct machine *m, struct err *e)
         .trace_unlinked = c->trace_unlinked,
         .perf_map = c->perf_map,
         .jitdump = c->jitdump,
+        .saved = c->tier != VM_TIER_INTERP && !c->trace_exec && !c->trace_cpu && !c->trace_unlinked,
+        .translations = c->translations,
         .mem = m->mem,
         .bus = m->bus,
         .clock = &m->clock,

@@ -219,6 +219,8 @@ static int validate_accel(struct vm_config *c, const struct board_ops *board, st
         return err_set(e, EINVAL, "a map of the JIT's code has no meaning with KVM");
     if (traced && c->accel != VM_ACCEL_JIT)
         return err_set(e, EINVAL, "a log of the JIT's blocks has no meaning with KVM");
+    if (c->translations && strcmp(c->translations, "off") && c->accel != VM_ACCEL_JIT)
+        return err_set(e, EINVAL, "there are no translations to keep with KVM");
     if (c->jit_stats && c->accel != VM_ACCEL_JIT)
         return err_set(e, EINVAL, "statistics of the JIT have no meaning with KVM; --stats has those of KVM");
     return 0;

@@ -151,6 +151,7 @@ struct vm_config {
     bool no_reboot;
     bool stats;
     bool perf_map, jitdump, jit_stats;          /* of the JIT */
+    const char *translations;                   /* of the JIT: where they are kept (translations.h) */
     bool trace_exec, trace_cpu, trace_unlinked; /* --jit-log */
     bool sandbox;
     bool dtb_randomness; /* rng-seed and kaslr-seed in the device tree */

@@ -6,17 +6,38 @@
 #include "vmm/machine/fatal.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <ucontext.h>
 
 #include "devices/chardev.h"
 #include "vmm/base/util.h"
+#include "vmm/machine/accel_jit.h"
 
 #define FATAL_STACK 16384 /* with the widest vector registers, a signal frame is 11 KiB */
 
 static __thread char fatal_stack[FATAL_STACK];
 
-static void fatal_on_signal(int sig)
+/* Images of translations are files: where one is cut off, reads go on as reads of nothing. */
+static bool fatal_recover(ucontext_t *u)
 {
+#if defined(__x86_64__)
+    uintptr_t to = accel_jit_recover((uintptr_t)u->uc_mcontext.gregs[REG_RIP]);
+
+    if (to)
+        u->uc_mcontext.gregs[REG_RIP] = (greg_t)to;
+    return to;
+#else
+    (void)u;
+    return false;
+#endif
+}
+
+static void fatal_on_signal(int sig, siginfo_t *info, void *context)
+{
+    (void)info;
+    if (sig == SIGBUS && fatal_recover(context))
+        return;
     chardev_restore_terminal();
     /* All signals are blocked here: raised now, this one ends the process when the handler returns. */
     signal(sig, SIG_DFL);
@@ -26,7 +47,7 @@ static void fatal_on_signal(int sig)
 void fatal_handle_signals(void)
 {
     static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGQUIT, SIGXCPU};
-    struct sigaction sa = {.sa_handler = fatal_on_signal, .sa_flags = SA_ONSTACK}, old;
+    struct sigaction sa = {.sa_sigaction = fatal_on_signal, .sa_flags = SA_ONSTACK | SA_SIGINFO}, old;
 
     /* SIGTTOU too: a process in the background may then set the terminal. */
     sigfillset(&sa.sa_mask);

@@ -277,9 +277,10 @@ static const struct sandbox_row sandbox_rows[] = {
     ROW(ioctl, R_LOOP, IF(IS(1, KVM_SET_DEVICE_ATTR))),
 #endif
 
-    /* The main thread removes the files that it made. */
+    /* The main thread removes the files that it made, or gives translations their name. */
     ROW(unlink, R_MAIN),
     ROW(unlinkat, R_MAIN),
+    ROW(renameat, R_MAIN),
 
 #if SANDBOX_SANITIZERS
     /* Their runtimes read /proc/self and map the program to describe a fault, and go without the symbolizer that they

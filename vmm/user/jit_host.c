@@ -24,6 +24,11 @@ void jit_host_unmap(void *p, size_t size)
     sys_unmap(p, PAGES(size));
 }
 
+void jit_host_unused(const void *p, size_t size)
+{
+    sys_call(__NR_madvise, p, PAGES(size), MADV_DONTNEED);
+}
+
 static int code_file(size_t size)
 {
     int fd = (int)sys_call(__NR_memfd_create, "pipit-jit", MFD_CLOEXEC);
