@@ -11,6 +11,14 @@ void t1_save_flags(struct t1 *t)
         x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
     }
     t->host_flags = t->keep_flags = true;
+    t->host_add = false;
+}
+
+void t1_carry(struct t1 *t, bool add)
+{
+    if (t->host_add != add)
+        x64_u8(t->e, 0xf5); /* cmc */
+    t->host_add = add;
 }
 
 void t1_host_flags(struct t1 *t)
@@ -34,7 +42,10 @@ enum x64_cc t1_cond(struct t1 *t, unsigned cond)
     if (!t->host_flags) {
         t1_load_flags(t);
         t->host_flags = true;
+        t->host_add = false;
     }
+    if (cond >> 1 == 1 || cond >> 1 == 4) /* HS, LO, HI, LS */
+        t1_carry(t, false);
     return cc[cond];
 }
 

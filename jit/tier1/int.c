@@ -17,9 +17,12 @@ static bool t1_sf(uint32_t insn)
 /* Flags of an x86 addition: CF is the carry, the other sense. */
 static void t1_flags_add(struct t1 *t)
 {
-    if (t1_flags_need(t) != T1_NEED_NONE)
+    bool all = t1_flags_need(t) == T1_NEED_ALL;
+
+    if (all)
         x64_u8(t->e, 0xf5); /* cmc */
     t1_save_flags(t);
+    t->host_add = !all;
 }
 
 /* Flags of a logical operation: C = 0, so CF = 1. */
@@ -302,8 +305,7 @@ static bool t1_adc(struct t1 *t, uint32_t insn)
     t1_copy(t, w, m, RCX);
     t1_copy(t, w, n, RDX);
     t1_cond(t, 0);
-    if (!sub)
-        x64_u8(t->e, 0xf5); /* the carry itself */
+    t1_carry(t, !sub);
     x64_alu_rr(t->e, w, sub ? ALU_SBB : ALU_ADC, RDX, RCX);
     if (flags && sub)
         t1_save_flags(t);

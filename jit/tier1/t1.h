@@ -90,6 +90,7 @@ struct t1 {
     struct x64_emit *e;
     unsigned i;      /* the current one */
     bool host_flags; /* host flags are the guest's */
+    bool host_add;   /* ... but CF is C, as an x86 addition leaves it */
     bool keep_flags; /* the current translator left them so */
     bool sp_aligned; /* SP is known to be aligned */
     bool ended;      /* the block was left for good */
@@ -298,7 +299,8 @@ bool t1_is_mov(uint32_t insn); /* ORR that is a move between registers */
 bool t1_is_lea(uint32_t insn); /* ADD of registers, the second times 1, 2, 4 or 8 */
 
 /* ---- flow.c ---- */
-void t1_host_flags(struct t1 *t); /* from an image as memory has it, in EAX */
+void t1_host_flags(struct t1 *t);      /* from an image as memory has it, in EAX */
+void t1_carry(struct t1 *t, bool add); /* host flags are the guest's: makes CF C, or NOT C */
 /* Makes host flags the guest's and gives the x86 condition for an A64 one (not AL, NV). */
 enum x64_cc t1_cond(struct t1 *t, unsigned cond);
 /* Host flags are the guest's (sub sense): stores them, where that is needed. RAX is lost. */
