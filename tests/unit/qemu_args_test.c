@@ -431,6 +431,13 @@ static void firmware(void)
     CHECK(refused("-kernel k -fw_cfg name=etc/a,string=x", "begins with opt/"));
     CHECK(refused("-kernel k -fw_cfg name=opt/a", "file= or string="));
     CHECK(refused("-kernel k -fw_cfg opt/a,string=x -fw_cfg opt/a,file=f", "is taken"));
+    CHECK(parse("-bios /no/f -boot strict=on") == 0 && c.firmware.menu == 0);
+    CHECK(parse("-bios /no/f -boot menu=on") == 0 && c.firmware.menu == 3000);
+    CHECK(parse("-bios /no/f -boot menu=on,splash-time=500") == 0 && c.firmware.menu == 500);
+    CHECK(parse("-bios /no/f -boot menu=off,splash-time=500") == 0 && c.firmware.menu == 0);
+    CHECK(refused("-bios /no/f -boot menu=on,splash-time=65535", "splash-time=65535"));
+    CHECK(refused("-bios /no/f -boot once=d", "once is not supported"));
+    CHECK(refused("-bios /no/f -boot d", "order is not supported"));
     CHECK(refused("-pflash a -pflash b -pflash c", "two banks"));
     CHECK(refused("-pflash a -bios /no/f", "from a drive already"));
     CHECK(refused("-kernel k -drive if=pflash,unit=1,file=a", "without firmware"));

@@ -182,7 +182,7 @@ void args_print_help_qemu(void)
          "  -cpu MODEL | help           -smp N | cpus=N          -m SIZE (MiB, or with a unit)\n"
          "  -kernel FILE                -initrd FILE             -append TEXT\n"
          "  -bios FILE                  -pflash FILE             -drive if=pflash,file=FILE[,unit=0|1][,readonly=on]\n"
-         "  -fw_cfg name=opt/NAME,file=FILE | string=TEXT\n"
+         "  -boot menu=on[,splash-time=MS]                       -fw_cfg name=opt/NAME,file=FILE | string=TEXT\n"
          "  -drive file=FILE[,if=virtio|none][,format=raw][,id=ID][,readonly=on][,cache=MODE][,aio=threads|io_uring]\n"
          "         [,snapshot=on][,werror=report|ignore|stop|enospc][,rerror=report|ignore|stop]\n"
          "  -hda FILE                   -snapshot (of all drives that do not say otherwise)\n"

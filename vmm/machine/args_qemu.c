@@ -385,6 +385,42 @@ static int set_bios(struct qemu_args *a, const char *v, struct err *e)
     return config_find_firmware(a->c, v, e);
 }
 
+#define MENU_MS 3000 /* QEMU's word on a menu without a time */
+
+static int boot_options(struct vm_config *c, struct options *o, struct err *e)
+{
+    const char *s = options_get(o, "splash-time");
+    bool menu = false, strict = false;
+    uint64_t ms = MENU_MS;
+    int r;
+
+    /* Strict or not, UEFI firmware goes by its own list where nothing is named. */
+    if ((r = options_get_bool(o, "-boot", "menu", &menu, e)) < 0 ||
+        (r = options_get_bool(o, "-boot", "strict", &strict, e)) < 0)
+        return r;
+    if (s && (text_to_u64(s, &ms) < 0 || ms >= UINT16_MAX))
+        return err_set(e, EINVAL, "-boot splash-time=%s is not a number of milliseconds below %d", s, UINT16_MAX);
+    if (options_get(o, "order") || options_get(o, "once"))
+        return err_set(e, EINVAL,
+                       "-boot %s is not supported: letters name drives that this board has not; "
+                       "-device ...,bootindex=N says what firmware tries first",
+                       options_get(o, "order") ? "order" : "once");
+    c->firmware.menu = menu ? (unsigned)ms : 0;
+    return qemu_options_done(o, "-boot", e);
+}
+
+static int set_boot(struct qemu_args *a, const char *v, struct err *e)
+{
+    struct options o;
+    int r = options_parse(&o, v, "order", e);
+
+    if (r < 0)
+        return r;
+    r = boot_options(a->c, &o, e);
+    options_free(&o);
+    return r;
+}
+
 static int fw_cfg_add(struct vm_config *c, struct options *o, struct err *e)
 {
     const char *name = options_get(o, "name"), *file = options_get(o, "file"), *text = options_get(o, "string");
@@ -685,7 +721,7 @@ static const struct qemu_option qemu_options[] = {
     {"h", false, set_help, NULL, NULL},
     {"help", false, set_help, NULL, NULL},
     {"dtb", true, NULL, NULL, "the device tree is always pipit's own"},
-    {"boot", true, NULL, NULL, "-device ...,bootindex=N says what firmware tries first"},
+    {"boot", true, set_boot, NULL, NULL},
     {"S", false, NULL, NULL, "a machine that starts stopped needs a monitor, and there is none"},
     {"qmp", true, NULL, NULL, NO_MONITOR},
     {"mon", true, NULL, NULL, NO_MONITOR},

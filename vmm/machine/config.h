@@ -104,6 +104,7 @@ struct vm_config {
     struct {
         bool used;
         struct vm_flash code, vars;
+        unsigned menu;  /* ms in which a key leads to its menu */
         bool keep_vars; /* without vars.path: in the state folder of the machine's name */
     } firmware;
     struct {

@@ -240,9 +240,9 @@ static int firmware_add_own(struct firmware *f, const struct vm_config *c, uint6
 {
     int r;
 
-    /* A menu that is shown for no time: EDK2 waits for seconds where nothing is said, and nobody may be there. */
+    /* Where nothing is said, EDK2 waits for seconds, and nobody may be there. */
     le16_put(f->menu, 1);
-    le16_put(f->wait, 0);
+    le16_put(f->wait, (uint16_t)c->firmware.menu);
     firmware_add(f, FW_CFG_BOOT_MENU, f->menu, sizeof(f->menu));
     f->item[f->nitems++] = (struct fw_cfg_item){.file = "etc/boot-menu-wait", .data = f->wait, .len = sizeof(f->wait)};
     r = firmware_add_kernel(f, c, e);
