@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # limit: 240
 """Networks on the host's own interfaces: taps (several queues, with and without offloads, made by pipit, opened by
-others, removed under a running guest), bridges joined directly and by QEMU's helper, and what is refused. In network
-and mount namespaces of the test's own, which end with it. Needs root.
+others, removed under a running guest, full while it is paused), bridges joined directly and by QEMU's helper, and what
+is refused. In network and mount namespaces of the test's own, which end with it. Needs root.
 """
 
 import os
@@ -76,6 +76,25 @@ os.execv(argv[0], [a.replace("FDS", ":".join(fds)) for a in argv])
 """
 
 
+PAUSED = """
+ip addr add 10.77.0.2/24 dev eth0
+ping -c 1 -W 5 10.77.0.1 >/dev/null
+echo "net-test: up"
+sleep 2
+try ping ping -c 2 -W 5 10.77.0.1
+"""
+
+# A second of datagrams, as many as go.
+FLOOD = """
+import socket, time
+s, n, end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0, time.monotonic() + 1
+while time.monotonic() < end:
+    s.sendto(bytes(1000), ("10.77.0.2", 9))
+    n += 1
+print(n)
+"""
+
+
 class Place:
     """A namespace with a program, a kernel and initrds that another user can read, and /dev/net/tun as on most hosts."""
 
@@ -92,9 +111,10 @@ class Place:
         self.ns = Namespace()
         self.ns.run("ip", "link", "set", "lo", "up")
         self.ns.run("mount", "-t", "sysfs", "sys", "/sys")
-        os.mknod(f"{folder}/tun", 0o600 | 0o20000, os.makedev(10, 200))
-        os.chmod(f"{folder}/tun", 0o666)
-        self.ns.run("mount", "--bind", f"{folder}/tun", "/dev/net/tun")
+        if os.stat("/dev/net/tun").st_mode & 0o666 != 0o666:
+            os.mknod(f"{folder}/tun", 0o600 | 0o20000, os.makedev(10, 200))
+            os.chmod(f"{folder}/tun", 0o666)
+            self.ns.run("mount", "--bind", f"{folder}/tun", "/dev/net/tun")
 
     def spawn(self, *argv):
         p = subprocess.Popen(self.ns.command(*argv), stdout=subprocess.PIPE, text=True)
@@ -111,8 +131,9 @@ class Place:
 
     def statistics(self, name):
         """Mean lengths of the frames from and to the guest on an interface."""
-        out = self.ns.command("sh", "-c", f"cd /sys/class/net/{name}/statistics && cat rx_bytes rx_packets tx_bytes tx_packets")
-        a, b, c, d = map(int, subprocess.run(out, check=True, capture_output=True, text=True).stdout.split())
+        script = f"cd /sys/class/net/{name}/statistics && cat rx_bytes rx_packets tx_bytes tx_packets"
+        out = subprocess.run(self.ns.command("sh", "-c", script), check=True, capture_output=True, text=True).stdout
+        a, b, c, d = map(int, out.split())
         return a / max(b, 1), c / max(d, 1)
 
     def there(self, name):
@@ -132,6 +153,12 @@ class Place:
 
 def as_user(user, argv):
     return ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all", *argv] if user else argv
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        times = f.read().rsplit(")", 1)[1].split()[11:13]
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
 def report(guest, name, items):
@@ -178,6 +205,29 @@ def made_without_offloads(place):
         ended(guest, "whole-frames")
         report(guest, "whole-frames", ("ping", "push", "fetch", "at-once"))
     vm.result("whole-frames/tap-goes", not place.there("vm1"), "it is still there")
+
+
+def paused(place):
+    """A machine that takes nothing costs nothing, whatever arrives; and goes on afterwards."""
+    ns, runtime = place.ns, f"{place.folder}/runtime"
+    ns.run("ip", "tuntap", "add", "dev", "vm3", "mode", "tap")
+    ns.run("ip", "addr", "add", "10.77.0.1/24", "dev", "vm3")
+    ns.run("ip", "link", "set", "vm3", "up")
+    os.mkdir(runtime, 0o700)
+    env = ["env", f"XDG_RUNTIME_DIR={runtime}"]
+    argv = [*env, *place.argv(PAUSED, ["tap=vm3"]), "--name", "paused"]
+    with vm.Guest(ns.command("sh", "-c", 'echo "pid $$"; exec "$@"', "sh", *argv)) as guest:
+        pid = int(guest.wait_line("pid ", 10).split()[1])
+        guest.wait_line("net-test: up", 60)
+        subprocess.run(ns.command(*env, place.pipit, "pause", "paused"), check=True)
+        before = cpu_seconds(pid)
+        sent = subprocess.check_output(ns.command(sys.executable, "-c", FLOOD), text=True).strip()
+        used = cpu_seconds(pid) - before
+        vm.result("paused/idle", used < 0.2, f"{used:.2f} s of CPU time for {sent} frames in 1 s")
+        subprocess.run(ns.command(*env, place.pipit, "resume", "paused"), check=True)
+        ended(guest, "paused")
+        report(guest, "paused", ("ping",))
+    ns.run("ip", "link", "del", "vm3")
 
 
 def opened_by_others(place):
@@ -238,12 +288,13 @@ def two_on_a_bridge(place):
     left = subprocess.run(ns.command("ip", "-br", "link"), capture_output=True, text=True, check=True).stdout
     vm.result("bridge/taps-go", "tap" not in left, left)
     if not why:
-        refused(place, "bridge-not-allowed", [f"bridge=br1,helper={place.folder}/helper"], "there is no bridge br1", NOBODY)
+        helped = f"helper={place.folder}/helper"
+        refused(place, "bridge-not-there", [f"bridge=br1,{helped}"], "there is no bridge br1", NOBODY)
         ns.run("ip", "link", "add", "br1", "type", "bridge")
-        refused(place, "bridge-not-allowed", [f"bridge=br1,helper={place.folder}/helper"], "access denied", NOBODY)
+        refused(place, "bridge-not-allowed", [f"bridge=br1,{helped}"], "access denied", NOBODY)
         ns.run("ip", "link", "del", "br1")
         os.chmod(f"{place.folder}/helper", 0o755)
-        refused(place, "helper-without-rights", [f"bridge=br0,helper={place.folder}/helper"], "not set-user-id", NOBODY)
+        refused(place, "helper-without-rights", [f"bridge=br0,{helped}"], "not set-user-id", NOBODY)
 
 
 def refused(place, name, net, text, user=None, opener=(), more=()):
@@ -268,7 +319,8 @@ def refusals(place):
     refused(place, "one-queue-only", ["tap=plain,queues=2"], "or not one with several queues")
     refused(place, "busy", ["tap=vm8"], "interface vm8 is in use", opener=(sys.executable, "-c", OPENER, "vm8", "1"))
     refused(place, "descriptor-closed", ["fd=77"], "descriptor 77 is not open")
-    refused(place, "descriptor-no-tap", ["fd=9"], "descriptor 9 is not a tap", opener=("sh", "-c", 'exec 9</dev/null; exec "$@"', "sh"))
+    with_null = ("sh", "-c", 'exec 9</dev/null; exec "$@"', "sh")
+    refused(place, "descriptor-no-tap", ["fd=9"], "descriptor 9 is not a tap", opener=with_null)
     refused(place, "no-bridge", ["bridge=br9"], "there is no bridge br9")
     refused(place, "not-a-bridge", ["bridge=plain"], "interface plain is not a bridge")
     left = subprocess.run(ns.command("ip", "-br", "link"), capture_output=True, text=True, check=True).stdout
@@ -283,6 +335,8 @@ def missing():
             return f"no {tool}"
     if not os.path.exists("/dev/net/tun"):
         return "no /dev/net/tun"
+    if os.stat("/dev/net/tun").st_mode & 0o666 != 0o666 and os.statvfs(tempfile.gettempdir()).f_flag & os.ST_NODEV:
+        return "/dev/net/tun is root's, and /tmp takes no other"
     probe = "ip tuntap add dev t0 mode tap && ip link add b0 type bridge"
     if subprocess.run(["unshare", "--net", "--mount", "sh", "-c", probe], capture_output=True).returncode:
         return "namespaces, taps or bridges are not allowed here"
@@ -299,7 +353,7 @@ def main():
         place = Place(folder)
         try:
             place.spawn(place.peer, "serve", str(PORT))
-            for part in (own_tap_with_queues, made_without_offloads, opened_by_others, two_on_a_bridge, refusals):
+            for part in (own_tap_with_queues, made_without_offloads, paused, opened_by_others, two_on_a_bridge, refusals):
                 part(place)
         finally:
             place.close()
