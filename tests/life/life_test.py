@@ -296,9 +296,9 @@ def linux(p, _):
     if not os.path.exists(f"{vm.CACHE}/guest/initrd.img"):
         vm.skip("linux", "no guest: run tools/guest.sh")
         return
-    port = vm.free_port()
+    port = vm.free_range(3) + 2
     status, out, err = p.pipit("run", "--kernel", vm.KERNEL, "--initrd", f"{vm.CACHE}/guest/initrd.img", "--memory", "256M",
-                               "--publish", f"{port}:22", "--detach", "--name", "deb", "--console-log", f"{p.folder}/deb.con")
+                               "--publish", f"{port - 2}-{port}:20-22", "--detach", "--name", "deb", "--console-log", f"{p.folder}/deb.con")
     result("linux/starts", status == 0 and out == "deb\n", f"{status} {err}")
     m = p.ps()["deb"]
     result("linux/ps", (m.get("ssh_port"), m.get("ssh_address"), m["kernel"]) == (port, "127.0.0.1", vm.KERNEL), f"{m}")

@@ -81,26 +81,6 @@ def relays(mark):
     return out
 
 
-def free_range(count):
-    """Ports in a row that nobody had a moment ago."""
-    while True:
-        first = vm.free_port()
-        if first + count > 65535:
-            continue
-        try:
-            held = []
-            for p in range(first, first + count):
-                s = socket.socket()
-                held.append(s)
-                s.bind(("127.0.0.1", p))
-            return first
-        except OSError:
-            pass
-        finally:
-            for s in held:
-                s.close()
-
-
 def main():
     why = vm.missing()
     if why:
@@ -109,7 +89,7 @@ def main():
     before = folders()
     with tempfile.TemporaryDirectory(prefix="pipit-net-") as folder:
         peer, guest_peer = vm.compile_peer(folder)
-        port, port6, dead, first = vm.free_port(), vm.free_port(), vm.free_port(), free_range(3)
+        port, port6, dead, first = vm.free_port(), vm.free_port(), vm.free_port(), vm.free_range(3)
         vm.make_initrd(f"{folder}/initrd", SCRIPT.format(
             guest=GUEST, net=NET, port=port, size=SIZE, service=vm.SERVICE, service1=vm.SERVICE + 1,
             service3=vm.SERVICE + 2), guest_peer)

@@ -156,6 +156,26 @@ def free_port():
         return s.getsockname()[1]
 
 
+def free_range(count):
+    """Ports in a row that nobody had a moment ago."""
+    while True:
+        first = free_port()
+        if first + count > 65535:
+            continue
+        held = []
+        try:
+            for p in range(first, first + count):
+                s = socket.socket()
+                held.append(s)
+                s.bind(("127.0.0.1", p))
+            return first
+        except OSError:
+            pass
+        finally:
+            for s in held:
+                s.close()
+
+
 def missing():
     """Why the tests cannot run here, or None."""
     for tool in ("gcc", "aarch64-linux-gnu-gcc"):

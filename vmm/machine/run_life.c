@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "vmm/base/log.h"
+#include "vmm/base/util.h"
 #include "vmm/service/life/detach.h"
 
 /* Whatever the process prints from here on, also what a sandbox or a sanitizer says last, goes to the log. */
@@ -48,17 +49,20 @@ static void put(FILE *f, const char *key, const char *value)
         fprintf(f, "%s=%s\n", key, value);
 }
 
-/* Where the host leads to the guest's port 22. */
+#define SSH_PORT 22
+
+/* Where the host leads to the guest's port of ssh. */
 static void put_ssh(FILE *f, const struct vm_config *c)
 {
     for (unsigned i = 0; i < c->nnets; i++)
         for (unsigned j = 0; j < c->net[i].nfwd; j++) {
             const struct net_hostfwd *w = &c->net[i].fwd[j];
+            const char *at = w->host_addr[0] && strcmp(w->host_addr, "0.0.0.0") != 0 ? w->host_addr : "127.0.0.1";
 
-            if (w->udp || w->guest_port != 22)
+            if (w->udp || w->guest_port > SSH_PORT || SSH_PORT - w->guest_port >= MAX((int)w->count, 1))
                 continue;
-            fprintf(f, "ssh_port=%u\n", w->host_port);
-            put(f, "ssh_address", w->host_addr[0] && strcmp(w->host_addr, "0.0.0.0") != 0 ? w->host_addr : "127.0.0.1");
+            fprintf(f, "ssh_port=%u\n", w->host_port + SSH_PORT - w->guest_port);
+            put(f, "ssh_address", strcmp(at, "::") != 0 ? at : "::1");
             return;
         }
 }
