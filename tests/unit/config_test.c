@@ -284,6 +284,11 @@ static void hostfwd(void)
     CHECK(!f.udp && f.host_port == 2222 && f.guest_port == 22 && !strcmp(f.host_addr, "0.0.0.0"));
     CHECK(config_hostfwd_parse("udp:127.0.0.1:5353-10.0.2.15:53", &f, &e) == 0);
     CHECK(f.udp && !strcmp(f.host_addr, "127.0.0.1") && !strcmp(f.guest_addr, "10.0.2.15"));
+    CHECK(config_hostfwd_parse("tcp:[::1]:2222-[fec0::9]:22", &f, &e) == 0);
+    CHECK(!strcmp(f.host_addr, "::1") && f.host_port == 2222 && !strcmp(f.guest_addr, "fec0::9") && f.count == 1);
+    CHECK(config_hostfwd_parse("tcp::2222-[fec0::9]:22", &f, &e) == 0);
+    CHECK(!strcmp(f.host_addr, "::")); /* every address of the same family */
+    CHECK(config_hostfwd_parse("unix:/run/x-:22", &f, &e) == -EINVAL && strstr(e.msg, "Unix socket"));
     CHECK(config_hostfwd_parse(":127.0.0.1:1-:2", &f, &e) == 0); /* the protocol may be left out */
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
         CHECK(config_hostfwd_parse(bad[i], &f, &e) == -EINVAL && strstr(e.msg, bad[i]));
