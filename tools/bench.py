@@ -3,7 +3,8 @@
 
 Each round runs both programs, in turns that swap who goes first; a ratio is taken within a round, so that a slow moment
 of the host falls on both. Times are wall-clock: of a boot, the whole life of the process, from start to the exit that
-follows the guest's poweroff; of a program, what the guest's own clock says, and natively this host's.
+follows the guest's poweroff; of a program, CPU time of the machine's processes from one line of the guest's to the next,
+and, as "wall", what the guest's own clock says.
 """
 
 import math
@@ -19,10 +20,11 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAMS = ["python", "perl", "sqlite", "xz", "zstd", "gcc", "openssl"]
 sys.path.insert(0, f"{ROOT}/tools/bench")
+import footprint  # noqa: E402
 import rows  # noqa: E402
 
 
-def command(binary, cmdline, disk, cpus, memory):
+def command(binary, cmdline, disk, cpus, memory, translations="off"):
     script = '. "$root/tools/launch.sh"; vm_command "$@"; printf "%s\\0" "${vm[@]}"'
     files = [f"{CACHE}/guest/vmlinuz", f"{CACHE}/guest/initrd.img"]
     out = subprocess.run(
@@ -31,7 +33,8 @@ def command(binary, cmdline, disk, cpus, memory):
         capture_output=True,
         check=True,
     )
-    return out.stdout.decode().split("\0")[:-1]
+    argv = out.stdout.decode().split("\0")[:-1]
+    return argv + ([] if os.path.basename(binary).startswith("qemu-system-") else ["--translations", translations])
 
 
 def cpu_time():
@@ -39,9 +42,9 @@ def cpu_time():
     return used.ru_utime + used.ru_stime
 
 
-def run(binary, cmdline, disk="", cpus=1, memory=512, limit=900):
+def run(binary, cmdline, disk="", cpus=1, memory=512, limit=900, translations="off"):
     """(seconds, output, seconds of CPU time); the guest must power off and the program exit with 0."""
-    argv = command(binary, cmdline, disk, cpus, memory)
+    argv = command(binary, cmdline, disk, cpus, memory, translations)
     used = cpu_time()
     start = time.monotonic()
     done = subprocess.run(
@@ -86,71 +89,92 @@ def row(measure, limit, pairs, ratio):
 
 
 def native():
-    """{name: ms} of the programs' work on this host; output as in the guest."""
-    done = subprocess.run(["sh", f"{ROOT}/tests/rootfs/work.sh", f"{ROOT}/tests/rootfs", "alone", *PROGRAMS],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=300, check=True,
-                          env={**os.environ, "GCC": "aarch64-linux-gnu-gcc"})
-    return re.findall(r"^work (\w+) (\S+) (\d+)$", done.stdout.decode(), re.M)
+    """[(name, digest of the output, seconds of CPU time)] of the programs' work on this host."""
+    found, rest = [], 0
+    for name in ("none", *PROGRAMS):  # the name of none runs none: what the script does beside the program
+        before = cpu_time()
+        done = subprocess.run(["sh", f"{ROOT}/tests/rootfs/work.sh", f"{ROOT}/tests/rootfs", "alone", name],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=600, check=True, text=True,
+                              env={**os.environ, "GCC": "aarch64-linux-gnu-gcc"})
+        seconds = cpu_time() - before
+        if name == "none":
+            rest = seconds
+        else:
+            # In the guest the script runs once, and its beginning is the first program's.
+            own = seconds if name == PROGRAMS[0] else max(seconds - rest, 0.001)
+            found.append((name, re.search(rf"^work {name} (\S+) ", done.stdout, re.M).group(1), own))
+    return found
 
 
 def boot():
     count = int(os.environ.get("BOOTS", "7"))
     print(f"boot: Debian's kernel from start to poweroff at the first process, {count} rounds")
-    for cpus in (1, 2):
-        cmdline = "console=ttyAMA0 pipit.run=init"
-        both = rounds(count, lambda b, cpus=cpus: run(b, cmdline, cpus=cpus)[::2])
-        for k, name, measure in ((0, "", "boot to init"), (1, ", CPU time", "boot to init, CPU time")):
-            pairs = [(ours[k], peers[k]) for ours, peers in both]
-            ratio = line(f"boot, {cpus} vCPU{name}", pairs, "s")
-            if k == 0 or cpus == 1:
-                row(f"{measure}, {cpus} vCPU", 0.5, pairs, ratio)
+    cmdline = "console=ttyAMA0 pipit.run=init"
+    with tempfile.TemporaryDirectory(dir=f"{ROOT}/build") as saved:
+        run(PIPIT, cmdline, translations=saved)  # another boot, with another KASLR seed
+        for cpus, warm, limit in ((1, False, 0.5), (1, True, 0.25), (2, False, 0.5)):
+            how = "warm" if warm else "cold"
+            both = rounds(count, lambda b, c=cpus, t=saved if warm else "off": run(b, cmdline, cpus=c, translations=t)[::2])
+            for k, name in ((0, ""), (1, ", CPU")):
+                pairs = [(ours[k], peers[k]) for ours, peers in both]
+                ratio = line(f"boot, {cpus} vCPU, {how}{name}", pairs, "s")
+                if k == 0 or cpus == 1:
+                    row(f"boot to init, {how}, {cpus} vCPU{name}{' time' if k else ''}", limit, pairs, ratio)
 
 
 def programs():
     count = int(os.environ.get("ROUNDS", "3"))
     host = {name: [] for name in PROGRAMS}
-    print(f"programs: in a Debian arm64 disk on 2 vCPUs, {count} rounds")
-    times, outputs = {}, {}
+    print(f"programs: in a Debian arm64 disk on 2 vCPUs, CPU time, {count} rounds")
+    times, walls, outputs = {}, {}, {}
 
     def measure(binary):
         with tempfile.TemporaryDirectory() as tmp:
             disk = f"{tmp}/disk.img"
             subprocess.run(["cp", "--sparse=always", f"{CACHE}/rootfs/disk.img", disk], check=True)
-            _, text, _ = run(binary, "console=ttyAMA0 quiet pipit.chroot=/programs/guest.sh", disk, cpus=2, memory=1024)
-        found, mode = {}, ""
-        for said in text.splitlines():
+            argv = command(binary, "console=ttyAMA0 quiet pipit.chroot=/programs/guest.sh", disk, 2, 1024)
+            status, text, marks = footprint.watched(argv, "mode |work |together ", 1800)
+        if status or "reboot: Power down" not in text:
+            sys.exit(f"{binary}: exit status {status}\n{text[-2000:]}")
+        found, mode, before = {}, "", 0
+        for said, now in marks:
+            used, before = now - before, now
             if m := re.match(r"mode (\w+)$", said):
                 mode = m.group(1)
             elif m := re.match(r"work (\w+) (\S+) (\d+)$", said):
                 if mode == "alone":
-                    found[m.group(1)] = int(m.group(3))
-                before = outputs.setdefault(m.group(1), m.group(2))
-                if before != m.group(2) or m.group(2).startswith("failed"):
-                    sys.exit(f"{binary}: {mode} {m.group(1)}: output {m.group(2)}, elsewhere {before}")
+                    found[m.group(1)] = used, int(m.group(3)) / 1000
+                first = outputs.setdefault(m.group(1), m.group(2))
+                if first != m.group(2) or m.group(2).startswith("failed"):
+                    sys.exit(f"{binary}: {mode} {m.group(1)}: output {m.group(2)}, elsewhere {first}")
             elif m := re.match(r"together (\d+)$", said):
-                found["all at once"] = int(m.group(1))
+                # By the guest's clock: its power-off may follow before the host has looked.
+                found["all at once"] = int(m.group(1)) / 1000, int(m.group(1)) / 1000
         if len(found) < 9:
             sys.exit(f"{binary}: only {sorted(found)} were run")
         if binary == PIPIT:
-            for name, digest, ms in native():
+            for name, digest, seconds in native():
                 if digest != outputs[name]:
                     sys.exit(f"natively {name}: output {digest}, elsewhere {outputs[name]}")
-                host[name].append(int(ms) / 1000)
+                host[name].append(seconds)
         return found
 
     for ours, peers in rounds(count, measure):
-        for name, ms in ours.items():
-            times.setdefault(name, []).append((ms / 1000, peers[name] / 1000))
+        for name in ours:
+            times.setdefault(name, []).append((ours[name][0], peers[name][0]))
+            walls.setdefault(name, []).append((ours[name][1], peers[name][1]))
     ratios, natives = [], []
     for name, pairs in times.items():
         ratio = line(name, pairs, "s")
         if name in PROGRAMS:
             ratios.append(ratio)
             natives.append(statistics.median(pair[0] / own for pair, own in zip(pairs, host[name])))
-            print(f"{'':<22} native {statistics.median(host[name]):8.2f} s, {natives[-1]:.1f} times", flush=True)
+            wall = statistics.median(ours / peers for ours, peers in walls[name])
+            print(f"{'':<22} native {statistics.median(host[name]):8.2f} s, {natives[-1]:.1f} times; wall {wall:.2f} of the peer's",
+                  flush=True)
     of_peer, of_native = (math.exp(statistics.fmean(map(math.log, found))) for found in (ratios, natives))
-    rows.row("programs in the guest", 0.25, ratio=of_peer)
-    rows.row("programs in the guest", 4, ratio=of_native, against="native")
+    rows.row("programs in the guest, CPU time", 0.25, ratio=of_peer)
+    rows.row("programs in the guest, CPU time", 4, ratio=of_native, against="native")
     print(f"geometric means without float and all at once: of the peer's {of_peer:.2f}, of native {of_native:.1f}")
     print("outputs: the same everywhere")
 

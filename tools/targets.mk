@@ -46,7 +46,7 @@ help:
 	@echo 'make run       boot Debian arm64: a shell on a terminal, a self-check without one'
 	@echo 'make test      every test; installs the packages it needs'
 	@echo 'make check     formatting, include rules, static analysis'
-	@echo 'make bench     boots, programs, user mode, kernels and microVMs beside QEMU'
+	@echo 'make bench     boots, programs, user mode, kernels and microVMs beside QEMU; at the end all limits in a table'
 	@echo 'make soak      the long tests: boots in a row, an hour of mixed load, and of fuzzing for each target; resumes;'
 	@echo '               STEPS="tsan fuzz-virtq" for some of them, tests/soak.sh --list for their names'
 	@echo 'make install   PREFIX=$(PREFIX), DESTDIR=; pipit, pipit-aarch64, pipit-img, man pages, and QEMU'\''s names for them'

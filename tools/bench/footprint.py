@@ -1,7 +1,9 @@
-"""What a machine's processes take of this host's memory, its guest's RAM left out."""
+"""What a machine's processes take of this host: memory, the guest's RAM left out, and CPU time."""
 
 import os
 import re
+import subprocess
+import threading
 
 
 def descendants(pid):
@@ -27,3 +29,34 @@ def pss(pid, ram):
                 else:
                     other += int(m[1])
     return other, guest
+
+
+def used(pids):
+    """Seconds of CPU time of the processes' threads so far; /proc/PID/stat knows ticks only."""
+    total = 0
+    for pid in pids:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
+                total += int(f.read().split()[0])
+    return total / 1e9
+
+
+def watched(argv, wanted, limit):
+    """(exit status, output, [(line, seconds of CPU time so far)]) of a machine, for each line of its console that the pattern
+    `wanted` matches: what was used between two is what the guest's work between them took, however busy this host is."""
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    timer = threading.Timer(limit, child.kill)
+    timer.start()
+    output, marks = [], []
+    try:
+        for raw in child.stdout:
+            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            output.append(line)
+            if re.match(wanted, line):
+                marks.append((line, used(descendants(child.pid))))
+        return child.wait(60), "\n".join(output), marks
+    finally:
+        timer.cancel()
+        child.kill()
+        child.wait()
+        child.stdout.close()

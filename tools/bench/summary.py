@@ -27,7 +27,7 @@ def cells(row):
         limit = f"at most {row['limit']:g}{unit}"
     return (row["measure"], number(row["pipit"]) + (unit if row["pipit"] is not None else ""),
             f"{row['against']} " + number(row["beside"]) + (unit if row["beside"] is not None else ""),
-            f"{row['ratio']:.2f}", limit, "met" if row["met"] else "MISSED")
+            number(row["ratio"]), limit, "met" if row["met"] else "MISSED")
 
 
 def table(found):
@@ -65,7 +65,7 @@ def bars(found, title, top, end):
             at = LEFT + row["limit"] * scale
             out.append(f'<line class="limit" x1="{at:.1f}" x2="{at:.1f}" y1="{y - 2}" y2="{y + HEIGHT + 2}"/>')
         out.append(f'<text x="{LEFT + max(length, row["limit"] * scale if row["judged"] == "ratio" else 0) + 8:.1f}" y="{y + 10}">'
-                   f'{row["ratio"]:.2f}</text>')
+                   f'{number(row["ratio"])}</text>')
         y += STEP
     one = LEFT + scale
     out.insert(1, f'<line class="one" x1="{one:.1f}" x2="{one:.1f}" y1="{top + 4}" y2="{y - 4}" stroke-dasharray="3 3"/>')
