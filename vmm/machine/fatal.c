@@ -33,11 +33,16 @@ static bool fatal_recover(ucontext_t *u)
 #endif
 }
 
+static struct sigaction fatal_old_bus; /* a sanitizer's, which reports what is not ours */
+
 static void fatal_on_signal(int sig, siginfo_t *info, void *context)
 {
-    (void)info;
     if (sig == SIGBUS && fatal_recover(context))
         return;
+    if (sig == SIGBUS && fatal_old_bus.sa_flags & SA_SIGINFO) {
+        fatal_old_bus.sa_sigaction(sig, info, context);
+        return;
+    }
     chardev_restore_terminal();
     /* All signals are blocked here: raised now, this one ends the process when the handler returns. */
     signal(sig, SIG_DFL);
@@ -54,6 +59,10 @@ void fatal_handle_signals(void)
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         if (sigaction(signals[i], NULL, &old) == 0 && !(old.sa_flags & SA_SIGINFO) && old.sa_handler == SIG_DFL)
             sigaction(signals[i], &sa, NULL);
+    if (sigaction(SIGBUS, NULL, &old) == 0 && (old.sa_flags & SA_SIGINFO) && old.sa_sigaction != fatal_on_signal) {
+        fatal_old_bus = old;
+        sigaction(SIGBUS, &sa, NULL);
+    }
     signal(SIGXFSZ, SIG_IGN);
 }
 
