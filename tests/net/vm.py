@@ -120,7 +120,10 @@ class Guest:
                 line = self.queue.get(timeout=max(0.01, end - time.monotonic()))
             except queue.Empty:
                 return None
-            if line is None or text in line:
+            if line is None:
+                self.queue.put(None)  # for whoever asks next
+                return None
+            if text in line:
                 return line
 
     def wait_end(self, seconds):
