@@ -374,8 +374,8 @@ const uint8_t *jit_link(struct jit_vcpu *v)
     struct jit_block *from, *to;
     const uint8_t *host, *code = NULL;
 
-    memcpy(&h, v->link_entry - sizeof(h), sizeof(h));
     jit_lock(&j->lock);
+    memcpy(&h, v->link_entry - sizeof(h), sizeof(h));
     from = &j->block[h.block];
     const struct jit_exit *x = &from->exit[v->link_exit];
     v->cpu.pc = from->pc + (uint64_t)((int64_t)x->target * 4);

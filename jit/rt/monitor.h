@@ -13,7 +13,7 @@
 /* True where a load-exclusive must wait for a region: the instruction is then executed again at the same pc, inside. */
 static inline bool jit_excl_wants_region(struct jit_vcpu *v)
 {
-    if ((v->jit->ncpus <= 1 && !v->excl_slow) || v->in_region)
+    if ((atomic_load_explicit(&v->jit->ncpus, memory_order_relaxed) <= 1 && !v->excl_slow) || v->in_region)
         return false;
     v->attention |= JIT_ATTN_REGION;
     return true;

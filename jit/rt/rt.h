@@ -359,8 +359,8 @@ struct jit {
     const struct jit_space *space;
     const struct jit_mem_ops *mem;
     struct jit_vcpu *vcpus; /* all of them; changes only while none runs */
-    unsigned ncpus;
-    atomic_bool rom_read; /* some vCPU may hold a fast mapping of ROM */
+    _Atomic unsigned ncpus; /* changed with region_lock held, read at any time */
+    atomic_bool rom_read;   /* some vCPU may hold a fast mapping of ROM */
 
     struct jit_lock lock; /* blocks, hash, pages, cache allocation, patches */
     struct jit_host_code host;

@@ -345,7 +345,7 @@ void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadc
     for (struct jit_vcpu *o = broadcast ? v->jit->vcpus : NULL; o; o = o->next)
         if (o != v)
             jit_tlbi_queue(o, r);
-    v->tlbi_posted |= broadcast && v->jit->ncpus > 1;
+    v->tlbi_posted |= broadcast && atomic_load_explicit(&v->jit->ncpus, memory_order_relaxed) > 1;
 }
 
 static bool jit_tlbi_done(struct jit *j)
@@ -406,7 +406,7 @@ void jit_drop_rom(struct arm64_cpu *c)
     for (struct jit_vcpu *o = v->jit->vcpus; o; o = o->next)
         if (o != v)
             jit_tlbi_queue(o, &all);
-    v->tlbi_posted |= v->jit->ncpus > 1;
+    v->tlbi_posted |= atomic_load_explicit(&v->jit->ncpus, memory_order_relaxed) > 1;
 }
 
 void jit_loaded(struct arm64_cpu *c)
