@@ -10,6 +10,17 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* Built with the address or the thread sanitizer: slow, with memory of its own at places that are free otherwise. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||               \
+    __has_feature(thread_sanitizer)
+#define CHECK_SANITIZED 1
+#else
+#define CHECK_SANITIZED 0
+#endif
+
 static unsigned check_passed, check_failed;
 static bool check_bad;
 
