@@ -33,11 +33,14 @@ int jit_cache_init(struct jit *j, size_t size, bool user, struct err *e)
     j->max_exits = j->max_blocks * 4;
     j->reloc = jit_host_map(j->max_relocs * sizeof(*j->reloc));
     j->exits = jit_host_map(j->max_exits * sizeof(*j->exits));
-    j->hash = jit_host_map(sizeof(*j->hash) << JIT_HASH_BITS);
+    j->max_hash_bits = JIT_HASH_BITS_FIRST;
+    while (j->max_blocks >> j->max_hash_bits && j->max_hash_bits < JIT_HASH_BITS)
+        j->max_hash_bits += 2;
+    j->hash = jit_host_map(sizeof(*j->hash) << j->max_hash_bits);
     j->page = jit_host_map(sizeof(*j->page) * JIT_PAGES);
-    j->page_hash = jit_host_map(sizeof(*j->page_hash) << JIT_HASH_BITS);
+    j->page_hash = jit_host_map(sizeof(*j->page_hash) << JIT_PAGE_HASH_BITS);
     j->map = jit_host_map(j->size / JIT_MAP_RATIO);
-    j->twin = user ? NULL : jit_host_map(sizeof(*j->twin) << JIT_HASH_BITS);
+    j->twin = user ? NULL : jit_host_map(sizeof(*j->twin) << j->max_hash_bits);
     if (!j->block || !j->reloc || !j->exits || !j->hash || !j->page || !j->page_hash || !j->map ||
         (!user && !j->twin)) {
         jit_cache_free(j);
@@ -54,11 +57,11 @@ void jit_cache_free(struct jit *j)
     jit_host_unmap(j->block, j->max_blocks * sizeof(*j->block));
     jit_host_unmap(j->reloc, j->max_relocs * sizeof(*j->reloc));
     jit_host_unmap(j->exits, j->max_exits * sizeof(*j->exits));
-    jit_host_unmap(j->hash, sizeof(*j->hash) << JIT_HASH_BITS);
+    jit_host_unmap(j->hash, sizeof(*j->hash) << j->max_hash_bits);
     jit_host_unmap(j->page, sizeof(*j->page) * JIT_PAGES);
-    jit_host_unmap(j->page_hash, sizeof(*j->page_hash) << JIT_HASH_BITS);
+    jit_host_unmap(j->page_hash, sizeof(*j->page_hash) << JIT_PAGE_HASH_BITS);
     jit_host_unmap(j->map, j->size / JIT_MAP_RATIO);
-    jit_host_unmap(j->twin, sizeof(*j->twin) << JIT_HASH_BITS);
+    jit_host_unmap(j->twin, sizeof(*j->twin) << j->max_hash_bits);
 }
 
 /* ---- look-up ---- */
@@ -79,7 +82,7 @@ static uint32_t *jit_twin(struct jit *j, const struct jit_block *b)
  * cost a short one a page of memory for each block that it makes. */
 static void jit_hash_grow(struct jit *j)
 {
-    if (j->nblocks >> j->hash_bits == 0 || j->hash_bits == JIT_HASH_BITS)
+    if (j->nblocks >> j->hash_bits == 0 || j->hash_bits == j->max_hash_bits)
         return;
     memset(j->hash, 0, sizeof(*j->hash) << j->hash_bits);
     if (j->twin)
@@ -114,7 +117,7 @@ static uint32_t *jit_page_bucket(struct jit *j, const uint8_t *host_page)
 
 static void jit_page_hash_grow(struct jit *j)
 {
-    if (j->npages >> j->page_hash_bits == 0 || j->page_hash_bits == JIT_HASH_BITS)
+    if (j->npages >> j->page_hash_bits == 0 || j->page_hash_bits == JIT_PAGE_HASH_BITS)
         return;
     memset(j->page_hash, 0, sizeof(*j->page_hash) << j->page_hash_bits);
     j->page_hash_bits += 2;

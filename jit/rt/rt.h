@@ -271,8 +271,6 @@ struct jit_vcpu {
     void *helper[JIT_HELPERS];
     const void *exec; /* a64_exec */
     arm64_vreg consts[JIT_CONSTS];
-    struct jit_tlb_entry tlb[JIT_VIEWS][JIT_TLB_SIZE];
-    struct jit_jc_entry jc[2][JIT_JC_SIZE];
 
     /* Not addressed by generated code. */
     struct jit *jit;
@@ -324,7 +322,12 @@ struct jit_vcpu {
     struct jit_tlbi_request tlbi[JIT_TLBI_QUEUE];
     _Atomic uint32_t tlbi_pending;
     struct jit_stats *stats; /* NULL: nobody wants to know */
+
+    /* Addressed by generated code again; last, because user mode has no TLB, and a part of the jump caches. */
+    struct jit_jc_entry jc[2][JIT_JC_SIZE];
+    struct jit_tlb_entry tlb[JIT_VIEWS][JIT_TLB_SIZE];
 };
+#define JIT_VCPU_USER_SIZE (offsetof(struct jit_vcpu, jc[1]) + (sizeof(struct jit_jc_entry) << JIT_JC_USER_BITS))
 
 #define JIT_ATTN_WAIT 0x1   /* WFI */
 #define JIT_ATTN_DSB 0x2    /* broadcast TLB maintenance must complete */
@@ -350,9 +353,10 @@ struct jit_vcpu {
 #define JIT_WATCHES 64
 
 /* Hash tables grow by a factor of four from the first size up to the last. */
-#define JIT_HASH_BITS_FIRST 10
+#define JIT_HASH_BITS_FIRST 10 /* they grow by two bits at a time */
 #define JIT_HASH_BITS 20
-#define JIT_PAGES 49152 /* number 0 is unused */
+#define JIT_PAGE_HASH_BITS 16 /* for JIT_PAGES */
+#define JIT_PAGES 49152       /* number 0 is unused */
 
 struct jit {
     enum jit_tier tier;
@@ -377,6 +381,7 @@ struct jit {
     uint32_t *hash; /* the first block of each bucket */
     uint32_t *twin; /* machines: the last block for guest code and context, wherever it was mapped, by hash of both */
     unsigned hash_bits, page_hash_bits; /* hash_bits: of both */
+    unsigned max_hash_bits;             /* for max_blocks */
     struct jit_page *page;
     uint32_t npages;
     uint32_t *page_hash;

@@ -650,7 +650,7 @@ int jit_user_create(struct jit **out, const struct jit_user_config *cfg, struct 
 
 int jit_user_vcpu_create(struct jit *j, struct arm64_cpu **out)
 {
-    struct jit_vcpu *v = jit_vcpu_new(j, jit_host_map(sizeof(struct jit_vcpu)), sizeof(struct jit_vcpu));
+    struct jit_vcpu *v = jit_vcpu_new(j, jit_host_map(JIT_VCPU_USER_SIZE), JIT_VCPU_USER_SIZE);
 
     if (!v)
         return -ENOMEM;
@@ -682,7 +682,7 @@ int jit_user_fork_end(struct arm64_cpu *c, bool child)
         for (o = j->vcpus; o; o = next) {
             next = o->next;
             if (o != v)
-                jit_host_unmap(o, sizeof(*o));
+                jit_host_unmap(o, o->size);
         }
         j->vcpus = v;
         v->next = NULL;
