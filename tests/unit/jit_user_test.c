@@ -15,7 +15,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef PR_SET_MDWE /* Linux 6.3 */
@@ -638,10 +637,8 @@ static void test_calls(void)
 /* Not a signal: the thread sanitizer holds those back from code that it does not know. */
 static void *kick_soon(void *arg)
 {
-    const struct timespec soon = {.tv_nsec = 3000000};
-
     (void)arg;
-    nanosleep(&soon, NULL);
+    usleep(3000);
     atomic_fetch_or(&thread->cpu->exit_request, ARM64_EXIT_KICK);
     return NULL;
 }
