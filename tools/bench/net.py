@@ -19,6 +19,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, f"{ROOT}/tests/net")
+import footprint  # noqa: E402
 import rows  # noqa: E402
 import vm  # noqa: E402
 
@@ -39,19 +40,10 @@ def command(binary, port):
             "--publish", f"127.0.0.1:{port}:{vm.SERVICE}"]
 
 
-def cpu_of(pid):
-    """Seconds of the process and those that it started."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        words = f.read().rpartition(")")[2].split()
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        children = f.read().split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK") + sum(map(cpu_of, children))
-
-
 def measured(way, guest, port):
     """(throughput, CPU seconds)."""
-    begin = cpu_of(guest.child.pid)
-    return way(port), cpu_of(guest.child.pid) - begin
+    begin = footprint.ticked(footprint.descendants(guest.child.pid))
+    return way(port), footprint.ticked(footprint.descendants(guest.child.pid)) - begin
 
 
 def dial(port, what, size):

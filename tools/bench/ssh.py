@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 
+import footprint
 import rows
 
 PIPIT, PEER, CACHE = (os.path.abspath(word) for word in sys.argv[1:4])
@@ -93,15 +94,6 @@ def greets(port):
         return False
 
 
-def cpu_of(pid):
-    """Seconds of the process and those that it started."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        words = f.read().rpartition(")")[2].split()
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        children = f.read().split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK") + sum(map(cpu_of, children))
-
-
 def once(binary, folder, cmdline, last):
     """(seconds, seconds of CPU, systemd's words of the last round)."""
     with socket.socket() as s:
@@ -113,7 +105,7 @@ def once(binary, folder, cmdline, last):
     try:
         while time.monotonic() - begin < PATIENCE and p.poll() is None:
             if greets(port) and ssh(folder, port, "true").returncode == 0:
-                wall, cpu = time.monotonic() - begin, cpu_of(p.pid)
+                wall, cpu = time.monotonic() - begin, footprint.ticked(footprint.descendants(p.pid))
                 said = ssh(folder, port, "cloud-init status --wait >/dev/null; systemd-analyze time").stdout if last else ""
                 said = said.partition("\n")[0]
                 return wall, cpu, said.removeprefix("Startup finished in ")
