@@ -14,8 +14,12 @@
 #ifndef __has_feature
 #define __has_feature(x) 0
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||               \
-    __has_feature(thread_sanitizer)
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define CHECK_TSAN 1
+#else
+#define CHECK_TSAN 0
+#endif
+#if CHECK_TSAN || defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #define CHECK_SANITIZED 1
 #else
 #define CHECK_SANITIZED 0

@@ -578,10 +578,10 @@ static void exits_are_counted_and_timed(void)
     for (unsigned i = 0; i < 1000; i++)
         vm86_now();
     read_ns = (vm86_now() - begin) / 1000;
-    if (read_ns > 200 || processor_is_emulated() || CHECK_SANITIZED) {
+    if (read_ns > 200 || processor_is_emulated() || CHECK_TSAN) {
         printf("skip times: reading the clock takes %llu ns here%s%s, so that nothing of 1 us can be measured\n",
                (unsigned long long)read_ns, processor_is_emulated() ? ", on an emulated processor" : "",
-               CHECK_SANITIZED ? ", and a sanitizer works with us" : "");
+               CHECK_TSAN ? ", and the thread sanitizer works with us" : "");
         CHECK(count_and_time(&within));
         return;
     }
