@@ -53,6 +53,7 @@ static bool check_bad;
         check_bad = false;                                                                                             \
         fn();                                                                                                          \
         printf("%s %s\n", check_bad ? "FAIL" : "ok  ", #fn);                                                           \
+        fflush(stdout); /* a sanitizer that aborts at the end of the program drops what is buffered */                 \
         if (check_bad)                                                                                                 \
             check_failed++;                                                                                            \
         else                                                                                                           \

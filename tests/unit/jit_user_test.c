@@ -506,10 +506,12 @@ static void test_remapping(void)
 /* Jumps to nowhere. */
 static void test_wild_jumps(void)
 {
-    /* A hole of our own: a sanitizer has the rest of the addresses. */
-    void *hole = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* Free, and stays so: far below where the kernel and the sanitizers put mappings that ask for no place. */
+    void *hole = mmap((void *)(uintptr_t)UINT64_C(0x30000000), PAGE, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     const uint64_t to[] = {0, 4, addr(hole), UINT64_C(0x00ff800000000000), UINT64_C(0x80)};
 
+    CHECK(hole != MAP_FAILED);
     munmap(hole, PAGE);
     begin(0);
     PUT(code, BR(1), SVC(1));
