@@ -3,6 +3,8 @@
  *
  * A snapshot is a copy of an L1 table; what that refers to has one more reference. References are counted up before
  * anything in the file uses them and down after nothing does, so that being killed in between leaks clusters at worst.
+ * The flags that say "refcount is one" cannot change at the same instant as the refcounts: while they may differ, the
+ * image has its dirty bit, and whoever opens it next puts both right. Version 2 has no such bit.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -340,6 +342,15 @@ static int writable(struct qcow2 *q, struct err *e)
     return rc < 0 ? err_set(e, -rc, "%s cannot be written: %s", q->path, strerror(-rc)) : 0;
 }
 
+/* From where refcounts and flags may differ, or more be counted than is used, to where all is in the file. */
+static int mark_dirty(struct qcow2 *q, bool dirty)
+{
+    if (q->h.version < 3)
+        return 0;
+    q->h.incompatible = (q->h.incompatible & ~QCOW2_INCOMPAT_DIRTY) | (dirty ? QCOW2_INCOMPAT_DIRTY : 0);
+    return q_header_sync(q);
+}
+
 int qcow2_snapshot_create(struct block *b, const char *name, struct err *e)
 {
     struct qcow2 *q = qcow2_of(b);
@@ -380,7 +391,9 @@ int qcow2_snapshot_create(struct block *b, const char *name, struct err *e)
         goto out;
     }
     s.list[s.n++] = new;
-    rc = tree_refs(q, q->l1, q->h.l1_size, 1);
+    rc = mark_dirty(q, true);
+    if (rc == 0)
+        rc = tree_refs(q, q->l1, q->h.l1_size, 1);
     if (rc == 0)
         rc = q_commit_sync(q);
     if (rc == 0)
@@ -391,6 +404,8 @@ int qcow2_snapshot_create(struct block *b, const char *name, struct err *e)
         rc = write_table(q, &s);
     if (rc == 0)
         rc = q_commit_sync(q);
+    if (rc == 0)
+        rc = mark_dirty(q, false);
     if (rc < 0)
         failed(q, rc, "made", e);
 out:
@@ -451,7 +466,9 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *s)
 
     if (rc < 0)
         return rc;
-    rc = tree_refs(q, l1, s->l1_size, 1);
+    rc = mark_dirty(q, true);
+    if (rc == 0)
+        rc = tree_refs(q, l1, s->l1_size, 1);
     if (rc == 0)
         rc = q_write_l1(q, l1, s->l1_size, ~QCOW2_COPIED, &host);
     if (rc == 0)
@@ -473,7 +490,9 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *s)
     free(old);
     if (rc == 0)
         rc = q_commit_sync(q);
-    return rc == 0 ? q_fix_copied(q) : rc;
+    if (rc == 0)
+        rc = q_fix_copied(q);
+    return rc == 0 ? mark_dirty(q, false) : rc;
 }
 
 int qcow2_snapshot_apply(struct block *b, const char *name, struct err *e)
@@ -515,7 +534,9 @@ int qcow2_snapshot_delete(struct block *b, const char *name, struct err *e)
         struct qcow2_snapshot gone = s.list[i];
         memmove(&s.list[i], &s.list[i + 1], (s.n - (unsigned)i - 1) * sizeof(gone));
         s.n--;
-        rc = write_table(q, &s);
+        rc = mark_dirty(q, true);
+        if (rc == 0)
+            rc = write_table(q, &s);
         if (rc == 0)
             rc = tree_refs(q, l1, gone.l1_size, -1);
         if (rc == 0)
@@ -529,6 +550,8 @@ int qcow2_snapshot_delete(struct block *b, const char *name, struct err *e)
         rc = q_commit_sync(q);
     if (rc == 0)
         rc = q_fix_copied(q);
+    if (rc == 0)
+        rc = mark_dirty(q, false);
     if (rc < 0)
         failed(q, rc, "deleted", e);
 out:
