@@ -41,6 +41,7 @@ struct block_options {
     bool ignore_flush; /* cache=unsafe */
     bool no_lock;      /* look at an image that is in use */
     bool container;    /* another format's file: as long as it needs to be, zeroes behind its end, may be empty */
+    bool may_be_empty; /* a disk without a sector: for tools */
     bool guard_magic;  /* writes that would make the image begin like another format fail with EPERM */
 };
 

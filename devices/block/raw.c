@@ -462,7 +462,7 @@ static void raw_close(struct block *b)
     free(w);
 }
 
-/* Data or a hole, where the file system tells. */
+/* Data or a hole, in whole sectors, where the file system tells. */
 static int raw_status(struct block *b, uint64_t offset, uint64_t len, struct block_extent *x)
 {
     off_t data = lseek(b->fd, (off_t)offset, SEEK_DATA);
@@ -474,14 +474,14 @@ static int raw_status(struct block *b, uint64_t offset, uint64_t len, struct blo
     if (data < 0) {
         x->zero = errno == ENXIO; /* nothing but a hole from here on */
         x->data = !x->zero;
-    } else if ((uint64_t)data > offset) {
-        x->len = MIN(len, (uint64_t)data - offset);
+    } else if ((uint64_t)data >= align_up(offset + 1, SECTOR)) {
+        x->len = MIN(len, align_down((uint64_t)data, SECTOR) - offset);
         x->zero = true;
         x->data = false;
     } else {
         off_t hole = lseek(b->fd, (off_t)offset, SEEK_HOLE);
         if (hole > data)
-            x->len = MIN(len, (uint64_t)hole - offset);
+            x->len = MIN(len, align_up((uint64_t)hole, SECTOR) - offset);
     }
     return 0;
 }
@@ -523,8 +523,10 @@ static int raw_open_file(const char *path, const struct block_options *o, struct
     return fd;
 }
 
-/* Regular files and block devices only; the size in bytes goes to *size, rounded down to whole sectors. */
-static int raw_probe(int fd, const char *path, bool container, uint64_t *size, bool *regular, struct err *e)
+/* Regular files and block devices only. The size in bytes goes to *size, in whole sectors: what the file lacks of its
+ * last one reads as zeroes, and is there once it is written. */
+static int raw_probe(int fd, const char *path, const struct block_options *o, uint64_t *size, bool *regular,
+                     struct err *e)
 {
     struct stat st;
 
@@ -535,11 +537,9 @@ static int raw_probe(int fd, const char *path, bool container, uint64_t *size, b
     off_t end = lseek(fd, 0, SEEK_END);
     if (end < 0)
         return err_set(e, errno, "cannot tell the size of disk %s: %s", path, strerror(errno));
-    *size = container ? CONTAINER_MAX : align_down((uint64_t)end, SECTOR);
-    if (*size == 0)
-        return err_set(e, EINVAL, "disk %s is empty: it has not one whole sector of %d bytes", path, SECTOR);
-    if (end % SECTOR && !container)
-        log_warn(path, "its size is not a multiple of %d, the last %d bytes are left out", SECTOR, (int)(end % SECTOR));
+    *size = o->container ? CONTAINER_MAX : align_up((uint64_t)end, SECTOR);
+    if (*size == 0 && !o->may_be_empty)
+        return err_set(e, EINVAL, "disk %s is empty", path);
     *regular = S_ISREG(st.st_mode);
     /* io_uring would fail with EAGAIN instead of waiting. */
     int fl = fcntl(fd, F_GETFL);
@@ -576,7 +576,7 @@ int block_open_raw_fd(struct block **out, struct block_engine *en, int fd, const
     w->ignore_flush = o->ignore_flush;
     w->guard_magic = o->guard_magic;
     w->b = (struct block){.ops = &raw_ops, .engine = en, .fd = fd, .read_only = o->read_only};
-    rc = raw_probe(fd, path, o->container, &w->b.size, &regular, e);
+    rc = raw_probe(fd, path, o, &w->b.size, &regular, e);
     if (rc < 0)
         goto close_file;
     rc = o->no_lock ? 0 : raw_lock(fd, path, o->read_only, e);

@@ -157,10 +157,10 @@ ln -s loop loop
 says disk-link-loop loop "${off[@]}" --disk loop
 says disk-empty 'empty' "${off[@]}" --disk empty
 timeout -k 5 20 "${off[@]}" --disk odd >out 2>err </dev/null
-if [ $? = 0 ] && grep -q 'odd.*not a multiple of 512' err; then
+if [ $? = 0 ] && ! grep -q odd err; then
     echo 'ok disk-odd-size'
 else
-    fail 'disk-odd-size: not a warning and a run'
+    fail 'disk-odd-size: not a silent run'
 fi
 if [ "$(id -u)" = 0 ] && setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$pipit"; then
     nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
