@@ -97,6 +97,8 @@ int qcow2_snapshot_load(struct block *b, const char *name, struct err *e);
 int qcow2_resize(struct block *b, uint64_t size, struct err *e);
 /* Records another backing file ("" for none) without looking at data. */
 int qcow2_set_backing(struct block *b, const char *backing, const char *format, struct err *e);
+/* Makes version 2 version 3, and sets or clears a mark for programs that postpone refcounts. */
+int qcow2_amend(struct block *b, unsigned version, bool lazy_refcounts, struct err *e);
 /* Forgets all data: every cluster reads from the backing file again. */
 int qcow2_make_empty(struct block *b, struct err *e);
 

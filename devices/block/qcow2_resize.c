@@ -117,24 +117,15 @@ int qcow2_resize(struct block *b, uint64_t size, struct err *e)
     return rc < 0 ? fail(q, rc, "resized", e) : 0;
 }
 
-int qcow2_set_backing(struct block *b, const char *backing, const char *format, struct err *e)
+/* Another header, its extensions made anew, in one write. */
+static int rewrite_header(struct qcow2 *q, struct qcow2_header *h, const char *what, struct err *e)
 {
-    struct qcow2 *q = qcow2_of(b);
-    struct qcow2_header h = q->h;
     uint8_t *head = aligned_alloc(512, q->cluster_size);
     int rc = head ? q_commit_sync(q) : -ENOMEM;
 
     if (rc < 0)
         goto out;
-    if (strlen(backing) > QCOW2_BACKING_NAME_MAX || (format && strlen(format) >= sizeof(h.backing_format))) {
-        free(head);
-        return err_set(e, EINVAL, "the name of the backing file or of its format is too long");
-    }
-    memcpy(h.backing, backing, strlen(backing) + 1);
-    h.backing_format[0] = 0;
-    if (format)
-        memcpy(h.backing_format, format, strlen(format) + 1);
-    rc = qcow2_header_build(&h, q->head, head, q->cluster_size, e);
+    rc = qcow2_header_build(h, q->head, head, q->cluster_size, e);
     if (rc < 0) {
         free(head);
         return rc;
@@ -143,12 +134,42 @@ int qcow2_set_backing(struct block *b, const char *backing, const char *format, 
     if (rc == 0)
         rc = block_run(q->file, BLOCK_FLUSH, 0, 0, 0, NULL);
     if (rc == 0) {
-        q->h = h;
+        q->h = *h;
         memcpy(q->head, head, q->cluster_size);
     }
 out:
     free(head);
-    return rc < 0 ? fail(q, rc, "given another backing file", e) : 0;
+    return rc < 0 ? fail(q, rc, what, e) : 0;
+}
+
+int qcow2_set_backing(struct block *b, const char *backing, const char *format, struct err *e)
+{
+    struct qcow2 *q = qcow2_of(b);
+    struct qcow2_header h = q->h;
+
+    if (strlen(backing) > QCOW2_BACKING_NAME_MAX || (format && strlen(format) >= sizeof(h.backing_format)))
+        return err_set(e, EINVAL, "the name of the backing file or of its format is too long");
+    memcpy(h.backing, backing, strlen(backing) + 1);
+    h.backing_format[0] = 0;
+    if (format)
+        memcpy(h.backing_format, format, strlen(format) + 1);
+    return rewrite_header(q, &h, "given another backing file", e);
+}
+
+int qcow2_amend(struct block *b, unsigned version, bool lazy_refcounts, struct err *e)
+{
+    struct qcow2 *q = qcow2_of(b);
+    struct qcow2_header h = q->h;
+
+    if (version < h.version)
+        return err_set(e, ENOTSUP, "%s stays version 3: `convert -o compat=0.10` makes an image of version 2", q->path);
+    if (version < 3 && lazy_refcounts)
+        return err_set(e, EINVAL, "version 2 (compat=0.10) has no lazy refcounts");
+    h.version = version;
+    h.compatible = (h.compatible & ~QCOW2_COMPAT_LAZY_REFCOUNTS) | (lazy_refcounts ? QCOW2_COMPAT_LAZY_REFCOUNTS : 0);
+    if (h.version == q->h.version && h.compatible == q->h.compatible)
+        return 0;
+    return rewrite_header(q, &h, "changed", e);
 }
 
 int qcow2_make_empty(struct block *b, struct err *e)

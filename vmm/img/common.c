@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "vmm/img/img.h"
 
@@ -56,8 +57,81 @@ int img_common_option(struct img *m, int c)
             return img_usage(m, "--output takes human or json, not %s", optarg);
         m->json = !strcmp(optarg, "json");
         return 0;
-    case 1000: return img_usage(m, "--object and --image-opts are not supported: images are named by their files");
+    case 1000: return img_usage(m, "--object is not supported: neither encryption nor remote images are");
+    case 1003: m->image_opts = true; return 0;
     default: return img_usage(m, "an option is not known or lacks its argument");
+    }
+}
+
+/* The nodes of a file on this host, of the formats that we have. */
+static const char *file_of_options(struct img *m, struct options *o, const char **format)
+{
+    static const char *const ours[] = {"driver", "file.driver", "file.filename", "filename"};
+    const char *driver = options_get(o, "driver"), *below = options_get(o, "file.driver");
+    const char *path = options_get(o, "file.filename"), *plain = options_get(o, "filename"), *key;
+    bool file = driver && (!strcmp(driver, "file") || !strcmp(driver, "host_device"));
+
+    if ((key = options_unused(o))) {
+        img_fail(m, "--image-opts: \"%s\" is not supported: %s, %s, %s and %s are", key, ours[0], ours[1], ours[2],
+                 ours[3]);
+        return NULL;
+    }
+    if (below && strcmp(below, "file") != 0 && strcmp(below, "host_device") != 0) {
+        img_fail(m, "--image-opts: file.driver=%s is not supported: images are files of this host", below);
+        return NULL;
+    }
+    if (!path == !plain || (plain && below)) {
+        img_fail(m, "--image-opts wants driver=raw or driver=qcow2, and file.filename=FILE");
+        return NULL;
+    }
+    if (driver)
+        *format = file ? "raw" : driver;
+    return path ? path : plain;
+}
+
+const char *img_file(struct img *m, const char *text, const char **format)
+{
+    struct err e = {0};
+
+    if (!m->image_opts)
+        return text;
+    if (*format) {
+        img_usage(m, "--image-opts and a format do not go together: the list has it, as driver=");
+        return NULL;
+    }
+    if (m->nnamed == ARRAY_SIZE(m->named) || options_parse(&m->named[m->nnamed], text, NULL, &e) < 0) {
+        img_fail(m, "--image-opts: %s", *e.msg ? e.msg : "too many images");
+        return NULL;
+    }
+    return file_of_options(m, &m->named[m->nnamed++], format);
+}
+
+int img_rate(struct img *m, const char *text)
+{
+    if (text_to_size(text, 1, &m->rate) < 0 || m->rate == 0)
+        return img_usage(m, "Invalid rate limit '%s': bytes a second, or with k, M or G behind, are wanted", text);
+    return 0;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+void img_pace(struct img *m, uint64_t bytes)
+{
+    if (!m->rate)
+        return;
+    if (!m->began)
+        m->began = now_ns();
+    uint64_t due = m->began + (uint64_t)((double)m->paced * 1e9 / (double)m->rate), now = now_ns();
+    m->paced += bytes;
+    if (due > now) {
+        struct timespec t = {(time_t)((due - now) / 1000000000), (long)((due - now) % 1000000000)};
+        nanosleep(&t, NULL);
     }
 }
 
@@ -101,6 +175,7 @@ int img_open(struct img *m, struct block **out, const char *path, const char *fo
     struct err e = {0};
 
     o.block.read_only = !writable;
+    o.block.may_be_empty = true;
     o.block.no_lock = m->no_lock;
     if (img_format(m, format, &f))
         return 1;

@@ -108,6 +108,7 @@ static void slot_was_read(struct block_req *r, int result)
 
 static void slot_read(struct slot *s, uint64_t at, uint64_t len)
 {
+    img_pace(s->v->m, len);
     s->busy = true;
     s->at = at;
     s->len = len;
@@ -243,6 +244,7 @@ static void batch_add(struct convert *v, struct batch *b, uint64_t at, uint64_t 
     struct piece *p = &b->piece[b->n++];
     size_t len = MIN(b->cluster, size - at);
 
+    img_pace(v->m, len);
     memset(p->in + len, 0, b->cluster - len);
     p->at = at;
     p->result = 0;
@@ -362,14 +364,11 @@ static int open_target(struct convert *v, struct convert_args *a)
 static int convert(struct img *m, struct convert_args *a)
 {
     struct convert v = {.m = m, .nslots = (unsigned)a->slots, .zero_unit = a->zero_unit};
-    struct err e = {0};
     int status = 1;
 
-    if (img_open(m, &v.in, a->from, a->format, false, m->backing))
+    if (!(a->from = img_file(m, a->from, &a->format)) || img_open(m, &v.in, a->from, a->format, false, m->backing))
         return 1;
-    if (a->snapshot && (!block_is_qcow2(v.in) || qcow2_snapshot_load(v.in, a->snapshot, &e) < 0))
-        img_fail(m, "Failed to load snapshot: %s", *e.msg ? e.msg : "a raw image has none");
-    else if (open_target(&v, a) == 0)
+    if ((!a->snapshot || img_load_snapshot(m, v.in, a->snapshot) == 0) && open_target(&v, a) == 0)
         status = convert_run(&v, block_size(v.in), a->compressed, a->from, a->to);
     block_close(v.out);
     block_close(v.in);
@@ -416,7 +415,7 @@ int img_convert(struct img *m)
     int c, status = 0;
 
     img_new_init(&a.n);
-    while (status == 0 && (c = getopt_long(m->argc, m->argv, "f:F:O:B:o:cnpql:m:WS:t:T:U", longs, NULL)) >= 0) {
+    while (status == 0 && (c = getopt_long(m->argc, m->argv, "f:F:O:B:o:cnpql:m:r:WS:t:T:U", longs, NULL)) >= 0) {
         switch (c) {
         case 'f': a.format = optarg; break;
         case 'F': backing_format = optarg; break;
@@ -425,8 +424,9 @@ int img_convert(struct img *m)
         case 'o': list = optarg; break;
         case 'c': a.compressed = true; break;
         case 'n': a.existing = true; break;
-        case 'l': a.snapshot = !strncmp(optarg, "snapshot.name=", 14) ? optarg + 14 : optarg; break;
+        case 'l': a.snapshot = optarg; break;
         case 'm': status = img_number(m, "number of requests", 1, SLOTS_MAX, &a.slots); break;
+        case 'r': status = img_rate(m, optarg); break;
         case 'S': status = sparse_size(m, &a.zero_unit); break;
         case 't': status = img_cache(m, optarg, &m->target); break;
         case 'T': status = img_cache(m, optarg, &m->source); break;
@@ -434,6 +434,12 @@ int img_convert(struct img *m)
         case TARGET_IS_ZERO: a.target_is_zero = true; break;
         default: status = img_common_option(m, c); break;
         }
+    }
+    if (status == 0 && list && (!strcmp(list, "help") || !strcmp(list, "?"))) {
+        status = img_format(m, a.target, &a.n.format);
+        if (status == 0)
+            img_new_options_help(&a.n);
+        return status;
     }
     if (status == 0 && optind != m->argc - 2)
         status = img_usage(m, "Must specify an image file and an output file name");
@@ -535,17 +541,51 @@ int img_dd(struct img *m)
 
 /* ---- compare ---- */
 
-static int compare(struct img *m, struct block *a, struct block *b)
+/* Does an overlay, a cluster or a hole, say what is there? Where the images differ in that: 1 after a word. */
+static int compare_places(struct img *m, struct block *a, struct block *b, uint64_t size)
+{
+    for (uint64_t at = 0; at < size;) {
+        struct block_extent x, y;
+        struct block *layer;
+        unsigned depth;
+        int rc = img_status(a, at, size - at, &x, &layer, &depth);
+        if (rc == 0)
+            rc = img_status(b, at, MIN(size - at, x.len), &y, &layer, &depth);
+        if (rc < 0) {
+            img_fail(m, "Error while reading offset %llu: %s", (unsigned long long)at, strerror(-rc));
+            return 3;
+        }
+        if ((x.present || x.data) != (y.present || y.data)) {
+            if (!m->quiet)
+                printf("Strict mode: Offset %llu block status mismatch!\n", (unsigned long long)at);
+            return 1;
+        }
+        at += y.len;
+    }
+    return 0;
+}
+
+static int compare(struct img *m, struct block *a, struct block *b, bool strict)
 {
     uint64_t size = MAX(block_size(a), block_size(b)), same = MIN(block_size(a), block_size(b));
     uint8_t *p = malloc(SLOT_SIZE), *q = malloc(SLOT_SIZE);
     int status = p && q ? 0 : 2;
+    bool warned = block_size(a) == block_size(b);
 
-    if (block_size(a) != block_size(b) && !m->quiet)
-        printf("Warning: Image size mismatch!\n");
+    if (strict && !warned) {
+        if (!m->quiet)
+            printf("Strict mode: Image size mismatch!\n");
+        status = 1;
+    } else if (strict && status == 0) {
+        status = compare_places(m, a, b, size);
+    }
+    img_progress(m, 0, size ? size : 1);
     for (uint64_t at = 0; at < size && status == 0;) {
         uint64_t n = MIN(SLOT_SIZE, at < same ? same - at : size - at);
         int rc;
+        if (at >= same && !warned && !m->quiet)
+            printf("Warning: Image size mismatch!\n");
+        warned |= at >= same;
         memset(p, 0, n);
         memset(q, 0, n);
         rc = at < block_size(a) ? block_run(a, BLOCK_READ, 0, at, n, p) : 0;
@@ -576,23 +616,35 @@ static int compare(struct img *m, struct block *a, struct block *b)
 int img_compare(struct img *m)
 {
     static const struct option longs[] = {IMG_LONG_COMMON};
-    const char *format[2] = {NULL, NULL};
+    const char *format[2] = {NULL, NULL}, *path[2];
     struct block *a = NULL, *b = NULL;
+    bool strict = false;
     int c, status = 2;
 
-    while ((c = getopt_long(m->argc, m->argv, "f:F:pqU", longs, NULL)) >= 0) {
-        if (c == 'f' || c == 'F')
-            format[c == 'F'] = optarg;
-        else if (img_common_option(m, c))
-            return 2;
+    while ((c = getopt_long(m->argc, m->argv, "f:F:pqsT:U", longs, NULL)) >= 0) {
+        switch (c) {
+        case 'f':
+        case 'F': format[c == 'F'] = optarg; break;
+        case 's': strict = true; break;
+        case 'T':
+            if (img_cache(m, optarg, &m->source))
+                return 2;
+            break;
+        default:
+            if (img_common_option(m, c))
+                return 2;
+        }
     }
     if (optind != m->argc - 2) {
         img_usage(m, "Expecting two image file names");
         return 2;
     }
-    if (img_open(m, &a, m->argv[optind], format[0], false, m->backing) == 0 &&
-        img_open(m, &b, m->argv[optind + 1], format[1], false, m->backing) == 0)
-        status = compare(m, a, b);
+    for (unsigned i = 0; i < 2; i++)
+        if (!(path[i] = img_file(m, m->argv[optind + (int)i], &format[i])))
+            return 2;
+    if (img_open(m, &a, path[0], format[0], false, m->backing) == 0 &&
+        img_open(m, &b, path[1], format[1], false, m->backing) == 0)
+        status = compare(m, a, b, strict);
     block_close(a);
     block_close(b);
     return status;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/img/img.h"
@@ -59,6 +60,41 @@ int img_prealloc(const struct img *m, const char *text, enum block_prealloc *out
     return img_fail(m, "preallocation is off, metadata, falloc or full, not %s", text);
 }
 
+void img_new_options_help(const struct img_new *n)
+{
+    static const struct {
+        const char *name, *what;
+        bool raw;
+    } list[] = {
+        {"backing_file=<str>", "file whose content shows where this image has none", false},
+        {"backing_fmt=<str>", "format of that: raw or qcow2", false},
+        {"cluster_size=<size>", "512 to 2M (65536)", false},
+        {"compat=<str>", "0.10 (v2) or 1.1 (v3, the default)", false},
+        {"compression_type=<str>", "zlib (the default) or zstd", false},
+        {"extended_l2=<on|off>", "subclusters, a 32nd of a cluster each", false},
+        {"lazy_refcounts=<on|off>", "refcounts may be postponed by programs that do so", false},
+        {"preallocation=<str>", "off, falloc or full; of qcow2 metadata, too", true},
+        {"refcount_bits=<num>", "1 to 64 (16)", false},
+        {"size=<size>", "of the disk", true},
+    };
+
+    printf("Supported options:\n");
+    for (unsigned i = 0; i < ARRAY_SIZE(list); i++)
+        if (list[i].raw || n->format == BLOCK_FORMAT_QCOW2)
+            printf("  %-23s- %s\n", list[i].name, list[i].what);
+}
+
+int img_compat(const struct img *m, const char *text, unsigned *version)
+{
+    if (!strcmp(text, "0.10") || !strcmp(text, "v2"))
+        *version = 2;
+    else if (!strcmp(text, "1.1") || !strcmp(text, "v3"))
+        *version = 3;
+    else
+        return img_fail(m, "compat=%s is neither 0.10 nor 1.1", text);
+    return 0;
+}
+
 static int new_options(struct img *m, struct img_new *n, struct options *o)
 {
     struct qcow2_create *q = &n->qcow2;
@@ -74,14 +110,8 @@ static int new_options(struct img *m, struct img_new *n, struct options *o)
         set_text(&n->backing, s);
     if ((s = options_get(o, "backing_fmt")))
         set_text(&n->backing_format, s);
-    if ((s = options_get(o, "compat"))) {
-        if (!strcmp(s, "0.10") || !strcmp(s, "v2"))
-            q->version = 2;
-        else if (!strcmp(s, "1.1") || !strcmp(s, "v3"))
-            q->version = 3;
-        else
-            return img_fail(m, "compat=%s is neither 0.10 nor 1.1", s);
-    }
+    if ((s = options_get(o, "compat")) && img_compat(m, s, &q->version))
+        return 1;
     if ((s = options_get(o, "cluster_size")) &&
         (img_size(m, s, &v) || power_of_two(m, "cluster_size", v, 512, MIB(2), &q->cluster_bits)))
         return 1;
@@ -118,6 +148,17 @@ int img_new_options(struct img *m, struct img_new *n, const char *text)
     return status;
 }
 
+/* Would making `path` destroy the file that it is to be an overlay of? */
+static int refuse_own_backing(const struct img *m, const struct img_new *n, const char *path)
+{
+    char *full = n->backing ? qcow2_backing_path(path, n->backing) : NULL;
+    struct stat a, b;
+    bool same = full && stat(full, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+
+    free(full);
+    return same ? img_fail(m, "%s: an image cannot be its own backing file", path) : 0;
+}
+
 /* The size that an image without one of its own has: its backing file's. */
 static int size_of_backing(struct img *m, struct img_new *n, const char *path, bool unsafe)
 {
@@ -145,6 +186,8 @@ int img_new_open(struct img *m, const struct img_new *n, const char *path, struc
     struct qcow2_create q = n->qcow2;
     struct block *file = NULL;
     struct err e = {0};
+    if (refuse_own_backing(m, n, path))
+        return 1;
     int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | (bo.direct ? O_DIRECT : 0);
     int fd = open(path, flags, 0644), rc;
 
@@ -211,6 +254,8 @@ static int create(struct img *m, struct img_new *n, const char *path, const char
         return img_fail(m, "%s: Backing file specified without backing format: give -F raw or -F qcow2", path);
     if (size && img_size(m, size, &n->qcow2.size))
         return 1;
+    if (refuse_own_backing(m, n, path))
+        return 1;
     if (size_of_backing(m, n, path, unsafe))
         return 1;
     if (n->qcow2.size == UINT64_MAX)
@@ -247,8 +292,14 @@ int img_create(struct img *m)
     }
     if (status == 0)
         status = img_format(m, format, &n.format);
-    for (unsigned i = 0; i < nlist && status == 0; i++)
+    for (unsigned i = 0; i < nlist && status == 0; i++) {
+        if (!strcmp(list[i], "help") || !strcmp(list[i], "?")) {
+            img_new_options_help(&n);
+            img_new_free(&n);
+            return 0;
+        }
         status = img_new_options(m, &n, list[i]);
+    }
     if (status == 0 && (optind >= m->argc || optind + 2 < m->argc))
         status = img_usage(m, "Expecting image file name and size");
     if (status == 0)
@@ -305,15 +356,16 @@ static void measure_print(const struct img *m, uint64_t required, uint64_t full,
 int img_measure(struct img *m)
 {
     static const struct option longs[] = {{"size", required_argument, NULL, 's'}, IMG_LONG_COMMON};
-    const char *format = NULL, *target = "raw", *size = NULL, *list = NULL;
+    const char *format = NULL, *target = "raw", *size = NULL, *list = NULL, *snapshot = NULL, *path;
     struct block *b = NULL;
     struct img_new n;
     int c, status = 0;
 
     img_new_init(&n);
-    while (status == 0 && (c = getopt_long(m->argc, m->argv, "f:O:o:U", longs, NULL)) >= 0) {
+    while (status == 0 && (c = getopt_long(m->argc, m->argv, "f:O:o:l:U", longs, NULL)) >= 0) {
         switch (c) {
         case 'f': format = optarg; break;
+        case 'l': snapshot = optarg; break;
         case 'O': target = optarg; break;
         case 'o': list = optarg; break;
         case 's': size = optarg; break;
@@ -329,7 +381,9 @@ int img_measure(struct img *m)
     if (status == 0 && size)
         status = img_size(m, size, &n.qcow2.size);
     else if (status == 0)
-        status = img_open(m, &b, m->argv[optind], format, false, m->backing);
+        status = !(path = img_file(m, m->argv[optind], &format)) || img_open(m, &b, path, format, false, m->backing);
+    if (status == 0 && snapshot)
+        status = b ? img_load_snapshot(m, b, snapshot) : img_usage(m, "-l needs an image");
     if (status == 0) {
         uint64_t cluster = BIT64(n.qcow2.cluster_bits), used = 0;
         if (b)
@@ -340,6 +394,8 @@ int img_measure(struct img *m)
         } else {
             uint64_t meta = qcow2_metadata_size(&n.qcow2, all);
             status = b ? count_data(m, b, cluster, &used) : 0;
+            if (n.prealloc == BLOCK_PREALLOC_FALLOC || n.prealloc == BLOCK_PREALLOC_FULL)
+                used = all;
             if (status == 0)
                 measure_print(m, meta + used * cluster, meta + all * cluster,
                               b && block_is_qcow2(b) && qcow2_header(b)->version >= 3);

@@ -24,7 +24,12 @@ struct img {
     enum block_backing backing;
     struct block_options source, target; /* how images are cached that are read, and that are written */
     bool quiet, progress, json, no_lock;
-    double percent; /* told last */
+    bool image_opts;         /* images that exist are named by option lists */
+    struct options named[2]; /* those lists */
+    unsigned nnamed;
+    double percent;        /* told last */
+    uint64_t rate;         /* bytes a second; 0: no limit */
+    uint64_t paced, began; /* bytes so far; since when, ns */
     int argc;
     char **argv; /* argv[0] is the command */
 };
@@ -40,13 +45,20 @@ __attribute__((format(printf, 2, 3))) int img_usage(const struct img *m, const c
 int img_common_option(struct img *m, int c);
 #define IMG_LONG_COMMON                                                                                                \
     {"help", no_argument, NULL, 'h'}, {"force-share", no_argument, NULL, 'U'},                                         \
-        {"image-opts", no_argument, NULL, 1000}, {"object", required_argument, NULL, 1000},                            \
+        {"image-opts", no_argument, NULL, 1003}, {"object", required_argument, NULL, 1000},                            \
         {"backing", required_argument, NULL, 1001}, {"output", required_argument, NULL, 1002},                         \
     {                                                                                                                  \
         NULL, 0, NULL, 0                                                                                               \
     }
 /* What a cache mode's name means: none, writeback, writethrough, directsync or unsafe; 1 after a message. */
 int img_cache(const struct img *m, const char *text, struct block_options *o);
+/* The file of the image that `text` names: `text` itself or, with --image-opts, what stands in that list, and then
+ * *format, too. NULL after a message. */
+const char *img_file(struct img *m, const char *text, const char **format);
+/* At most so many bytes a second from here on (-r); 1 after a message. */
+int img_rate(struct img *m, const char *text);
+/* So many more are about to be copied: waits where that is too fast. */
+void img_pace(struct img *m, uint64_t bytes);
 /* A format's name, NULL: find out. */
 int img_format(const struct img *m, const char *text, enum block_format *out);
 /* Opens an image; reports failures. */
@@ -94,9 +106,16 @@ int img_new_options(struct img *m, struct img_new *n, const char *text);
 /* Makes the file (cutting what was there) and opens it for writing. */
 int img_new_open(struct img *m, const struct img_new *n, const char *path, struct block **out);
 
+/* Reads are the snapshot's from then on: NAME or ID, snapshot.name=NAME, snapshot.id=ID. 1 after a message. */
+int img_load_snapshot(struct img *m, struct block *b, const char *text);
+/* "0.10" or "1.1", as a version of qcow2; 1 after a message. */
+int img_compat(const struct img *m, const char *text, unsigned *version);
+/* What -o takes, for -o help. */
+void img_new_options_help(const struct img_new *n);
 /* A table of the image's snapshots; nothing where it has none. */
 void img_snapshot_list(struct block *b);
 
+int img_amend(struct img *m);
 int img_bench(struct img *m);
 int img_create(struct img *m);
 int img_measure(struct img *m);

@@ -209,8 +209,8 @@ int img_info(struct img *m)
     }
     if (optind != m->argc - 1)
         return img_usage(m, "Expecting one image file name");
-    const char *path = m->argv[optind];
-    if (img_open(m, &b, path, format, false, chain ? m->backing : BLOCK_BACKING_NONE))
+    const char *path = img_file(m, m->argv[optind], &format);
+    if (!path || img_open(m, &b, path, format, false, chain ? m->backing : BLOCK_BACKING_NONE))
         return 1;
     int status = info_chain(m, b, path, chain);
     block_close(b);
@@ -231,13 +231,16 @@ static bool rows_join(const struct map_row *a, const struct map_row *b)
            a->x.located == b->x.located && (!a->x.located || a->x.offset + a->x.len == b->x.offset);
 }
 
-static void map_print(const struct img *m, const struct map_row *r, const char *file, bool first)
+/* 1 after a message: without JSON there is no way to say that data lies nowhere in particular. */
+static int map_print(const struct img *m, const struct map_row *r, const char *file, bool first)
 {
+    if (!m->json && r->x.data && !r->x.located)
+        return img_fail(m, "%s has compressed clusters, which have no place of their own: use --output=json", file);
     if (!m->json) {
-        if (r->x.data && !r->x.zero && r->x.located)
-            printf("0x%-14llx0x%-14llx0x%-14llx%s\n", (unsigned long long)r->start, (unsigned long long)r->x.len,
+        if (r->x.data && !r->x.zero)
+            printf("%#-16llx%#-16llx%#-16llx%s\n", (unsigned long long)r->start, (unsigned long long)r->x.len,
                    (unsigned long long)r->x.offset, file);
-        return;
+        return 0;
     }
     printf("%s{ \"start\": %llu, \"length\": %llu, \"depth\": %u, \"present\": %s, \"zero\": %s, \"data\": %s",
            first ? "" : ",\n", (unsigned long long)r->start, (unsigned long long)r->x.len, r->depth,
@@ -245,6 +248,7 @@ static void map_print(const struct img *m, const struct map_row *r, const char *
     if (r->x.located)
         printf(", \"offset\": %llu", (unsigned long long)r->x.offset);
     printf("}");
+    return 0;
 }
 
 /* The file of the layer at `depth` below the image at `path`; malloc'ed. */
@@ -260,17 +264,19 @@ static char *layer_path(struct block *b, const char *path, unsigned depth)
     return p;
 }
 
-static int map_image(struct img *m, struct block *b, const char *path)
+/* Of bytes [at, end). */
+static int map_image(struct img *m, struct block *b, const char *path, uint64_t at, uint64_t end)
 {
     struct map_row row = {0};
     bool have = false, first = true;
+    int status = 0;
 
     printf("%s", m->json ? "[" : "Offset          Length          Mapped to       File\n");
-    for (uint64_t at = 0; at <= block_size(b);) {
+    while (at <= end && status == 0) {
         struct map_row next = {.start = at};
         struct block *layer;
-        if (at < block_size(b)) {
-            int rc = img_status(b, at, block_size(b) - at, &next.x, &layer, &next.depth);
+        if (at < end) {
+            int rc = img_status(b, at, end - at, &next.x, &layer, &next.depth);
             if (rc < 0)
                 return img_fail(m, "Failed to map '%s' at offset %llu: %s", path, (unsigned long long)at,
                                 strerror(-rc));
@@ -282,38 +288,42 @@ static int map_image(struct img *m, struct block *b, const char *path)
         }
         if (have) {
             char *file = m->json ? NULL : layer_path(b, path, row.depth);
-            map_print(m, &row, file ? file : path, first);
+            status = map_print(m, &row, file ? file : path, first);
             free(file);
             first = false;
         }
-        if (at == block_size(b))
+        if (at == end)
             break;
         row = next;
         have = true;
         at += next.x.len;
     }
     printf("%s", m->json ? "]\n" : "");
-    return 0;
+    return status;
 }
 
 int img_map(struct img *m)
 {
-    static const struct option longs[] = {IMG_LONG_COMMON};
+    static const struct option longs[] = {
+        {"start-offset", required_argument, NULL, 's'}, {"max-length", required_argument, NULL, 'l'}, IMG_LONG_COMMON};
+    uint64_t start = 0, length = UINT64_MAX;
     const char *format = NULL;
     struct block *b;
     int c;
 
-    while ((c = getopt_long(m->argc, m->argv, "f:U", longs, NULL)) >= 0) {
+    while ((c = getopt_long(m->argc, m->argv, "f:s:l:U", longs, NULL)) >= 0) {
         if (c == 'f')
             format = optarg;
-        else if (img_common_option(m, c))
+        else if (c == 's' || c == 'l' ? img_size(m, optarg, c == 's' ? &start : &length) : img_common_option(m, c))
             return 1;
     }
     if (optind != m->argc - 1)
         return img_usage(m, "Expecting one image file name");
-    if (img_open(m, &b, m->argv[optind], format, false, m->backing))
+    const char *path = img_file(m, m->argv[optind], &format);
+    if (!path || img_open(m, &b, path, format, false, m->backing))
         return 1;
-    int status = map_image(m, b, m->argv[optind]);
+    uint64_t from = MIN(start, block_size(b)), end = from + MIN(length, block_size(b) - from);
+    int status = map_image(m, b, path, from, end);
     block_close(b);
     return status;
 }
@@ -341,7 +351,8 @@ static void check_json(const char *path, const struct qcow2_check *k)
         img_json_number(&j, "leaks", k->leaks - k->leaks_fixed);
     if (k->leaks_fixed)
         img_json_number(&j, "leaks-fixed", k->leaks_fixed);
-    img_json_number(&j, "allocated-clusters", k->allocated_clusters);
+    if (k->allocated_clusters)
+        img_json_number(&j, "allocated-clusters", k->allocated_clusters);
     if (k->fragmented_clusters)
         img_json_number(&j, "fragmented-clusters", k->fragmented_clusters);
     if (k->compressed_clusters)
@@ -389,8 +400,11 @@ int img_check(struct img *m)
     struct block *b;
     int c;
 
-    while ((c = getopt_long(m->argc, m->argv, "f:r:qU", longs, NULL)) >= 0) {
-        if (c == 'f')
+    while ((c = getopt_long(m->argc, m->argv, "f:r:T:qU", longs, NULL)) >= 0) {
+        if (c == 'T') {
+            if (img_cache(m, optarg, &m->source))
+                return 1;
+        } else if (c == 'f')
             format = optarg;
         else if (c == 'r')
             repair = optarg;
@@ -401,7 +415,9 @@ int img_check(struct img *m)
         return img_usage(m, "-r takes leaks or all, not %s", repair);
     if (optind != m->argc - 1)
         return img_usage(m, "Expecting one image file name");
-    const char *path = m->argv[optind];
+    const char *path = img_file(m, m->argv[optind], &format);
+    if (!path)
+        return 1;
     enum block_format f = BLOCK_FORMAT_PROBE;
     if (img_format(m, format, &f))
         return 1;
@@ -416,7 +432,7 @@ int img_check(struct img *m)
         return IMG_CHECK_UNSUPPORTED;
     }
     const struct qcow2_options o = {
-        .block = {.read_only = !repair, .writeback = true, .no_lock = m->no_lock},
+        .block = {.read_only = !repair, .writeback = true, .direct = m->source.direct, .no_lock = m->no_lock},
         .backing = BLOCK_BACKING_NONE,
         .repairing = true,
     };

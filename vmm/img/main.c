@@ -9,24 +9,29 @@ static const struct {
     int (*run)(struct img *m);
     const char *args, *what;
 } commands[] = {
+    {"amend", img_amend, "[-f FMT] -o OPTIONS [-p] [-q] FILE", "change options of an image"},
     {"bench", img_bench,
      "[-c COUNT] [-d DEPTH] [-f FMT] [-i io_uring|threads] [-o OFFSET] [-s SIZE] [-S STEP | --random] [-t CACHE]\n"
      "           [-w [--flush-interval=N [--no-drain]] [--pattern=BYTE]] [-q] [-U] FILE",
      "send requests, and say how long they take"},
-    {"check", img_check, "[-f FMT] [-r leaks|all] [--output=json] FILE", "look for damage, and repair it"},
-    {"commit", img_commit, "[-f FMT] [-d] [-p] FILE", "write what an overlay has into its backing file"},
-    {"compare", img_compare, "[-f FMT] [-F FMT] FILE1 FILE2", "do two images have the same content?"},
+    {"check", img_check, "[-f FMT] [-r leaks|all] [--output=json] [-T CACHE] FILE", "look for damage, and repair it"},
+    {"commit", img_commit, "[-f FMT] [-b BASE] [-d] [-p] [-r RATE] [-t CACHE] FILE",
+     "write what an overlay has into its backing file"},
+    {"compare", img_compare, "[-f FMT] [-F FMT] [-s] [-p] [-T CACHE] FILE1 FILE2",
+     "do two images have the same content?"},
     {"convert", img_convert,
      "[-f FMT] [-O FMT] [-c] [-o OPTIONS] [-l SNAPSHOT] [-B BACKING -F FMT] [-n [--target-is-zero]] [-p]\n"
-     "           [-m REQUESTS] [-S SIZE] [-t CACHE] [-T CACHE] [-W] FILE OUTPUT",
+     "           [-m REQUESTS] [-r RATE] [-S SIZE] [-t CACHE] [-T CACHE] [-W] FILE OUTPUT",
      "copy an image into another format"},
     {"create", img_create, "[-f FMT] [-b BACKING -F FMT] [-o OPTIONS] [-q] FILE [SIZE]", "make an image"},
     {"dd", img_dd, "[-f FMT] [-O FMT] [bs=SIZE] [count=N] [skip=N] if=FILE of=OUTPUT", "copy a stretch of an image"},
     {"info", img_info, "[-f FMT] [--output=json] [--backing-chain] [-U] FILE", "say what an image is"},
-    {"map", img_map, "[-f FMT] [--output=json] [-U] FILE", "say which parts have data, and where"},
-    {"measure", img_measure, "[-f FMT] [-O FMT] [-o OPTIONS] [--output=json] FILE | --size SIZE",
+    {"map", img_map, "[-f FMT] [--output=json] [-s OFFSET] [-l LENGTH] [-U] FILE",
+     "say which parts have data, and where"},
+    {"measure", img_measure, "[-f FMT] [-O FMT] [-o OPTIONS] [-l SNAPSHOT] [--output=json] FILE | --size SIZE",
      "say how large an image will be"},
-    {"rebase", img_rebase, "[-f FMT] [-u] -b BACKING [-F FMT] [-p] FILE", "give an overlay another backing file"},
+    {"rebase", img_rebase, "[-f FMT] [-u] -b BACKING [-F FMT] [-p] [-t CACHE] [-T CACHE] FILE",
+     "give an overlay another backing file"},
     {"resize", img_resize, "[-f FMT] [--shrink] [--preallocation=HOW] FILE [+|-]SIZE", "change the size of the disk"},
     {"snapshot", img_snapshot, "[-l | -c NAME | -a NAME | -d NAME] FILE", "list, make, apply and delete snapshots"},
 };
@@ -40,9 +45,9 @@ static void help(const char *name)
            "Formats are raw and qcow2; without -f, an image that begins like qcow2 is, anything else is raw.\n"
            "--backing=on|near|off says which backing files an image may name: any, those in its own folder whose\n"
            "format it records (so for pipit-img), or none. Started as qemu-img: any.\n"
-           "-o for qcow2: size, backing_file, backing_fmt, compat=0.10|1.1, cluster_size, refcount_bits,\n"
-           "lazy_refcounts, extended_l2, compression_type=zlib|zstd, \n"
-           "preallocation=off|metadata|falloc|full (of a raw image: off, falloc, full).\n"
+           "--image-opts: FILE is a list, driver=FMT,file.filename=FILE. -o help lists the options of new images.\n"
+           "\n"
+           "Supported formats: raw qcow2\n"
            "\n"
            "  %s create -f qcow2 -b debian.qcow2 -F qcow2 mine.qcow2      an overlay\n"
            "  %s convert -c -O qcow2 disk.img disk.qcow2                  a small file of a disk\n"
@@ -90,6 +95,8 @@ int img_main(int argc, char **argv)
     if (loop_create(&m.loop, &e) < 0 || block_engine_create(&m.engine, m.loop, false, &e) < 0)
         return img_fail(&m, "%s", e.msg);
     int status = commands[i].run(&m);
+    while (m.nnamed)
+        options_free(&m.named[--m.nnamed]);
     block_engine_destroy(m.engine);
     loop_destroy(m.loop);
     if (fflush(stdout) != 0 && status == 0)
