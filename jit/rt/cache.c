@@ -7,7 +7,8 @@
  * code changed dies: a jump is written over the five-byte no-op at its entry, first to the dispatcher and, when its
  * successor is made, to that. Memory is given back only when the whole cache is emptied, with all vCPUs outside.
  *
- * j->lock covers everything here.
+ * j->lock covers everything here, but that a machine's vCPUs look blocks up without it: a chain of the hash table leads
+ * to ever smaller numbers, whoever changes it meanwhile, and who finds nothing looks again with the lock.
  */
 #include "jit/rt/rt.h"
 #include "jit/rt/saved.h"
@@ -57,7 +58,7 @@ void jit_cache_free(struct jit *j)
     jit_host_unmap(j->block, j->max_blocks * sizeof(*j->block));
     jit_host_unmap(j->reloc, j->max_relocs * sizeof(*j->reloc));
     jit_host_unmap(j->exits, j->max_exits * sizeof(*j->exits));
-    jit_host_unmap(j->hash, sizeof(*j->hash) << j->max_hash_bits);
+    jit_host_unmap((void *)j->hash, sizeof(*j->hash) << j->max_hash_bits);
     jit_host_unmap(j->page, sizeof(*j->page) * JIT_PAGES);
     jit_host_unmap(j->page_hash, sizeof(*j->page_hash) << JIT_PAGE_HASH_BITS);
     jit_host_unmap(j->map, j->size / JIT_MAP_RATIO);
@@ -66,10 +67,20 @@ void jit_cache_free(struct jit *j)
 
 /* ---- look-up ---- */
 
-static uint32_t *jit_bucket(struct jit *j, uint64_t pc, const uint8_t *host, uint32_t ctx)
+static _Atomic uint32_t *jit_bucket(struct jit *j, uint64_t pc, const uint8_t *host, uint32_t ctx)
 {
+    unsigned bits = atomic_load_explicit(&j->hash_bits, memory_order_relaxed);
     uint64_t h = (pc >> 2) * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)(uintptr_t)host * UINT64_C(0xc2b2ae3d27d4eb4f);
-    return &j->hash[(h >> 32 ^ ctx * 0x85ebca6bu) & ((1u << j->hash_bits) - 1)];
+    return &j->hash[(h >> 32 ^ ctx * 0x85ebca6bu) & ((1u << bits) - 1)];
+}
+
+static void jit_chain(struct jit *j, uint32_t n)
+{
+    struct jit_block *b = &j->block[n];
+    _Atomic uint32_t *bucket = jit_bucket(j, b->pc, b->host, b->ctx);
+
+    atomic_store_explicit(&b->hash_next, atomic_load_explicit(bucket, memory_order_relaxed), memory_order_relaxed);
+    atomic_store_explicit(bucket, n, memory_order_release);
 }
 
 static uint32_t *jit_twin(struct jit *j, const struct jit_block *b)
@@ -84,27 +95,27 @@ static void jit_hash_grow(struct jit *j)
 {
     if (j->nblocks >> j->hash_bits == 0 || j->hash_bits == j->max_hash_bits)
         return;
-    memset(j->hash, 0, sizeof(*j->hash) << j->hash_bits);
+    for (uint32_t i = 0; i < 1u << j->hash_bits; i++)
+        atomic_store_explicit(&j->hash[i], 0, memory_order_relaxed);
     if (j->twin)
         memset(j->twin, 0, sizeof(*j->twin) << j->hash_bits);
     j->hash_bits += 2;
     for (uint32_t i = 1; i < j->nblocks; i++) {
-        struct jit_block *b = &j->block[i];
-        uint32_t *bucket = jit_bucket(j, b->pc, b->host, b->ctx);
-
-        b->hash_next = *bucket;
-        *bucket = i;
+        jit_chain(j, i);
         if (j->twin)
-            *jit_twin(j, b) = i;
+            *jit_twin(j, &j->block[i]) = i;
     }
 }
 
 static struct jit_block *jit_lookup(struct jit *j, uint64_t pc, const uint8_t *host, uint32_t ctx)
 {
-    for (uint32_t i = *jit_bucket(j, pc, host, ctx); i; i = j->block[i].hash_next) {
+    uint32_t i = atomic_load_explicit(jit_bucket(j, pc, host, ctx), memory_order_acquire);
+
+    while (i) {
         struct jit_block *b = &j->block[i];
-        if (b->pc == pc && b->host == host && b->ctx == ctx && !b->dead)
+        if (b->pc == pc && b->host == host && b->ctx == ctx && !atomic_load_explicit(&b->dead, memory_order_relaxed))
             return b;
+        i = atomic_load_explicit(&b->hash_next, memory_order_acquire);
     }
     return NULL;
 }
@@ -172,13 +183,13 @@ static void jit_redirect(uint8_t *at, const uint8_t *target_rw)
 /* Sends those who still enter dead blocks with the same key to their successor. */
 static void jit_forward_dead(struct jit *j, const struct jit_block *b)
 {
-    uint32_t *link = jit_bucket(j, b->pc, b->host, b->ctx);
+    _Atomic uint32_t *link = jit_bucket(j, b->pc, b->host, b->ctx);
 
     while (*link) {
         struct jit_block *o = &j->block[*link];
         if (o->dead && o->pc == b->pc && o->host == b->host && o->ctx == b->ctx) {
             jit_redirect(jit_entry_rw(j, o), jit_entry_rw(j, b));
-            *link = o->hash_next;
+            atomic_store_explicit(link, o->hash_next, memory_order_release);
         } else {
             link = &o->hash_next;
         }
@@ -272,7 +283,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
 {
     const uint8_t *host_page = (const uint8_t *)((uintptr_t)host & ~(uintptr_t)0xfff);
     struct jit_page *page = jit_page_find(j, host_page, true);
-    uint32_t n = j->nblocks, *bucket;
+    uint32_t n = j->nblocks;
     struct jit_block *b = &j->block[n];
 
     if (!page || n + 1 >= j->max_blocks || j->size - j->code_next < JIT_BLOCK_ROOM ||
@@ -298,20 +309,27 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
 
     jit_tell(j, b);
     jit_forward_dead(j, b);
-    bucket = jit_bucket(j, pc, host, b->ctx);
-    b->hash_next = *bucket;
-    *bucket = n;
+    jit_chain(j, n);
     b->page_next = page->blocks;
     page->blocks = n;
     return b;
 }
 
-static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc, const uint8_t *host)
+/* The block that there is; NULL where there is none. */
+static struct jit_block *jit_known(struct jit *j, struct jit_vcpu *v, uint64_t pc, const uint8_t *host)
 {
     struct jit_block *b = jit_lookup(j, pc, host, v->ctx);
 
     if (unlikely(v->stats) && b)
         v->stats->found++;
+    return b;
+}
+
+/* With j->lock. */
+static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc, const uint8_t *host)
+{
+    struct jit_block *b = jit_known(j, v, pc, host);
+
     if (!b) {
         b = jit_make(j, v, pc, host);
         if (!b)
@@ -352,20 +370,37 @@ static const uint8_t *jit_fetch_locked(struct jit_vcpu *v)
     }
 }
 
+/* The block's code, which generated branches find from now on. */
+static const uint8_t *jit_found(struct jit_vcpu *v, const struct jit_block *b)
+{
+    const uint8_t *code = jit_entry_rx(v->jit, b);
+
+    if (likely(!v->jit->unlinked))
+        v->jit->space->jc_insert(v, v->cpu.pc, code);
+    return code;
+}
+
 const uint8_t *jit_find(struct jit_vcpu *v)
 {
     struct jit *j = v->jit;
-    const uint8_t *host = jit_fetch_locked(v), *code = NULL;
+    const uint8_t *host, *code;
     struct jit_block *b;
 
-    if (!host)
-        return NULL;
-    b = jit_get(j, v, v->cpu.pc, host);
-    if (b) {
-        code = jit_entry_rx(j, b);
-        if (likely(!j->unlinked))
-            j->space->jc_insert(v, v->cpu.pc, code);
+    if (!j->space->user) {
+        host = j->space->fetch(v);
+        if (!host)
+            return NULL;
+        b = jit_known(j, v, v->cpu.pc, host);
+        if (b)
+            return jit_found(v, b);
+        jit_lock(&j->lock);
+    } else {
+        host = jit_fetch_locked(v);
+        if (!host)
+            return NULL;
     }
+    b = jit_get(j, v, v->cpu.pc, host);
+    code = b ? jit_found(v, b) : NULL;
     jit_unlock(&j->lock);
     return code;
 }
@@ -513,7 +548,7 @@ void jit_cache_empty(struct jit *j)
     for (uint32_t i = 1; i < j->npages; i++)
         j->space->page_drop(j, &j->page[i]);
     memset(j->page_hash, 0, sizeof(*j->page_hash) << j->page_hash_bits);
-    memset(j->hash, 0, sizeof(*j->hash) << j->hash_bits);
+    memset((void *)j->hash, 0, sizeof(*j->hash) << j->hash_bits);
     if (j->twin)
         memset(j->twin, 0, sizeof(*j->twin) << j->hash_bits);
     j->nblocks = j->npages = 1;

@@ -136,8 +136,8 @@ struct jit_block {
     uint64_t pc;
     const uint8_t *host; /* guest code in RAM */
     uint32_t ctx;
-    uint32_t hash_next; /* block number, 0: none */
-    bool dead;
+    _Atomic uint32_t hash_next; /* block number, less than this one's; 0: none */
+    atomic_bool dead;
 
     bool saved : 1; /* an image has it, or was offered it; or it is a copy */
     bool copy : 1;  /* of another block */
@@ -266,7 +266,7 @@ struct jit_vcpu {
     const uint8_t *link_entry;
     uint8_t slow[32] __attribute__((aligned(16))); /* values to and from slow paths */
     _Atomic bool remapped; /* machines: translations changed, or blocks died, since the last ISB */
-    bool tlbi_posted;      /* TLB maintenance was broadcast since the last DSB */
+    bool tlbi_posted;      /* another vCPU has yet to do what TLB maintenance since the last DSB asked of it */
     uint64_t share;        /* the addend of JIT_MEM_BELOW and above, or zero */
     void *helper[JIT_HELPERS];
     const void *exec; /* a64_exec */
@@ -278,7 +278,8 @@ struct jit_vcpu {
     size_t size; /* of its memory */
     uint32_t ctx;
     enum jit_view view;
-    uint16_t asid; /* the one that the TLB's non-global entries belong to */
+    _Atomic uint16_t asid;  /* the one that the TLB's non-global entries belong to */
+    atomic_bool low_global; /* some entries of the lower half, or code, may be global: set before they are looked up */
     uint64_t ttbr1;
     uint64_t sctlr, tcr, mair; /* what the TLB was filled under */
     /* Entries that may have a write tag, by number: where others look that withdraw them. */
@@ -320,8 +321,9 @@ struct jit_vcpu {
     struct jit_lock tlbi_lock;
     unsigned tlbi_count; /* JIT_TLBI_QUEUE + 1: everything */
     struct jit_tlbi_request tlbi[JIT_TLBI_QUEUE];
-    _Atomic uint32_t tlbi_pending;
-    struct jit_stats *stats; /* NULL: nobody wants to know */
+    _Atomic uint32_t tlbi_queued;  /* to be done before another address space is entered */
+    _Atomic uint32_t tlbi_pending; /* to be done before guest code goes on */
+    struct jit_stats *stats;       /* NULL: nobody wants to know */
 
     /* Addressed by generated code again; last, because user mode has no TLB, and a part of the jump caches. */
     struct jit_jc_entry jc[2][JIT_JC_SIZE];
@@ -378,10 +380,11 @@ struct jit {
     uint32_t nrelocs, max_relocs;
     struct jit_exit *exits;
     uint32_t nexits, max_exits;
-    uint32_t *hash; /* the first block of each bucket */
+    _Atomic uint32_t *hash; /* the first block of each bucket; machines look there without the lock */
     uint32_t *twin; /* machines: the last block for guest code and context, wherever it was mapped, by hash of both */
-    unsigned hash_bits, page_hash_bits; /* hash_bits: of both */
-    unsigned max_hash_bits;             /* for max_blocks */
+    _Atomic unsigned hash_bits; /* of both */
+    unsigned max_hash_bits;     /* for max_blocks */
+    unsigned page_hash_bits;
     struct jit_page *page;
     uint32_t npages;
     uint32_t *page_hash;

@@ -165,6 +165,7 @@ static void jit_tlb_flush_all(struct jit_vcpu *v)
     memset(v->exec_1g, 0, sizeof(v->exec_1g));
     v->exec_el1_ng = v->exec_el0_global = false;
     jit_jc_clear(v);
+    atomic_store_explicit(&v->low_global, false, memory_order_release);
     jit_salt_select(v);
 }
 
@@ -218,12 +219,15 @@ void jit_context_update(struct jit_vcpu *v)
         jit_tlb_flush_all(v);
         return;
     }
-    if (unlikely(asid != v->asid)) {
-        v->asid = asid;
+    if (unlikely(asid != atomic_load_explicit(&v->asid, memory_order_relaxed))) {
+        /* Who queues maintenance of this address space looks at it afterwards: one of us sees the other. */
+        atomic_store(&v->asid, asid);
         atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
         jit_tlb_drop_ng(v);
         if (v->exec_el1_ng)
             jit_salts_drop(v, true, true, 0);
+        if (atomic_load(&v->tlbi_queued))
+            jit_tlbi_apply(v);
     }
     if (unlikely(ttbr1 != v->ttbr1)) {
         v->ttbr1 = ttbr1;
@@ -319,21 +323,52 @@ void jit_tlbi_apply(struct jit_vcpu *v)
             jit_salt_select(v);
     }
     /* Released only when done: whoever waits in a DSB looks at this without the lock. */
+    atomic_store_explicit(&v->tlbi_queued, 0, memory_order_relaxed);
     atomic_store_explicit(&v->tlbi_pending, 0, memory_order_release);
     jit_unlock(&v->tlbi_lock);
 }
 
-/* Queues a request for another vCPU and makes it leave generated code. */
-static void jit_tlbi_queue(struct jit_vcpu *o, const struct jit_tlbi_request *r)
+/* Is the request about an address space that the vCPU is not in? What it remembers of that is code by salt, which it
+ * will not look at before it enters it. */
+static bool jit_tlbi_elsewhere(const struct jit_vcpu *o, const struct jit_tlbi_request *r)
 {
-    jit_lock(&o->tlbi_lock);
+    return (r->kind == JIT_FLUSH_ASID || (r->kind == JIT_FLUSH_VA && !(r->va >> 63) && !atomic_load(&o->low_global))) &&
+           atomic_load(&o->asid) != r->asid;
+}
+
+static void jit_tlbi_add(struct jit_vcpu *o, struct jit_tlbi_request r)
+{
+    if (o->tlbi_count > JIT_TLBI_QUEUE / 2 && jit_tlbi_elsewhere(o, &r))
+        r = (struct jit_tlbi_request){.kind = JIT_FLUSH_ASID, .asid = r.asid};
+    for (unsigned i = 0; i < MIN(o->tlbi_count, (unsigned)JIT_TLBI_QUEUE); i++) {
+        const struct jit_tlbi_request *q = &o->tlbi[i];
+        if (q->kind == r.kind && q->asid == r.asid && q->va == r.va && q->pages == r.pages)
+            return;
+    }
     if (o->tlbi_count < JIT_TLBI_QUEUE)
-        o->tlbi[o->tlbi_count++] = *r;
+        o->tlbi[o->tlbi_count++] = r;
     else
         o->tlbi_count = JIT_TLBI_QUEUE + 1;
-    atomic_store_explicit(&o->tlbi_pending, 1, memory_order_seq_cst);
+}
+
+/* Queues a request for another vCPU; true where it is in generated code, perhaps, which it is made to leave because it
+ * may be using what goes. In one that is outside, or in another address space, the request is done before it matters.
+ */
+static bool jit_tlbi_queue(struct jit_vcpu *o, const struct jit_tlbi_request *r)
+{
+    bool urgent;
+
+    jit_lock(&o->tlbi_lock);
+    jit_tlbi_add(o, *r);
+    atomic_store(&o->tlbi_queued, 1);
+    urgent = !jit_tlbi_elsewhere(o, r);
+    if (urgent)
+        atomic_store(&o->tlbi_pending, 1);
     jit_unlock(&o->tlbi_lock);
+    if (!urgent || !atomic_load(&o->in_guest))
+        return false;
     atomic_fetch_or(&o->cpu.exit_request, ARM64_EXIT_SYNC);
+    return true;
 }
 
 void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadcast)
@@ -344,8 +379,7 @@ void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadc
     jit_salt_select(v);
     for (struct jit_vcpu *o = broadcast ? v->jit->vcpus : NULL; o; o = o->next)
         if (o != v)
-            jit_tlbi_queue(o, r);
-    v->tlbi_posted |= broadcast && atomic_load_explicit(&v->jit->ncpus, memory_order_relaxed) > 1;
+            v->tlbi_posted |= jit_tlbi_queue(o, r);
 }
 
 static bool jit_tlbi_done(struct jit *j)
@@ -405,8 +439,7 @@ void jit_drop_rom(struct arm64_cpu *c)
         (&v->tlb[0][0] + k)->r = JIT_TLB_NONE;
     for (struct jit_vcpu *o = v->jit->vcpus; o; o = o->next)
         if (o != v)
-            jit_tlbi_queue(o, &all);
-    v->tlbi_posted |= atomic_load_explicit(&v->jit->ncpus, memory_order_relaxed) > 1;
+            v->tlbi_posted |= jit_tlbi_queue(o, &all);
 }
 
 void jit_loaded(struct arm64_cpu *c)
@@ -505,6 +538,16 @@ static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, co
     }
 }
 
+/* Is the place of one in the lower half that is global to be looked up again? Others take the lower half's entries for
+ * those of our address space until they are told; one who changed this place before that knows nothing of us. */
+static bool jit_first_low_global(struct jit_vcpu *v, uint64_t va, const struct jit_xlat *x)
+{
+    if (likely(x->ng || jit_untag(v, va) >> 63) || atomic_load_explicit(&v->low_global, memory_order_relaxed))
+        return false;
+    atomic_store(&v->low_global, true);
+    return true;
+}
+
 /* Resolves va for one kind of access (0 read, 1 write, 2 fetch), filling the TLB; A64_TRAPPED after an abort. */
 static int jit_resolve(struct jit_vcpu *v, uint64_t va, unsigned acc, enum jit_view view, struct jit_place *p)
 {
@@ -512,8 +555,10 @@ static int jit_resolve(struct jit_vcpu *v, uint64_t va, unsigned acc, enum jit_v
     struct jit_xlat x;
     uint8_t *page;
 
-    if (ops->translate(&v->cpu, va, acc, view != JIT_VIEW_EL0, &x))
-        return A64_TRAPPED;
+    do {
+        if (ops->translate(&v->cpu, va, acc, view != JIT_VIEW_EL0, &x))
+            return A64_TRAPPED;
+    } while (jit_first_low_global(v, va, &x));
     page = ops->ram_page(ops->opaque, x.pa & ~UINT64_C(0xfff), &p->flags);
     if (page && acc == 1 && (atomic_load_explicit(p->flags, memory_order_relaxed) & MEM_PAGE_ROM))
         page = NULL;

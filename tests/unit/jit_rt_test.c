@@ -51,6 +51,7 @@ static struct jit_env env;
 static _Atomic uint32_t map[PAGES]; /* page of RAM, or NOWHERE */
 #define NOWHERE UINT32_MAX
 static unsigned page_bits = 12;
+static bool global;
 
 static struct jit *jit;
 static struct arm64_cpu *cpu[MAX_CPUS];
@@ -67,6 +68,7 @@ static bool map_page(const struct jit_env *e, uint64_t va, struct jit_xlat *x)
     (void)e;
     x->pa = (uint64_t)to << 12 | (va & 0xfff);
     x->page_bits = (uint8_t)page_bits;
+    x->ng = !global;
     return to != NOWHERE;
 }
 
@@ -528,6 +530,150 @@ static void test_tlbi_and_regions(void)
     end();
 }
 
+/* ---- maintenance of an address space that another vCPU is not in ---- */
+
+static void enter_space(struct arm64_cpu *c, uint64_t asid)
+{
+    c->sys.ttbr0_el1 = asid << 48;
+    jit_context_changed(c);
+}
+
+/* Does a request by vCPU 0 make vCPU 1, which looks as if it ran, leave its code? 0, 1; -1: vCPU 0 is told otherwise.
+ */
+static int tlbi_disturbs(enum jit_flush kind, uint16_t asid, unsigned page)
+{
+    struct jit_tlbi_request r = {.kind = (uint8_t)kind, .asid = asid, .va = VA + page * 4096, .pages = 1};
+    struct jit_vcpu *o = jit_vcpu_of(cpu[1]), *v = jit_vcpu_of(cpu[0]);
+    bool pending, leaves;
+
+    atomic_store(&cpu[1]->exit_request, 0);
+    atomic_store(&o->in_guest, 1);
+    v->tlbi_posted = false;
+    jit_tlbi(cpu[0], &r, true);
+    atomic_store(&o->in_guest, 0);
+    pending = atomic_load(&o->tlbi_pending);
+    leaves = atomic_load(&cpu[1]->exit_request) & ARM64_EXIT_SYNC;
+    return v->tlbi_posted == pending && pending == leaves ? pending : -1;
+}
+
+static void test_tlbi_elsewhere(void)
+{
+    static const enum jit_flush kind[] = {JIT_FLUSH_VA, JIT_FLUSH_ASID};
+    static const unsigned many[] = {0, JIT_TLBI_QUEUE - 4, 2 * JIT_TLBI_QUEUE};
+
+    CHECK(begin(2, 0));
+    PUT(0, 0, LDR(0, 1), BLR(5), SVC(0));
+    PUT(5, 0, MOVZ(2, 5), RET);
+    PUT(6, 0, MOVZ(2, 6), RET);
+    env.ram[0x7000] = 7;
+    env.ram[0x8000] = 8;
+    cpu[1]->x[1] = VA + 0x7000;
+    cpu[1]->x[5] = VA + 0x5000;
+    for (unsigned k = 0; k < ARRAY_SIZE(kind) * ARRAY_SIZE(many); k++) {
+        atomic_store(&map[5], 5);
+        atomic_store(&map[7], 7);
+        jit_loaded(cpu[1]); /* as new */
+        enter_space(cpu[1], 2);
+        run_at(1, VA);
+        CHECK_EQ(cpu[1]->x[0] << 8 | cpu[1]->x[2], 0x705);
+        enter_space(cpu[1], 1);
+        atomic_store(&map[5], 6);
+        atomic_store(&map[7], 8);
+        CHECK_EQ(tlbi_disturbs(kind[k & 1], 2, 5), 0);
+        CHECK_EQ(tlbi_disturbs(kind[k & 1], 2, 7), 0);
+        for (unsigned i = 0; i < many[k / 2]; i++)
+            CHECK_EQ(tlbi_disturbs(JIT_FLUSH_VA, 3, 100 + i), 0);
+        enter_space(cpu[1], 2);
+        run_at(1, VA);
+        CHECK_EQ(cpu[1]->x[0] << 8 | cpu[1]->x[2], 0x806);
+    }
+    CHECK_EQ(tlbi_disturbs(JIT_FLUSH_VA, 2, 5), 1);
+    run_at(1, VA);
+    CHECK_EQ(tlbi_disturbs(JIT_FLUSH_VAA, 3, 5), 1);
+    run_at(1, VA);
+    CHECK_EQ(tlbi_disturbs(JIT_FLUSH_ALL, 0, 0), 1);
+    run_at(1, VA);
+    /* Pages that are in every address space. */
+    global = true;
+    jit_loaded(cpu[1]);
+    run_at(1, VA);
+    CHECK_EQ(tlbi_disturbs(JIT_FLUSH_VA, 3, 5), 1);
+    run_at(1, VA);
+    CHECK_EQ(tlbi_disturbs(JIT_FLUSH_ASID, 3, 5), 0);
+    global = false;
+    end();
+}
+
+/*
+ * vCPU 0 moves a page of data and one of code of address space 2 to and fro, with TLBI and DSB, and looks for stores
+ * where the data no longer is; the others enter that space and leave it.
+ */
+static atomic_uint begun, done;
+
+static void svc_elsewhere(struct arm64_cpu *c, uint32_t imm)
+{
+    static uint64_t was[8];
+    struct jit_tlbi_request r = {.kind = JIT_FLUSH_VA, .asid = 2, .va = VA + MOVED * 4096, .pages = 2};
+    uint32_t at = (uint32_t)(c->x[9] & 1);
+
+    switch (imm) {
+    case 1:
+        atomic_store(&begun, (unsigned)c->x[9]);
+        atomic_store(&map[MOVED], PLACE + at);
+        atomic_store(&map[MOVED + 1], PLACE + 2 + at);
+        jit_tlbi(c, &r, true);
+        break;
+    case 2:
+        atomic_store(&done, (unsigned)c->x[9]);
+        memcpy(was, env.ram + (PLACE + (at ^ 1)) * 4096, sizeof(was));
+        break;
+    case 3:
+        if (memcmp(was, env.ram + (PLACE + (at ^ 1)) * 4096, sizeof(was)))
+            atomic_fetch_add(&lost, 1);
+        c->x[7] = !atomic_load(&stopping);
+        break;
+    case 4:
+        enter_space(c, 2);
+        c->x[10] = atomic_load(&done);
+        break;
+    default: /* what was called is of the last move, where there was no other since */
+        if (c->x[0] != (c->x[10] & 1) && atomic_load(&begun) == c->x[10])
+            atomic_fetch_add(&stale, 1);
+        enter_space(c, 1);
+        c->x[7] = !atomic_load(&stopping);
+        break;
+    }
+}
+
+static void test_moves_elsewhere(void)
+{
+    CHECK(begin(3, 0));
+    on_svc = svc_elsewhere;
+    atomic_store(&lost, 0);
+    atomic_store(&stale, 0);
+    atomic_store(&begun, 0);
+    atomic_store(&done, 0);
+    atomic_store(&map[MOVED], PLACE);
+    atomic_store(&map[MOVED + 1], PLACE + 2);
+    PUT(PLACE + 2, 0, MOVZ(0, 0), RET);
+    PUT(PLACE + 3, 0, MOVZ(0, 1), RET);
+    PUT(0, 0, ADD(9, 9, 1), SVC(1), DSB, SVC(2), MOVZ(8, 300), SUB(8, 8, 1), CBNZ(8, -1), SVC(3), CBNZ(7, -8), SVC(0));
+    PUT(1, 0, SVC(4), LDADD(6, 2, 1), BLR(5), SVC(5), MOVZ(8, 30), SUB(8, 8, 1), CBNZ(8, -1), CBNZ(7, -7), SVC(0));
+    enter_space(cpu[0], 9);
+    for (unsigned i = 1; i < ncpus; i++) {
+        cpu[i]->pc = VA + 0x1000;
+        cpu[i]->x[1] = VA + MOVED * 4096 + i * 8;
+        cpu[i]->x[5] = VA + (MOVED + 1) * 4096;
+        cpu[i]->x[6] = 1;
+        enter_space(cpu[i], 1);
+    }
+    CHECK(run_a_while());
+    CHECK_EQ(atomic_load(&lost), 0);
+    CHECK_EQ(atomic_load(&stale), 0);
+    CHECK(atomic_load(&done) > 10);
+    end();
+}
+
 /* Much more code than the cache holds, address spaces that come and go, TLB maintenance: every call counts once. */
 #define CODE_PAGES 64u
 
@@ -605,6 +751,8 @@ int main(void)
     RUN(test_event);
     RUN(test_smc_by_others);
     RUN(test_tlbi_and_regions);
+    RUN(test_tlbi_elsewhere);
+    RUN(test_moves_elsewhere);
     RUN(test_small_cache);
     RUN(test_fpsr_write);
     jit_env_free(&env);
