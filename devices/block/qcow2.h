@@ -30,7 +30,7 @@ int qcow2_open_on(struct block **out, struct block *file, const char *path, cons
                   struct err *e);
 
 /* What the file at `path` begins like: BLOCK_FORMAT_QCOW2, else BLOCK_FORMAT_RAW. A negative errno where it cannot be
- * read. */
+ * read, or is of a format that we do not have. */
 int block_probe(const char *path, struct err *e);
 /* `format` of the command line: the number, or -EINVAL with a sentence. */
 int block_format_parse(const char *text, struct err *e);

@@ -386,16 +386,39 @@ int block_format_parse(const char *text, struct err *e)
     return err_set(e, EINVAL, "format %s is not supported; raw and qcow2 are", text);
 }
 
+/* A guest would see such a file's bytes for a disk. */
+static int refuse_foreign(const char *path, const uint8_t *head, size_t n, struct err *e)
+{
+    static const struct {
+        const char *name, *magic;
+        size_t at;
+    } formats[] = {
+        {"VMDK", "KDMV", 0}, {"VHDX", "vhdxfile", 0}, {"VHD", "conectix", 0}, {"VDI", "\x7f\x10\xda\xbe", 0x40}};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(formats); i++) {
+        size_t len = strlen(formats[i].magic);
+        if (n >= formats[i].at + len && !memcmp(head + formats[i].at, formats[i].magic, len))
+            return err_set(
+                e, ENOTSUP,
+                "%s is a %s image; raw and qcow2 are supported (with raw as its format, it is taken as it is)", path,
+                formats[i].name);
+    }
+    return 0;
+}
+
 int block_probe(const char *path, struct err *e)
 {
-    uint8_t head[QCOW2_MAGIC_LEN];
+    uint8_t head[0x48];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
         return err_set(e, errno, "cannot open %s: %s", path, strerror(errno));
     ssize_t n = pread(fd, head, sizeof(head), 0);
     close(fd);
-    return n == sizeof(head) && !memcmp(head, QCOW2_MAGIC, sizeof(head)) ? BLOCK_FORMAT_QCOW2 : BLOCK_FORMAT_RAW;
+    if (n >= QCOW2_MAGIC_LEN && !memcmp(head, QCOW2_MAGIC, QCOW2_MAGIC_LEN))
+        return BLOCK_FORMAT_QCOW2;
+    int rc = refuse_foreign(path, head, n < 0 ? 0 : (size_t)n, e);
+    return rc < 0 ? rc : BLOCK_FORMAT_RAW;
 }
 
 int block_open(struct block **out, struct block_engine *en, const char *path, enum block_format format,

@@ -4,8 +4,10 @@
 kernel, and what pipit says that it takes, with the device tree that it writes, is compared; one boots Debian's."""
 
 import gzip
+import lzma
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -389,6 +391,27 @@ def test_refusals(folder):
     with open(f"{folder}/empty.raw", "wb") as f:
         f.truncate(MIB)
     expect("empty", Found(f"{folder}/empty.raw"), ["no kernel was found", "no partition table"], status=1)
+    with open(f"{folder}/packed.raw", "wb") as f:
+        f.write(lzma.compress(bytes(MIB)).ljust(MIB, b"\0"))
+    expect("packed", Found(f"{folder}/packed.raw"), ["packed (xz)", "unpack it first"], status=1)
+    for magic, at, name in ((b"KDMV", 0, "VMDK"), (b"vhdxfile", 0, "VHDX"), (b"\x7f\x10\xda\xbe", 0x40, "VDI")):
+        with open(f"{folder}/foreign.raw", "wb") as f:
+            f.write((bytes(at) + magic).ljust(MIB, b"\0"))
+        expect(f"foreign/{name}", Found(f"{folder}/foreign.raw"), [f"is a {name} image"], status=1)
+        expect(f"foreign/{name}-as-raw", Found(f"{folder}/foreign.raw,format=raw"), ["no kernel was found"], status=1)
+    same = ext4(folder, "same", {"/boot/vmlinuz-1": kernel(1), "/boot/initrd.img-1": b"initrd"})
+    image = disk(f"{folder}/same.raw", "gpt", [(1, "linux", same)])
+    qemu = [os.path.join(folder, "qemu-system-aarch64"), "-M", "virt", "-nographic", "-net", "none", "-no-reboot",
+            "-drive", f"file={image},format=raw,if=virtio,snapshot=on"]
+    shutil.copy(vm.PIPIT, qemu[0])
+    p = subprocess.Popen(qemu, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    first = p.stderr.readline()
+    p.kill()
+    p.wait()
+    vm.result("qemu-takes-the-disk's-kernel", f"boots {image}: /boot/vmlinuz-1" in first, first)
+    p = subprocess.run([*qemu[:-1], f"file={folder}/empty.raw,format=raw"], stdin=subprocess.DEVNULL, capture_output=True,
+                       text=True, timeout=60, check=False)
+    vm.result("qemu-no-kernel", p.returncode == 1 and "-bios FILE" in p.stderr and "--firmware" not in p.stderr, p.stderr)
     huge = {"/boot/vmlinuz-1": kernel(1), "/boot/initrd.img-1": b""}
     tree = ext4(folder, "huge", huge)
     with open(f"{folder}/huge.raw", "wb") as f:

@@ -138,6 +138,18 @@ static void disks_in_order(void)
     CHECK(c.disk[2].read_only && c.disk[2].cache == VM_CACHE_UNSAFE);
     CHECK(parse("-kernel k -drive file=a,media=cdrom,aio=threads") == 0);
     CHECK(c.disk[0].read_only && c.block_engine == VM_BLOCK_THREADS);
+    CHECK(parse("-kernel k -hda a -hdb b -cdrom c") == 0);
+    CHECK(c.ndisks == 3 && !c.disk[1].read_only && c.disk[2].read_only && !strcmp(c.disk[2].path, "c"));
+    CHECK(parse("-kernel k -drive file=a,cache=none,aio=native") == 0 && c.block_engine == VM_BLOCK_AUTO);
+    CHECK(refused("-kernel k -drive file=a,aio=native", "wants cache=none"));
+    CHECK(parse("-kernel k -drive driver=qcow2,file.driver=file,file.filename=a,if=virtio") == 0);
+    CHECK(!strcmp(c.disk[0].path, "a") && c.disk[0].format == BLOCK_FORMAT_QCOW2);
+    CHECK(refused("-kernel k -drive file.driver=nbd,file.filename=a", "file.driver=nbd"));
+    CHECK(parse("-kernel k -netdev user,id=n -device virtio-net-pci,netdev=n,romfile=,disable-legacy=on") == 0);
+    CHECK(refused("-kernel k -netdev user,id=n -device virtio-net-pci,netdev=n,romfile=x", "romfile"));
+    CHECK(refused("-drive file=/nonexistent/a", "/nonexistent/a"));
+    CHECK(refused("-m 256", "no kernel is given: name one with -kernel FILE"));
+    CHECK(refused("-kernel k -smbios type=1,serial=ds=nocloud", "cidata"));
     CHECK(refused("-kernel k -drive file=a,index=3", "index=3"));
     CHECK(refused("-kernel k -drive file=a,format=vmdk", "format=vmdk"));
     CHECK(refused("-kernel k -drive file=a,copy-on-read=on", "copy-on-read=on"));
@@ -226,8 +238,8 @@ static void networks(void)
 static void pci_properties_are_refused(void)
 {
     static const char *const props[] = {
-        "addr=0x3",         "romfile=", "disable-legacy=on", "disable-modern=off", "rombar=0",
-        "multifunction=on", "ats=on",   "bus=pcie.0",        "bus=pci.0"};
+        "addr=0x3",         "romfile=rom", "disable-legacy=off", "disable-modern=off", "rombar=0",
+        "multifunction=on", "ats=on",      "bus=pcie.0",         "bus=pci.0"};
     char line[160];
 
     for (unsigned i = 0; i < ARRAY_SIZE(props); i++) {

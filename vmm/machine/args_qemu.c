@@ -16,6 +16,8 @@
 #include "vmm/base/log.h"
 #include "vmm/base/util.h"
 #include "vmm/machine/accel.h"
+#include "vmm/machine/board.h"
+#include "vmm/machine/disk_boot.h"
 
 #define QEMU_VERSION "10.0.0" /* the release whose options these are */
 
@@ -458,6 +460,7 @@ static int set_append(struct qemu_args *a, const char *v, struct err *e)
 {
     (void)e;
     a->c->cmdline = config_str(a->c, v);
+    a->append_given = true;
     return 0;
 }
 
@@ -693,6 +696,10 @@ static const struct qemu_option qemu_options[] = {
     {"fw_cfg", true, set_fw_cfg, NULL, NULL},
     {"drive", true, qemu_drive, qemu_drive_device, NULL},
     {"hda", true, qemu_hda, qemu_drive_device, NULL},
+    {"hdb", true, qemu_hda, qemu_drive_device, NULL},
+    {"hdc", true, qemu_hda, qemu_drive_device, NULL},
+    {"hdd", true, qemu_hda, qemu_drive_device, NULL},
+    {"cdrom", true, qemu_cdrom, qemu_drive_device, NULL},
     {"device", true, qemu_device_help, qemu_device, NULL},
     {"netdev", true, qemu_netdev, NULL, NULL},
     {"nic", true, NULL, qemu_nic, NULL},
@@ -728,7 +735,7 @@ static const struct qemu_option qemu_options[] = {
     {"s", false, NULL, NULL, "this machine has no debugger stub"},
     {"gdb", true, NULL, NULL, "this machine has no debugger stub"},
     {"snapshot", false, set_snapshot, NULL, NULL},
-    {"cdrom", true, NULL, NULL, "this board has no optical drive; -drive file=FILE,readonly=on gives the guest a disk"},
+    {"smbios", true, NULL, NULL, "this board has no SMBIOS tables; cloud-init also takes a disk labelled cidata"},
     {"daemonize", false, set_daemonize, NULL, NULL},
     {"no-shutdown", false, NULL, NULL, "a machine that has powered off needs a monitor, and there is none"},
     {"blockdev", true, NULL, NULL, "-drive gives a disk"},
@@ -794,6 +801,33 @@ static int parse_pass(struct qemu_args *a, int argc, char **argv, bool first, st
     return 0;
 }
 
+/* Without a kernel and firmware the first disk's own kernel starts, where QEMU would find nothing to run. */
+static int settle_kernel(struct qemu_args *a, struct err *e)
+{
+    struct vm_config *c = a->c;
+    char words[64];
+    int r;
+
+    if (c->kernel || c->firmware.used || c->dump_dtb)
+        return 0;
+    if (!c->ndisks)
+        return err_set(e, EINVAL,
+                       "no kernel is given: name one with -kernel FILE, %sor a disk that has one with -drive",
+                       a->target == QEMU_X86_64 ? "" : "firmware with -bios FILE, ");
+    r = disk_boot_find(c, a->append_given,
+                       "Its own boot loader may know more: -bios FILE, with UEFI firmware, starts it; -kernel FILE "
+                       "gives a kernel",
+                       e);
+    if (r < 0)
+        return r;
+    config_choose_machine(c);
+    if (!a->append_given) {
+        snprintf(words, sizeof(words), "console=%s", board_find(c->machine)->serial);
+        disk_boot_console(c, board_find(c->machine)->serial, words);
+    }
+    return 0;
+}
+
 static int parse_qemu(struct vm_config *c, enum qemu_target target, int argc, char **argv, struct err *e)
 {
     struct qemu_args *a = calloc(1, sizeof(*a));
@@ -826,7 +860,9 @@ static int parse_qemu(struct vm_config *c, enum qemu_target target, int argc, ch
         r = err_set(e, EINVAL, "a variable store without firmware: -bios FILE or a first pflash drive has that");
         goto out;
     }
-    r = a->done ? ARGS_DONE : ARGS_RUN;
+    r = a->done ? 0 : settle_kernel(a, e);
+    if (r == 0)
+        r = a->done ? ARGS_DONE : ARGS_RUN;
 out:
     free(a);
     return r;

@@ -30,7 +30,7 @@ struct qemu_args {
     bool snapshot;                    /* for all drives that do not say otherwise */
     bool snapshot_said[VM_MAX_SLOTS]; /* this one does */
     bool machine_none, nodefaults, nographic, display_none;
-    bool serial_given;
+    bool serial_given, append_given;
     unsigned nserials;
     bool flash_given[2];
     bool net_given; /* any of -netdev, -nic, -net */
@@ -45,6 +45,7 @@ int qemu_pflash(struct qemu_args *a, const char *v, struct err *e);
 int qemu_drive(struct qemu_args *a, const char *v, struct err *e);
 int qemu_drive_device(struct qemu_args *a, const char *v, struct err *e);
 int qemu_hda(struct qemu_args *a, const char *v, struct err *e);
+int qemu_cdrom(struct qemu_args *a, const char *v, struct err *e); /* a read-only disk: the board has no other drives */
 int qemu_netdev(struct qemu_args *a, const char *v, struct err *e);
 int qemu_nic(struct qemu_args *a, const char *v, struct err *e); /* second pass */
 int qemu_net(struct qemu_args *a, const char *v, struct err *e);

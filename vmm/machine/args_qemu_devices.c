@@ -74,18 +74,24 @@ static int drive_only(struct options *o, const char *key, const char *one, const
     return err_set(e, EINVAL, "-drive %s=%s is not supported; %s is", key, s, one);
 }
 
-static int drive_aio(struct qemu_args *a, struct options *o, struct err *e)
+static int drive_aio(struct qemu_args *a, const struct vm_disk *d, struct options *o, struct err *e)
 {
     const char *s = options_get(o, "aio");
 
     if (!s)
         return 0;
+    if (!strcmp(s, "native")) {
+        /* The kernel's asynchronous direct I/O, which is what io_uring does there: where the host allows it. */
+        if (d->cache != VM_CACHE_NONE && d->cache != VM_CACHE_DIRECTSYNC)
+            return err_set(e, EINVAL, "-drive file=%s: aio=native wants cache=none or cache=directsync", d->path);
+        return 0;
+    }
     if (!strcmp(s, "io_uring"))
         a->c->block_engine = VM_BLOCK_IO_URING;
     else if (!strcmp(s, "threads"))
         a->c->block_engine = VM_BLOCK_THREADS;
     else
-        return err_set(e, EINVAL, "-drive aio=%s is not supported; io_uring and threads are", s);
+        return err_set(e, EINVAL, "-drive aio=%s is not supported; io_uring, native and threads are", s);
     return 0;
 }
 
@@ -94,11 +100,18 @@ static int drive_fill(struct qemu_args *a, struct vm_disk *d, struct options *o,
     const char *s;
     int r;
 
-    s = options_get(o, "file");
+    const char *below = options_get(o, "file.driver"), *driver = options_get(o, "driver");
+    s = options_get(o, "file.filename");
+    if (!s)
+        s = options_get(o, "file");
     if (!s || !*s)
         return err_set(e, EINVAL, "-drive names no file");
     d->path = config_str(a->c, s);
+    if (below && strcmp(below, "file") != 0 && strcmp(below, "host_device") != 0)
+        return err_set(e, EINVAL, "-drive file.driver=%s is not supported; file and host_device are", below);
     s = options_get(o, "format");
+    if (!s)
+        s = driver;
     if (s && (r = block_format_parse(s, e)) < 0)
         return err_set(e, EINVAL, "-drive file=%s: format=%s is not supported; raw and qcow2 are", d->path, s);
     d->format = s ? (enum block_format)r : BLOCK_FORMAT_PROBE;
@@ -122,7 +135,7 @@ static int drive_fill(struct qemu_args *a, struct vm_disk *d, struct options *o,
         (r = drive_bool_off(o, "copy-on-read", e)) < 0 || (r = drive_only(o, "discard", "unmap", "on", e)) < 0 ||
         (r = drive_only(o, "detect-zeroes", "off", NULL, e)) < 0 || (r = config_disk_errors(d, o, "-drive", e)) < 0)
         return r;
-    return drive_aio(a, o, e);
+    return drive_aio(a, d, o, e);
 }
 
 /* if= and index=: is the drive a device by itself? */
@@ -231,6 +244,15 @@ int qemu_hda(struct qemu_args *a, const char *v, struct err *e)
     r = id_add(a, QEMU_ID_DRIVE, NULL, (unsigned)r, "-hda", e);
     if (r == 0)
         a->id[a->nids - 1].used = true;
+    return r;
+}
+
+int qemu_cdrom(struct qemu_args *a, const char *v, struct err *e)
+{
+    int r = qemu_hda(a, v, e);
+
+    if (r == 0)
+        a->c->disk[a->c->ndisks - 1].read_only = true;
     return r;
 }
 
@@ -728,8 +750,11 @@ static int refuse_pci_properties(const char *name, struct options *o, struct err
                                            "disable-modern", "ats",     "acpi-index", "page-per-vq"};
     const char *bus = options_get(o, "bus");
 
+    /* No ROM, and nothing but virtio 1: that is so. */
+    const char *rom = options_get(o, "romfile"), *legacy = options_get(o, "disable-legacy");
     for (unsigned i = 0; i < ARRAY_SIZE(pci_only); i++)
-        if (options_find(o, pci_only[i]))
+        if (options_find(o, pci_only[i]) && !(!strcmp(pci_only[i], "romfile") && rom && !*rom) &&
+            !(!strcmp(pci_only[i], "disable-legacy") && legacy && !strcmp(legacy, "on")))
             return err_set(e, EINVAL, "-device %s: property \"%s\" is PCI's, and this board has virtio on mmio", name,
                            pci_only[i]);
     if (bus && (!strncmp(bus, "pci", 3)))

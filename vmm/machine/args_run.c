@@ -676,30 +676,10 @@ static int settle_kernel(struct run_args *a, struct err *e)
         return err_set(e, EINVAL, "--kernel auto takes the kernel from a disk's image: name one with --disk FILE");
     if (c->kernel_flat)
         return err_set(e, EINVAL, "--kernel-format flat is for a file: name it with --kernel FILE");
-    return disk_boot_find(c, a->cmdline_given, e);
-}
-
-/* Is the command line's console one that the machine has? */
-static bool has_console(const char *cmdline, const char *name)
-{
-    size_t n = strlen(name);
-
-    for (const char *p = cmdline; (p = strstr(p, "console=")) != NULL; p += 8)
-        if ((p == cmdline || p[-1] == ' ') && !strncmp(p + 8, name, n) && (!p[8 + n] || strchr(" ,", p[8 + n])))
-            return true;
-    return false;
-}
-
-/* A console for a kernel from an image, whose command line may have been made for another machine. */
-static void settle_image_console(struct vm_config *c, const char *words, bool fits)
-{
-    char note[1200];
-
-    if (fits)
-        return;
-    config_cmdline_append(c, words);
-    snprintf(note, sizeof(note), "%s, with %s", c->boot_note, words);
-    c->boot_note = config_str(c, note);
+    return disk_boot_find(c, a->cmdline_given,
+                          "Its own boot loader may know more: --firmware auto starts it, by UEFI; --kernel FILE gives "
+                          "a kernel",
+                          e);
 }
 
 /* The console and what the kernel is told about it. Where the virtio console is a module (Debian), the serial line must
@@ -727,7 +707,7 @@ static int settle_console(struct run_args *a, struct err *e)
         return 0;
     snprintf(words, sizeof(words), "console=%s%s", serial, a->console == CONSOLE_VIRTIO ? " console=hvc0" : "");
     if (c->boot_note && !a->cmdline_given)
-        settle_image_console(c, words, has_console(c->cmdline, a->console == CONSOLE_VIRTIO ? "hvc0" : serial));
+        disk_boot_console(c, a->console == CONSOLE_VIRTIO ? "hvc0" : serial, words);
     else if (!config_cmdline_has(c->cmdline, "console="))
         config_cmdline_append(c, words);
     return 0;

@@ -34,6 +34,7 @@ struct lookup_answer {
 };
 
 struct lookup {
+    const char *advice;
     const struct vm_config *c;
     struct block *disk;
     int fd[2]; /* by enum disk_file */
@@ -78,6 +79,28 @@ static bool lookup_has_overlay(const char *name)
     return there;
 }
 
+/* An image as it was downloaded has no kernel that could be read. */
+static int lookup_refuse_packed(const struct lookup *l, const char *path, struct err *e)
+{
+    static const struct {
+        const char *magic, *name;
+    } kinds[] = {{"\xfd"
+                  "7zXZ",
+                  "xz"},
+                 {"\x1f\x8b\x08", "gzip"},
+                 {"\x28\xb5\x2f\xfd", "zstd"},
+                 {"BZh", "bzip2"},
+                 {"PK\x03\x04", "zip"}};
+    char first[512];
+
+    if (block_size(l->disk) < sizeof(first) || block_run(l->disk, BLOCK_READ, 0, 0, sizeof(first), first) < 0)
+        return 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (!memcmp(first, kinds[i].magic, strlen(kinds[i].magic)))
+            return err_set(e, EINVAL, "%s is packed (%s), not a disk image yet: unpack it first", path, kinds[i].name);
+    return 0;
+}
+
 static int lookup_run(struct lookup *l, struct err *e)
 {
     const struct vm_config *c = l->c;
@@ -99,6 +122,8 @@ static int lookup_run(struct lookup *l, struct err *e)
         (r = disks_open(&l->disk, engine, c, &d, e)) < 0 || (r = sandbox_enter(SANDBOX_LOOP, e)) < 0)
         return r;
     l->answer->opened = true;
+    if ((r = lookup_refuse_packed(l, d.path, e)) < 0)
+        return r;
     rq = (struct disk_request){
         .size = block_size(l->disk), .read = lookup_read, .put = lookup_put, .opaque = l, .max_file = c->memory};
     r = disk_find_boot(&l->answer->boot, &rq, e);
@@ -138,10 +163,7 @@ static int lookup_wait(const struct lookup *l, pid_t child, struct err *e)
         return 0;
     *e = a->err;
     if (a->opened && e->code == ENOENT && !e->status)
-        return err_set(
-            e, ENOENT,
-            "%s. Its own boot loader may know more: --firmware auto starts it, by UEFI; --kernel FILE gives a kernel",
-            a->err.msg);
+        return err_set(e, ENOENT, "%s. %s", a->err.msg, l->advice);
     return -(e->code > 0 && e->code < 4096 ? e->code : EIO);
 }
 
@@ -192,9 +214,9 @@ static void lookup_take(struct vm_config *c, struct lookup *l, bool cmdline_give
         c->cmdline = config_str(c, b->cmdline);
 }
 
-int disk_boot_find(struct vm_config *c, bool cmdline_given, struct err *e)
+int disk_boot_find(struct vm_config *c, bool cmdline_given, const char *advice, struct err *e)
 {
-    struct lookup l = {.c = c, .fd = {-1, -1}};
+    struct lookup l = {.c = c, .advice = advice, .fd = {-1, -1}};
     int r;
 
     l.answer = mmap(NULL, sizeof(*l.answer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -216,4 +238,25 @@ out:
         if (l.fd[i] >= 0)
             close(l.fd[i]);
     return r;
+}
+
+static bool has_console(const char *cmdline, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *p = cmdline; (p = strstr(p, "console=")) != NULL; p += 8)
+        if ((p == cmdline || p[-1] == ' ') && !strncmp(p + 8, name, n) && (!p[8 + n] || strchr(" ,", p[8 + n])))
+            return true;
+    return false;
+}
+
+void disk_boot_console(struct vm_config *c, const char *name, const char *words)
+{
+    char note[1200];
+
+    if (has_console(c->cmdline, name))
+        return;
+    config_cmdline_append(c, words);
+    snprintf(note, sizeof(note), "%s, with %s", c->boot_note, words);
+    c->boot_note = config_str(c, note);
 }

@@ -9,7 +9,12 @@
 #include "vmm/machine/config.h"
 
 /* Fills in what the user has not given of c->kernel, c->initrd and the command line, and c->boot_note, which says what
- * was taken. The files are provided to the loader. Forks and waits: before any thread. */
-int disk_boot_find(struct vm_config *c, bool cmdline_given, struct err *e);
+ * was taken. The files are provided to the loader. `advice`: what else can be done where there is none, a sentence.
+ * Forks and waits: before any thread. */
+int disk_boot_find(struct vm_config *c, bool cmdline_given, const char *advice, struct err *e);
+
+/* A console for that kernel, whose command line may have been made for another machine: `words`, where it does not name
+ * the console `name`. */
+void disk_boot_console(struct vm_config *c, const char *name, const char *words);
 
 #endif
