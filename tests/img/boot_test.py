@@ -538,6 +538,15 @@ def test_image(folder, image):
     kept = sorted(os.listdir(f"{folder}/state/pipit"))
     with open(image, "rb") as f:
         vm.result("image/unchanged", f.read() == before and kept == ["boot", "other"], kept)
+    for name, words in (("image/failed-keeps-nothing", ["--name", "failed"]), ("image/failed-keeps-what-was", [])):
+        status, _, err = run(image, *words, "--user-data", f"{folder}/missing")
+        vm.result(name, status == 1 and "missing" in err and sorted(os.listdir(f"{folder}/state/pipit")) == kept, err)
+    with subprocess.Popen([vm.PIPIT, "run", image, "--net", "none", "--memory", "512M"], stdin=subprocess.DEVNULL, env=env,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+        p.stdout.read(1)
+        status, _, err = run(image)
+        vm.result("image/runs-already", status == 1 and "machine boot running already" in err, f"status {status}, {err!r}")
+        p.kill()
     os.rename(image, f"{folder}/elsewhere.qcow2")
     status, _, err = run(f"{folder}/elsewhere.qcow2", "--name", "boot")
     vm.result("image/another-under-its-name", status == 1 and "was made from" in err, f"status {status}, {err!r}")

@@ -16,6 +16,7 @@
 #include "vmm/machine/board.h"
 #include "vmm/machine/disk_boot.h"
 #include "vmm/service/life/dirs.h"
+#include "vmm/service/life/entry.h"
 
 enum run_console { CONSOLE_AUTO, CONSOLE_SERIAL, CONSOLE_VIRTIO };
 
@@ -658,6 +659,10 @@ static int settle_image(struct run_args *a, struct err *e)
     }
     if (a->image.overlay && life_name_check(a->c->name, e) < 0)
         return -EINVAL;
+    if (a->image.overlay && entry_check_free(a->c->name, e) < 0) {
+        e->status = ERR_STATUS_FAILURE;
+        return -EBUSY;
+    }
     return config_add_first_disk(a->c, &a->image, e);
 }
 

@@ -47,6 +47,15 @@ static int disks_open_seed(struct block **out, struct block_engine *en, const st
     return block_open_raw_fd(out, en, fd, d->path, &o, e);
 }
 
+static bool overlay_is_new; /* this process made it */
+
+void disks_forget(const struct vm_config *c)
+{
+    if (overlay_is_new)
+        overlay_forget(c->name);
+    overlay_is_new = false;
+}
+
 static int disks_open_overlay(struct block **out, struct block_engine *en, const struct vm_config *c,
                               const struct vm_disk *d, const struct qcow2_options *opt, struct err *e)
 {
@@ -55,6 +64,7 @@ static int disks_open_overlay(struct block **out, struct block_engine *en, const
 
     if (r < 0)
         return r;
+    overlay_is_new |= o.made;
     r = overlay_open(out, en, &o, &opt->block, d->backing, e);
     if (r == 0 && !d->read_only)
         log_info(NULL, "%s is only read: what the guest writes is kept in %s until pipit rm %s", d->path, o.path,

@@ -9,5 +9,7 @@ int disks_create_engine(struct block_engine **out, struct loop *l, const struct 
 /* `d` is one of the config's, or a copy. */
 int disks_open(struct block **out, struct block_engine *en, const struct vm_config *c, const struct vm_disk *d,
                struct err *e);
+/* The machine cannot be started: an overlay that was made for it goes again. Before its name is given up. */
+void disks_forget(const struct vm_config *c);
 
 #endif

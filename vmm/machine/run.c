@@ -29,6 +29,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/uptime.h"
 #include "vmm/base/util.h"
+#include "vmm/machine/disks.h"
 #include "vmm/machine/fatal.h"
 #include "vmm/machine/machine.h"
 #include "vmm/machine/run_life.h"
@@ -580,11 +581,13 @@ int machine_main(const struct vm_config *cfg)
     }
     if (machine_create(&r->m, cfg, &ev, &e) < 0) {
         status = run_fail(cfg, &e);
+        disks_forget(cfg);
         goto end;
     }
     if (run_watch_signals(r, &e) < 0 || run_open_life(r, &e) < 0 ||
         (cfg->pidfile && run_write_pidfile(cfg->pidfile, &e) < 0)) {
         status = run_fail(cfg, &e);
+        disks_forget(cfg);
         goto destroy;
     }
 

@@ -80,6 +80,11 @@ static int try_claim(struct entry *n, struct err *e)
     return same_file(n->lock, n->dir, ENTRY_LOCK) && same_file(n->dir, n->top, n->name) ? 0 : -EAGAIN;
 }
 
+static int refuse_taken(const char *name, struct err *e)
+{
+    return err_set(e, EBUSY, "there is a machine %s running already (pipit ps); give this one another --name", name);
+}
+
 int entry_claim(struct entry *n, const char *name, struct err *e)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
@@ -110,10 +115,15 @@ int entry_claim(struct entry *n, const char *name, struct err *e)
         nanosleep(&pause, NULL);
     }
     entry_close(n);
-    return r == -EAGAIN
-               ? err_set(e, EBUSY, "there is a machine %s running already (pipit ps); give this one another --name",
-                         name)
-               : r;
+    return r == -EAGAIN ? refuse_taken(name, e) : r;
+}
+
+int entry_check_free(const char *name, struct err *e)
+{
+    struct entry_view v;
+    int r = entry_look(&v, name, e);
+
+    return r < 0 ? r : v.there && v.holder ? refuse_taken(name, e) : 0;
 }
 
 void entry_release(struct entry *n)

@@ -20,6 +20,8 @@ struct entry {
 
 /* Takes the name; -EBUSY where a process has it. Later forks do not share the claim. */
 int entry_claim(struct entry *n, const char *name, struct err *e);
+/* -EBUSY where a process has the name now: for a sentence before any work is done. */
+int entry_check_free(const char *name, struct err *e);
 /* Removes the entry and gives the name up. */
 void entry_release(struct entry *n);
 /* Opens NAME/log, emptied. */

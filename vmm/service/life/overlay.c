@@ -272,6 +272,22 @@ static int remove_files(int dir, const char *name, struct err *e)
     return r;
 }
 
+void overlay_forget(const char *name)
+{
+    struct err none;
+    int top = life_state_dir(false, &none);
+    int dir = top < 0 ? -1 : life_dir_at(top, name, false, "the state folder", &none);
+
+    if (dir >= 0) {
+        unlinkat(dir, OVERLAY_DISK, 0);
+        unlinkat(dir, OVERLAY_IMAGE, 0);
+        close(dir);
+        unlinkat(top, name, AT_REMOVEDIR); /* unless it holds something else: a variable store */
+    }
+    if (top >= 0)
+        close(top);
+}
+
 int life_state_remove(const char *name, struct err *e)
 {
     struct err none;

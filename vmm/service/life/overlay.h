@@ -27,6 +27,9 @@ void overlay_free(struct overlay *o);
 int overlay_open(struct block **out, struct block_engine *en, const struct overlay *o, const struct block_options *bo,
                  enum block_backing backing, struct err *e);
 
+/* Removes the overlay of a machine that never ran, which overlay_get made just now. */
+void overlay_forget(const char *name);
+
 /* What NAME/image says in the open folder `dir`: the image's path, malloc'ed, or NULL. */
 char *overlay_image(int dir);
 
