@@ -240,7 +240,7 @@ static bool t1_addsub_sreg(struct t1 *t, uint32_t insn)
     unsigned amount = bits32(insn, 15, 10);
 
     if (!flags && d == T1_ZR)
-        return true;
+        return t->keep_flags = true;
     if (t1_is_lea(insn)) {
         int hn = t1_get(t, n, RAX), hm = t1_get(t, m, RCX), hd = t1_dst(d, RAX);
         x64_lea(t->e, w, hd, x64_mx(hn, hm, amount, 0));
@@ -358,7 +358,7 @@ static bool t1_logic_sreg(struct t1 *t, uint32_t insn)
     unsigned opc = bits32(insn, 30, 29), d = t1_zr(a64_rd(insn)), n = t1_zr(a64_rn(insn)), m = t1_zr(a64_rm(insn));
 
     if (opc != 3 && d == T1_ZR)
-        return true;
+        return t->keep_flags = true;
     /* MOV */
     if (t1_is_mov(insn)) {
         int h = t1_host(d);

@@ -191,6 +191,37 @@ static void test_tier1_against_interpreter(void)
     jit_destroy(jt);
 }
 
+/* Host flags last over what writes no register: memory does not have the flags of the first comparison. */
+static void test_flags_over_no_result(void)
+{
+    static const uint32_t code[] = {
+        0xeb02003fu, /* cmp x1, x2 */
+        0xaa0303ffu, /* mov xzr, x3 */
+        0x8b04007fu, /* add xzr, x3, x4 */
+        0x9a9f97e5u, /* cset x5, hi */
+        0xeb04007fu, /* cmp x3, x4 */
+        0xd4000001u, /* svc #0 */
+    };
+    static struct outcome oi, ot;
+    struct jit *ji, *jt;
+    struct arm64_cpu *ci = make_cpu(JIT_INTERP, &ji), *ct = make_cpu(JIT_TIER1, &jt), init;
+
+    for (unsigned k = 0; k < 64; k++) {
+        memset(&init, 0, sizeof(init));
+        random_state(&init, true);
+        memcpy(ram_image + (init.pc - RAM_BASE), code, sizeof(code));
+        run_one(ci, &init, &oi);
+        jit_invalidate(jt, env.ram + CODE_OFF, 4096);
+        run_one(ct, &init, &ot);
+        memset(ram_image + (init.pc - RAM_BASE), 0, sizeof(code));
+        CHECK(!memcmp(&oi, &ot, sizeof(oi)));
+    }
+    jit_vcpu_destroy(ci);
+    jit_vcpu_destroy(ct);
+    jit_destroy(ji);
+    jit_destroy(jt);
+}
+
 static const struct jit_block *translated(struct jit_vcpu *v, uint64_t pc)
 {
     v->cpu.pc = pc;
@@ -298,6 +329,7 @@ int main(int argc, char **argv)
     if (!jit_env_init(&env, RAM_SIZE, map))
         return 1;
     RUN(test_tier1_against_interpreter);
+    RUN(test_flags_over_no_result);
     RUN(test_relocation);
     RUN(test_copies);
     jit_env_free(&env);
