@@ -206,6 +206,7 @@ enum jit_exit_reason { JIT_EXIT_LOOKUP, JIT_EXIT_LINK, JIT_EXIT_POLL, JIT_EXIT_T
 #define JIT_MEM_BELOW_SHIFT 9
 #define JIT_MEM_ABOVE_SHIFT 22
 #define JIT_MEM_REACH_MASK 0x7f
+#define JIT_SHARES 4 /* such ranges, at a time */
 
 /* Thunk addresses, in the writable view: distances within one view are the same as in the other. */
 struct jit_thunks {
@@ -221,7 +222,7 @@ struct jit_thunks {
     const uint8_t *svc;    /* edx: immediate, eax: pc offset, rcx: entry */
     const uint8_t *fault;  /* a guest access failed; cpu.pc is set */
     /* As mem, for an access by the form in info's bits JIT_MEM_FORM that may be in the TLB by itself, where what shares
-     * an addend with it is not: tries that first. share and r14 become zero. */
+     * an addend with it is not: tries that first. share becomes zero. */
     const uint8_t *alone[JIT_VIEWS][JIT_MEM_FORM + 1];
 };
 
@@ -268,6 +269,7 @@ struct jit_vcpu {
     _Atomic bool remapped; /* machines: translations changed, or blocks died, since the last ISB */
     bool tlbi_posted;      /* another vCPU has yet to do what TLB maintenance since the last DSB asked of it */
     uint64_t share;        /* the addend of JIT_MEM_BELOW and above, or zero */
+    uint64_t shares[JIT_SHARES - 1]; /* what of them is not in R14 */
     void *helper[JIT_HELPERS];
     const void *exec; /* a64_exec */
     arm64_vreg consts[JIT_CONSTS];

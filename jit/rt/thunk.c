@@ -123,7 +123,7 @@ static const uint8_t *jit_emit_mem(struct x64_emit *e, const uint8_t *leave)
     return at;
 }
 
-/* 2^shift bytes, or two times as many, at the host address in R14: of loads to RAX and RCX, extended, and to slow[]. */
+/* 2^shift bytes, or two times as many, at the host address in RDX: of loads to RAX and RCX, extended, and to slow[]. */
 static void jit_emit_transfer(struct x64_emit *e, uint32_t form)
 {
     static const uint32_t load[2][4] = {{X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b},
@@ -132,7 +132,7 @@ static void jit_emit_transfer(struct x64_emit *e, uint32_t form)
     unsigned shift = form & JIT_MEM_SIZE, sign = form & (JIT_MEM_SIGN | JIT_MEM_SIGN32) ? 1 : 0;
 
     for (unsigned k = 0; k < (form & JIT_MEM_PAIR ? 2u : 1u); k++) {
-        struct x64_mem at = x64_m(R14, (int32_t)(k << shift));
+        struct x64_mem at = x64_m(RDX, (int32_t)(k << shift));
         int r = k ? RCX : RAX;
 
         if (shift == 4) {
@@ -157,23 +157,24 @@ static const uint8_t *jit_emit_alone(struct x64_emit *e, unsigned view, uint32_t
     uint8_t *missed;
 
     x64_push(e, RCX);
+    x64_push(e, RDX);
     x64_mov_rr(e, false, RCX, RAX);
     x64_shift_ri(e, false, SH_SHR, RCX, 12 - 5);
     x64_alu_ri(e, false, ALU_AND, RCX, (int32_t)((JIT_TLB_SIZE - 1) << 5));
-    x64_lea(e, true, R14, x64_m(RAX, (form & JIT_MEM_PAIR ? 2 : 1) * (1 << (form & JIT_MEM_SIZE)) - 1));
-    x64_alu_ri(e, true, ALU_AND, R14, -4096);
-    x64_alu_rm(e, true, ALU_CMP, R14, x64_mx(RBP, RCX, 0, tlb + (form & JIT_MEM_STORE ? 8 : 0)));
+    x64_lea(e, true, RDX, x64_m(RAX, (form & JIT_MEM_PAIR ? 2 : 1) * (1 << (form & JIT_MEM_SIZE)) - 1));
+    x64_alu_ri(e, true, ALU_AND, RDX, -4096);
+    x64_alu_rm(e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, tlb + (form & JIT_MEM_STORE ? 8 : 0)));
     missed = x64_jcc_fwd(e, CC_NE);
-    x64_load(e, true, R14, x64_mx(RBP, RCX, 0, tlb + (int32_t)offsetof(struct jit_tlb_entry, addend)));
-    x64_alu_rr(e, true, ALU_ADD, R14, RAX);
-    x64_alu_ri(e, true, ALU_ADD, RSP, 8);
+    x64_load(e, true, RDX, x64_mx(RBP, RCX, 0, tlb + (int32_t)offsetof(struct jit_tlb_entry, addend)));
+    x64_alu_rr(e, true, ALU_ADD, RDX, RAX);
+    x64_alu_ri(e, true, ALU_ADD, RSP, 16);
     jit_emit_transfer(e, form);
-    x64_alu_rr(e, false, ALU_XOR, R14, R14);
-    x64_store(e, true, R14, x64_m(RBP, JIT_OFF(share)));
+    x64_alu_rr(e, false, ALU_XOR, RDX, RDX);
+    x64_store(e, true, RDX, x64_m(RBP, JIT_OFF(share)));
     x64_u8(e, 0xc3);
     x64_bind(e, missed);
+    x64_pop(e, RDX);
     x64_pop(e, RCX);
-    x64_alu_rr(e, false, ALU_XOR, R14, R14);
     x64_jmp_to(e, mem);
     return at;
 }

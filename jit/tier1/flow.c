@@ -509,8 +509,11 @@ static void t1_stub_mem(struct t1 *t, const struct t1_stub *s)
     x64_mov_imm(t->e, RDX, s->info);
     t1_lea_entry(t);
     t1_call_thunk(t, s->alone ? t->j->thunk.alone[t1_view(t, s->info)][s->info & JIT_MEM_FORM] : t->j->thunk.mem);
-    if (s->info >> JIT_MEM_ABOVE_SHIFT)
-        x64_load(t->e, true, R14, x64_m(RBP, JIT_OFF(share)));
+    if (s->info >> JIT_MEM_ABOVE_SHIFT) {
+        x64_load(t->e, true, s->share ? RDX : R14, x64_m(RBP, JIT_OFF(share)));
+        if (s->share)
+            x64_store(t->e, true, RDX, t1_share_slot(s->share));
+    }
 }
 
 /* Back from C code to where the fast path goes on. */

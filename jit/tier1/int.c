@@ -42,11 +42,20 @@ static void t1_bmi(struct t1 *t, bool w, uint32_t op, int reg, int src1, unsigne
         vex_rrm(t->e, w, op, reg, src1, t1_slot(m));
 }
 
-static bool t1_rorx(struct t1 *t, bool w, int reg, unsigned m, unsigned amount)
+static bool t1_rorx_guest(struct t1 *t, bool w, int reg, unsigned m, unsigned amount)
 {
     if (!t1_have.bmi2)
         return false;
     t1_bmi(t, w, BMI_RORX, reg, 0, m);
+    x64_u8(t->e, (uint8_t)amount);
+    return true;
+}
+
+bool t1_rorx(struct t1 *t, bool w, int dst, int src, unsigned amount)
+{
+    if (!t1_have.bmi2)
+        return false;
+    vex_rrr(t->e, w, BMI_RORX, dst, 0, src);
     x64_u8(t->e, (uint8_t)amount);
     return true;
 }
@@ -226,7 +235,7 @@ static bool t1_shifted(struct t1 *t, uint32_t insn, bool w)
 
     if (!amount)
         return false;
-    if (bits32(insn, 23, 22) == 3 && t1_rorx(t, w, RCX, t1_zr(a64_rm(insn)), amount))
+    if (bits32(insn, 23, 22) == 3 && t1_rorx_guest(t, w, RCX, t1_zr(a64_rm(insn)), amount))
         return true;
     t1_copy(t, w, t1_zr(a64_rm(insn)), RCX);
     x64_shift_ri(t->e, w, op[bits32(insn, 23, 22)], RCX, amount);
@@ -490,7 +499,7 @@ static bool t1_extr(struct t1 *t, uint32_t insn)
 
     if (d == T1_ZR)
         return true;
-    if (lsb && a64_rn(insn) == a64_rm(insn) && t1_rorx(t, w, hd, t1_zr(a64_rm(insn)), lsb)) {
+    if (lsb && a64_rn(insn) == a64_rm(insn) && t1_rorx_guest(t, w, hd, t1_zr(a64_rm(insn)), lsb)) {
         t1_put(t, d, hd);
         return true;
     }

@@ -136,7 +136,8 @@ void t1_label(struct t1 *t)
         }
     }
     t->vreg.now = at;
-    t->ended = t->host_flags = t->share.valid = t->sp_aligned = false;
+    t->ended = t->host_flags = t->sp_aligned = false;
+    t1_share_none(t);
 }
 
 void t1_edge(struct t1 *t, const struct t1_stub *s)

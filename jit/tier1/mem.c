@@ -5,8 +5,9 @@
  * an access that crosses a page misses. On a hit address + addend is the host address.
  *
  * Accesses in a block often share a base register (stack frames, structures). The first of them probes for the whole
- * range that it and those behind it cover, and keeps the addend in R14; the others only test that. Where the probe
- * fails the slow path of the first access finds the addend, or gives zero where the range is more than one page of RAM.
+ * range that it and those behind it cover, and keeps the addend, in R14 or in memory; the others only test that. Where
+ * the probe fails the slow path of the first access finds the addend, or gives zero where the range is more than one
+ * page of RAM.
  * That a mapping goes away meanwhile is no matter: TLB maintenance by others waits until this vCPU polls, and by
  * ourselves it ends the block.
  *
@@ -15,6 +16,7 @@
 #include "jit/tier1/t1.h"
 
 #define T1_SHARE_SPAN 512 /* bytes that one probe may cover */
+#define T1_SHARE_NEAR 32  /* so far from its base an access is looked for in the base's own TLB entry */
 
 /* ---- what an access looks like, for looking ahead ---- */
 
@@ -63,6 +65,31 @@ static bool t1_form(uint32_t insn, struct t1_form *f)
     return true;
 }
 
+/* Does instruction k, which is no form of t1_form, write general register n? Not all that do not are known. */
+static bool t1_may_write(const struct t1 *t, unsigned k, unsigned n)
+{
+    uint32_t insn = t->insn[k];
+
+    if ((insn & 31) != n)
+        return false;
+    switch (t->row[k]) {
+    case A64_b_cond:
+    case A64_cbz:
+    case A64_cbnz:
+    case A64_tbz:
+    case A64_tbnz:
+    case A64_str_reg: return false;
+    case A64_add_imm:
+    case A64_sub_imm:
+    case A64_add_ereg:
+    case A64_sub_ereg:
+    case A64_and_imm:
+    case A64_orr_imm:
+    case A64_eor_imm: return true;
+    default: return n != T1_SP;
+    }
+}
+
 /* How far do accesses behind the current one reach around base n? True where there are any. What is missed here costs
  * time only: t1_wrote and t1_moved keep what is shared right. */
 static bool t1_look_ahead(const struct t1 *t, unsigned n, bool write, int64_t *lo, int64_t *hi)
@@ -89,11 +116,40 @@ static bool t1_look_ahead(const struct t1 *t, unsigned n, bool write, int64_t *l
         } else if ((insn & 31) == n && a64_rn(insn) == n && (t->row[k] == A64_add_imm || t->row[k] == A64_sub_imm)) {
             int64_t imm = (int64_t)bits32(insn, 21, 10) << (insn >> 22 & 1) * 12;
             moved += t->row[k] == A64_add_imm ? imm : -imm;
-        } else if ((insn & 31) == n || !t1_table[t->row[k]]) {
+        } else if (t1_may_write(t, k, n) || !t1_table[t->row[k]]) {
             break;
         }
     }
     return found;
+}
+
+/* The share that has [base n + lo, + hi), or none: JIT_SHARES. */
+static unsigned t1_shared(const struct t1 *t, unsigned n, int64_t lo, int64_t hi, bool write)
+{
+    unsigned k;
+
+    for (k = 0; k < JIT_SHARES; k++) {
+        const struct t1_share *s = &t->share[k];
+        if (s->valid && s->base == n && lo >= s->lo && hi <= s->hi && (s->write || !write))
+            break;
+    }
+    return k;
+}
+
+/* Which share base n is to have: its own, or one that nobody needs, or the last one. */
+static unsigned t1_share_for(const struct t1 *t, unsigned n)
+{
+    unsigned k;
+
+    for (k = 0; k < JIT_SHARES; k++)
+        if (t->share[k].valid && t->share[k].base == n)
+            return k;
+    for (k = 0; k < JIT_SHARES - 1; k++) {
+        struct t1_share s = t->share[k];
+        if (!s.valid || !t1_look_ahead(t, s.base, s.write, &s.lo, &s.hi))
+            break;
+    }
+    return k;
 }
 
 /* ---- probes ---- */
@@ -127,11 +183,14 @@ static struct t1_stub *t1_probe(struct t1 *t, int base, int64_t lo, int64_t hi, 
 
     _Static_assert(sizeof(struct jit_tlb_entry) == 32, "the index is scaled by shifts");
     t->host_flags = false;
-    if (lo)
+    /* A little above its base the first byte is in the base's page, too, where the last byte is. */
+    if (lo < 0 || lo > T1_SHARE_NEAR) {
         x64_lea(e, false, RCX, x64_m(base, (int32_t)lo));
-    else
+        x64_shift_ri(e, false, SH_SHR, RCX, 12 - 5);
+    } else if (!t1_rorx(t, false, RCX, base, 12 - 5)) {
         x64_mov_rr(e, false, RCX, base);
-    x64_shift_ri(e, false, SH_SHR, RCX, 12 - 5);
+        x64_shift_ri(e, false, SH_SHR, RCX, 12 - 5);
+    }
     x64_alu_ri(e, false, ALU_AND, RCX, (int32_t)((JIT_TLB_SIZE - 1) << 5));
     x64_lea(e, true, RDX, x64_m(base, (int32_t)hi - 1));
     x64_alu_ri(e, true, ALU_AND, RDX, -4096);
@@ -167,35 +226,38 @@ struct x64_mem t1_access(struct t1 *t, unsigned n, int64_t off, unsigned bytes, 
 {
     int64_t lo = off, hi = off + bytes;
     int base = t1_get(t, n, RAX), addend = RCX;
+    bool unpriv = info & JIT_MEM_UNPRIV;
+    unsigned k;
 
     if (t1_user(t)) {
         *s = &t->unused;
         return t1_direct(t, x64_m(base, (int32_t)off));
     }
-    if (t->share.valid && t->share.base == n && lo >= t->share.lo && hi <= t->share.hi && (t->share.write || !write) &&
-        !(info & JIT_MEM_UNPRIV)) {
-        x64_test_rr(t->e, true, R14, R14);
+    k = unpriv ? JIT_SHARES : t1_shared(t, n, lo, hi, write);
+    if (k < JIT_SHARES) {
+        if (k)
+            x64_load(t->e, true, RCX, t1_share_slot(k));
+        else
+            addend = R14;
+        x64_test_rr(t->e, true, addend, addend);
         t->host_flags = false;
         *s = t1_stub(t, kind, x64_jcc_fwd(t->e, CC_E));
         (*s)->info = info | t->i << JIT_MEM_PC_SHIFT | (write ? JIT_MEM_STORE : 0);
-        (*s)->alone = true;
-        addend = R14;
-    } else {
-        bool share = !(info & JIT_MEM_UNPRIV) && t1_look_ahead(t, n, write, &lo, &hi);
-        if (share) {
+    } else if (!unpriv && t1_look_ahead(t, n, write, &lo, &hi)) {
+        k = t1_share_for(t, n);
+        if (!k)
             addend = R14;
-            t->share.valid = true;
-            t->share.write = write;
-            t->share.base = n;
-            t->share.lo = lo;
-            t->share.hi = hi;
-        }
         *s = t1_probe(t, base, lo, hi, write, info, kind, addend);
-        (*s)->alone = share;
-        if (share)
-            (*s)->info |= (uint32_t)(off - lo + 7) / 8 << JIT_MEM_BELOW_SHIFT | (uint32_t)(hi - off + 7) / 8
-                                                                                    << JIT_MEM_ABOVE_SHIFT;
+        if (k)
+            x64_store(t->e, true, RCX, t1_share_slot(k));
+        t->share[k] = (struct t1_share){.valid = true, .write = write, .base = n, .lo = lo, .hi = hi};
+        (*s)->share = (uint8_t)k;
+        (*s)->info |= (uint32_t)(off - lo + 7) / 8 << JIT_MEM_BELOW_SHIFT | (uint32_t)(hi - off + 7) / 8
+                                                                                << JIT_MEM_ABOVE_SHIFT;
+    } else {
+        *s = t1_probe(t, base, lo, hi, write, info, kind, addend);
     }
+    (*s)->alone = true;
     (*s)->address = true;
     (*s)->base = (uint8_t)n;
     (*s)->offset = (int32_t)off;
@@ -683,7 +745,7 @@ static bool t1_lse_casp(struct t1 *t, uint32_t insn)
         return false;
     sp = t1_sp_check(t, n);
     st = t1_atomic_probe(t, n, 4);
-    t->share.valid = false;
+    t->share[0].valid = false;
     x64_mov_rr(t->e, true, R14, RAX);
     x64_store(t->e, true, RBX, saved);
     t1_copy(t, true, t1_zr(s), RAX);
@@ -835,7 +897,7 @@ static void t1_excl_swap16(struct t1 *t, unsigned lo, unsigned hi)
 {
     struct x64_mem saved = x64_m(RBP, JIT_OFF(slow));
 
-    t->share.valid = false;
+    t->share[0].valid = false;
     x64_mov_rr(t->e, true, R14, RAX);
     x64_store(t->e, true, RBX, saved);
     t1_copy(t, true, hi, RCX);

@@ -54,7 +54,7 @@ struct t1_stub {
     bool flags;     /* host flags are the guest's where it goes back to */
     bool address;   /* the address is not in RAX yet: it is base + offset */
     bool alone;     /* what shares an addend with others: may go by a probe of its own where that was not to be had */
-    uint8_t base;
+    uint8_t base, share; /* share: whose addend it is */
     int32_t offset;
     int64_t target; /* exits: guest address */
     uint16_t index; /* instruction number */
@@ -94,13 +94,13 @@ struct t1 {
     bool keep_flags; /* the current translator left them so */
     bool sp_aligned; /* SP is known to be aligned */
     bool ended;      /* the block was left for good */
-    /* Accesses that follow with the same base share the first one's TLB probe: R14 is the addend for [lo, hi) around
-     * guest register `base`, or zero where the probe failed. */
-    struct {
+    /* Accesses that follow with the same base share the first one's TLB probe: the addend for [lo, hi) around guest
+     * register `base`, or zero where the probe failed, is in R14 or, of all but the first, in struct jit_vcpu. */
+    struct t1_share {
         bool valid, write;
         unsigned base;
         int64_t lo, hi;
-    } share;
+    } share[JIT_SHARES];
     struct t1_stub unused; /* stands for the slow path of accesses that have none */
     unsigned excl_end;     /* instruction number of the store-exclusive that pairs with a translated load; 0: none */
     unsigned fused;        /* the last instruction that one before it has done, all or most of it; 0: none */
@@ -200,8 +200,16 @@ static inline void t1_wrote(struct t1 *t, unsigned g)
 {
     if (g == T1_SP)
         t->sp_aligned = false;
-    if (g == t->share.base)
-        t->share.valid = false;
+    for (unsigned k = 0; k < JIT_SHARES; k++)
+        if (g == t->share[k].base)
+            t->share[k].valid = false;
+}
+
+/* C code ran, or who comes here knows of nothing. */
+static inline void t1_share_none(struct t1 *t)
+{
+    for (unsigned k = 0; k < JIT_SHARES; k++)
+        t->share[k].valid = false;
 }
 
 /* Guest register g moves by a constant: what is known of it moves along. */
@@ -209,9 +217,11 @@ static inline void t1_moved(struct t1 *t, unsigned g, int64_t by)
 {
     if (g == T1_SP && (by & 15))
         t->sp_aligned = false;
-    if (g == t->share.base) {
-        t->share.lo -= by;
-        t->share.hi -= by;
+    for (unsigned k = 0; k < JIT_SHARES; k++) {
+        if (g == t->share[k].base) {
+            t->share[k].lo -= by;
+            t->share[k].hi -= by;
+        }
     }
 }
 
@@ -298,6 +308,9 @@ enum t1_need t1_flags_need(const struct t1 *t);
 bool t1_is_mov(uint32_t insn); /* ORR that is a move between registers */
 bool t1_is_lea(uint32_t insn); /* ADD of registers, the second times 1, 2, 4 or 8 */
 
+/* ---- int.c ---- */
+/* dst = src rotated right, host registers; flags stay. False: this host has no such instruction. */
+bool t1_rorx(struct t1 *t, bool w, int dst, int src, unsigned amount);
 /* ---- flow.c ---- */
 void t1_host_flags(struct t1 *t);      /* from an image as memory has it, in EAX */
 void t1_carry(struct t1 *t, bool add); /* host flags are the guest's: makes CF C, or NOT C */
@@ -316,7 +329,7 @@ struct t1_stub *t1_sp_check(struct t1 *t, unsigned n);
 /* ---- mem.c ---- */
 /*
  * Makes [Rn + off, + bytes) accessible: returns the host memory operand of the access, whose registers last until RCX
- * and RAX (R14 is kept) are written; *s is the stub of the slow path, of which r1, r2 and back remain to be filled.
+ * and RAX are written; *s is the stub of the slow path, of which r1, r2 and back remain to be filled.
  */
 struct x64_mem t1_access(struct t1 *t, unsigned n, int64_t off, unsigned bytes, bool write, uint32_t info,
                          enum t1_stub_kind kind, struct t1_stub **s);
@@ -357,6 +370,12 @@ static inline void t1_entry_nop(struct x64_emit *e)
 
     for (unsigned i = 0; i < sizeof(nop5); i++)
         x64_u8(e, nop5[i]);
+}
+
+/* Where the addend of a share is that is not in R14. */
+static inline struct x64_mem t1_share_slot(unsigned k)
+{
+    return x64_m(RBP, JIT_OFF(shares) + (int32_t)(k - 1) * 8);
 }
 
 static inline struct x64_mem t1_const(enum jit_const k)

@@ -103,7 +103,7 @@ static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
         t->sp_aligned = false;
         t1_interp(t, insn);
     }
-    t->share.valid = false;
+    t1_share_none(t);
     t1_vforget(t);
 }
 

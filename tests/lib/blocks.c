@@ -164,14 +164,14 @@ static uint32_t related(uint32_t insn, uint32_t before)
 unsigned blocks_make(uint32_t *code, unsigned row)
 {
     unsigned n = 1 + (unsigned)(blocks_rnd() % BLOCKS_MAX), at = (unsigned)(blocks_rnd() % n);
-    uint32_t base = (uint32_t)blocks_rnd() & 31;
+    uint32_t base = (uint32_t)blocks_rnd() & 31, bases = blocks_rnd() % 3 ? 1 : 2 + (uint32_t)(blocks_rnd() % 4);
     bool favour = blocks_rnd() & 1, flags = !favour && blocks_rnd() % 4 == 0;
 
     for (unsigned i = 0; i < n; i++) {
         unsigned r = i == at ? row : 1 + (unsigned)(blocks_rnd() % (A64_ROW_COUNT - 1));
         while (blocks_excluded(r) || (i != at && jumps(r)))
             r = 1 + (unsigned)(blocks_rnd() % (A64_ROW_COUNT - 1));
-        /* With a favoured base, mostly plain accesses and what moves the base. */
+        /* With favoured bases, mostly plain accesses and what moves them. */
         if (i != at && favour && blocks_rnd() % 4)
             r = plain_rows[blocks_rnd() % ARRAY_SIZE(plain_rows)];
         if (i != at && flags)
@@ -180,7 +180,7 @@ unsigned blocks_make(uint32_t *code, unsigned row)
         if (flags && !jumps(r))
             code[i] = related(code[i], i ? code[i - 1] : 0);
         if (favour && blocks_rnd() % 4 && !strncmp(a64_rows[r].bits + 22, "nnnnn", 5)) {
-            uint32_t other = (code[i] & ~0x3e0u) | base << 5;
+            uint32_t other = (code[i] & ~0x3e0u) | (base + blocks_rnd() % bases) % 32 << 5;
             if (a64_decode(other) == r)
                 code[i] = other;
         }

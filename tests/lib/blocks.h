@@ -20,8 +20,8 @@ uint32_t blocks_encode(unsigned row);
 /* Rows that leave the block, wait, or whose meaning is the surroundings' own. */
 bool blocks_excluded(unsigned row);
 /* A block of 1 to BLOCKS_MAX instructions, one of them of this row, without backward branches. Half of the blocks
- * mostly load and store around one base, as compilers make them; an eighth is arithmetic with flags. Returns how many.
- */
+ * mostly load and store around one base, or a few, as compilers make them; an eighth is arithmetic with flags. Returns
+ * how many. */
 unsigned blocks_make(uint32_t *code, unsigned row);
 /* Makes a loop of a block that blocks_make returned: what is added counts a register down that the block does not
  * touch, and branches to its start, and branches ahead. The register, 31 where there is none. */
