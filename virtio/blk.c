@@ -264,7 +264,7 @@ static void blk_range(struct blk_req *r, bool zeroes)
     r->flush_behind = zeroes && !(b->vd.negotiated & BLK_F_FLUSH);
     r->br = (struct block_req){
         .op = zeroes ? BLOCK_WRITE_ZEROES : BLOCK_DISCARD,
-        .flags = flags & BLK_RANGE_F_UNMAP ? BLOCK_REQ_UNMAP : 0,
+        .flags = flags & BLK_RANGE_F_UNMAP && !b->policy.no_discard ? BLOCK_REQ_UNMAP : 0,
         .offset = sector * BLK_SECTOR,
         .len = (uint64_t)nsectors * BLK_SECTOR,
         .done = blk_done,
@@ -421,8 +421,8 @@ int virtio_blk_create(struct virtio_device **out, struct block *block, const cha
         b->vd.features |= BLK_F_WRITE_ZEROES;
         le32_put(cfg + BLK_CFG_ZEROES_SECTORS, BLK_ZEROES_SECTORS_MAX);
         le32_put(cfg + BLK_CFG_ZEROES_SEG, 1);
-        cfg[BLK_CFG_ZEROES_UNMAP] = block_can_discard(block);
-        if (block_can_discard(block)) {
+        cfg[BLK_CFG_ZEROES_UNMAP] = block_can_discard(block) && !b->policy.no_discard;
+        if (cfg[BLK_CFG_ZEROES_UNMAP]) {
             b->vd.features |= BLK_F_DISCARD;
             le32_put(cfg + BLK_CFG_DISCARD_SECTORS, BLK_DISCARD_SECTORS_MAX);
             le32_put(cfg + BLK_CFG_DISCARD_SEG, 1);

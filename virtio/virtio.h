@@ -23,6 +23,7 @@ enum virtio_blk_error {
 
 struct virtio_blk_policy {
     enum virtio_blk_error write, read; /* write: flushes and zeroes too */
+    bool no_discard;                   /* the image keeps its size, whatever the guest has no use for */
     /* The first request is kept: to pause the machine. On the loop thread. */
     void (*stop)(void *opaque, bool write, int error);
     void *opaque;

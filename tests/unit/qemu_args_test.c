@@ -138,6 +138,16 @@ static void disks_in_order(void)
     CHECK(c.disk[2].read_only && c.disk[2].cache == VM_CACHE_UNSAFE);
     CHECK(parse("-kernel k -drive file=a,media=cdrom,aio=threads") == 0);
     CHECK(c.disk[0].read_only && c.block_engine == VM_BLOCK_THREADS);
+    CHECK(parse("-kernel k -drive file=a,if=virtio,cache=writeback,discard=ignore,format=qcow2,detect-zeroes=off") ==
+          0);
+    CHECK(c.disk[0].no_discard);
+    CHECK(parse("-kernel k -drive file=a,discard=unmap,cache.direct=on,cache.no-flush=off -drive "
+                "file=b,cache.no-flush=on -drive file=c,cache.writeback=off") == 0);
+    CHECK(!c.disk[0].no_discard && c.disk[0].cache == VM_CACHE_NONE && c.disk[1].cache == VM_CACHE_UNSAFE &&
+          c.disk[2].cache == VM_CACHE_WRITETHROUGH);
+    CHECK(refused("-kernel k -drive file=a,discard=maybe", "discard=maybe"));
+    CHECK(refused("-kernel k -drive file=a,cache=none,cache.direct=on", "cache="));
+    CHECK(refused("-kernel k -drive file=a,cache.direct=on,cache.no-flush=on", "cache.no-flush=on"));
     CHECK(parse("-kernel k -hda a -hdb b -cdrom c") == 0);
     CHECK(c.ndisks == 3 && !c.disk[1].read_only && c.disk[2].read_only && !strcmp(c.disk[2].path, "c"));
     CHECK(parse("-kernel k -drive file=a,cache=none,aio=native") == 0 && c.block_engine == VM_BLOCK_AUTO);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/check.h"
@@ -425,6 +426,22 @@ static void test_read_only(void)
     CHECK_EQ(range_request(T_ZEROES, 0, 1, 0), 2);
 }
 
+/* discard=ignore: zeroes are written, and no room is given back. */
+static void test_no_discard(void)
+{
+    struct stat before, after;
+
+    CHECK((features & (F_DISCARD | F_ZEROES)) == F_ZEROES);
+    CHECK(vdriver_init(&d, features, 1, 16));
+    fill(DATA, 8192, 1);
+    CHECK_EQ(request(T_OUT, 64, DATA, 8192, NULL), 0);
+    CHECK_EQ(stat(path, &before), 0);
+    CHECK_EQ(range_request(T_ZEROES, 64, 16, 1), 0);
+    CHECK_EQ(stat(path, &after), 0);
+    CHECK_EQ(after.st_blocks, before.st_blocks);
+    CHECK_EQ(range_request(T_DISCARD, 64, 16, 0), 2);
+}
+
 int main(void)
 {
     int fd;
@@ -458,6 +475,11 @@ int main(void)
             return 1;
         RUN(test_kept_until_it_works);
         RUN(test_reset_forgets_what_is_kept);
+        close_all();
+        policy = (struct virtio_blk_policy){.no_discard = true};
+        if (!open_all(threads, false))
+            return 1;
+        RUN(test_no_discard);
         close_all();
         policy = (struct virtio_blk_policy){0};
         if (!open_all(threads, true))

@@ -185,7 +185,7 @@ void args_print_help_qemu(void)
          "  -bios FILE                  -pflash FILE             -drive if=pflash,file=FILE[,unit=0|1][,readonly=on]\n"
          "  -boot menu=on[,splash-time=MS]                       -fw_cfg name=opt/NAME,file=FILE | string=TEXT\n"
          "  -drive file=FILE[,if=virtio|none][,format=raw][,id=ID][,readonly=on][,cache=MODE]\n"
-         "         [,aio=threads|io_uring|native][,snapshot=on]\n"
+         "         [,aio=threads|io_uring|native][,snapshot=on][,discard=unmap|ignore]\n"
          "         [,werror=report|ignore|stop|enospc][,rerror=report|ignore|stop]\n"
          "  -hda FILE, to -hdd          -cdrom FILE (a disk that is only read)\n"
          "  -snapshot                   of all drives that do not say otherwise\n"

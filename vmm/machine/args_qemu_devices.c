@@ -64,14 +64,49 @@ static int drive_bool_off(struct options *o, const char *key, struct err *e)
     return r < 0 ? r : v ? err_set(e, EINVAL, "-drive %s=on is not supported", key) : 0;
 }
 
-/* A property of which one value, or one of two, is what happens anyway. */
-static int drive_only(struct options *o, const char *key, const char *one, const char *other, struct err *e)
+/* A property of which one value is what happens anyway. */
+static int drive_only(struct options *o, const char *key, const char *one, struct err *e)
 {
     const char *s = options_get(o, key);
 
-    if (!s || !strcmp(s, one) || (other && !strcmp(s, other)))
+    if (!s || !strcmp(s, one))
         return 0;
     return err_set(e, EINVAL, "-drive %s=%s is not supported; %s is", key, s, one);
+}
+
+/* unmap or on; ignore or off. QEMU's default is to ignore, ours to give the room back. */
+static int drive_discard(struct vm_disk *d, struct options *o, struct err *e)
+{
+    const char *s = options_get(o, "discard");
+
+    if (s && strcmp(s, "unmap") != 0 && strcmp(s, "on") != 0 && strcmp(s, "ignore") != 0 && strcmp(s, "off") != 0)
+        return err_set(e, EINVAL, "-drive discard=%s: unmap and ignore are known", s);
+    d->no_discard = s && (!strcmp(s, "ignore") || !strcmp(s, "off"));
+    return 0;
+}
+
+/* cache.direct=, cache.writeback= and cache.no-flush=: as the modes that they make up. */
+static int drive_cache_parts(struct vm_disk *d, struct options *o, struct err *e)
+{
+    bool direct = false, writeback = true, no_flush = false;
+    int r;
+
+    if (!options_find(o, "cache.direct") && !options_find(o, "cache.writeback") && !options_find(o, "cache.no-flush"))
+        return 0;
+    if (options_find(o, "cache"))
+        return err_set(e, EINVAL, "-drive file=%s: cache= says what cache.direct= and its like do", d->path);
+    if ((r = options_get_bool(o, "-drive", "cache.direct", &direct, e)) < 0 ||
+        (r = options_get_bool(o, "-drive", "cache.writeback", &writeback, e)) < 0 ||
+        (r = options_get_bool(o, "-drive", "cache.no-flush", &no_flush, e)) < 0)
+        return r;
+    if (no_flush && (direct || !writeback))
+        return err_set(e, EINVAL, "-drive file=%s: cache.no-flush=on goes with cache.direct=off and cache.writeback=on",
+                       d->path);
+    d->cache = no_flush    ? VM_CACHE_UNSAFE
+               : direct    ? (writeback ? VM_CACHE_NONE : VM_CACHE_DIRECTSYNC)
+               : writeback ? VM_CACHE_WRITEBACK
+                           : VM_CACHE_WRITETHROUGH;
+    return 0;
 }
 
 static int drive_aio(struct qemu_args *a, const struct vm_disk *d, struct options *o, struct err *e)
@@ -132,8 +167,9 @@ static int drive_fill(struct qemu_args *a, struct vm_disk *d, struct options *o,
         return err_set(e, EINVAL, "-drive media=%s is not known", s);
     a->snapshot_said[d - a->c->disk] = options_get(o, "snapshot") != NULL;
     if ((r = options_get_bool(o, "-drive", "snapshot", &d->snapshot, e)) < 0 ||
-        (r = drive_bool_off(o, "copy-on-read", e)) < 0 || (r = drive_only(o, "discard", "unmap", "on", e)) < 0 ||
-        (r = drive_only(o, "detect-zeroes", "off", NULL, e)) < 0 || (r = config_disk_errors(d, o, "-drive", e)) < 0)
+        (r = drive_bool_off(o, "copy-on-read", e)) < 0 || (r = drive_discard(d, o, e)) < 0 ||
+        (r = drive_cache_parts(d, o, e)) < 0 || (r = drive_only(o, "detect-zeroes", "off", e)) < 0 ||
+        (r = config_disk_errors(d, o, "-drive", e)) < 0)
         return r;
     return drive_aio(a, d, o, e);
 }

@@ -47,6 +47,7 @@ struct vm_disk {
     bool overlay;             /* what is written goes to the overlay of the machine's name (vmm/service/life) */
     enum block_backing backing;
     enum vm_cache cache;
+    bool no_discard;                   /* what the guest discards stays where it is */
     enum vm_disk_error werror, rerror; /* what becomes of requests that the host fails */
 };
 

@@ -64,8 +64,11 @@ static int create_disk(struct machine *m, unsigned index, struct virtio_device *
                                                    [VM_ERROR_STOP] = VIRTIO_BLK_STOP,
                                                    [VM_ERROR_ENOSPC] = VIRTIO_BLK_ENOSPC};
     const struct vm_disk *d = &m->cfg->disk[index];
-    const struct virtio_blk_policy p = {
-        .write = errors[d->werror], .read = errors[d->rerror], .stop = on_disk_error, .opaque = &m->disk_stop[index]};
+    const struct virtio_blk_policy p = {.write = errors[d->werror],
+                                        .read = errors[d->rerror],
+                                        .no_discard = d->no_discard,
+                                        .stop = on_disk_error,
+                                        .opaque = &m->disk_stop[index]};
 
     m->disk_stop[index] = (struct machine_disk_stop){m, index};
     return virtio_blk_create(out, m->disk[index], d->serial, &p);
