@@ -9,6 +9,7 @@
 #include <inttypes.h>
 
 #include "loader/kernel.h"
+#include "loader/unpack.h"
 #include "vmm/base/util.h"
 
 #define IMAGE_TEXT_OFFSET 8
@@ -24,6 +25,11 @@
 #define PE_SECTION_SIZE 40
 
 /* ---- arm64 Image ---- */
+
+struct image_room {
+    struct mem *mem;
+    uint64_t base, size;
+};
 
 /* Does the file hold all that its PE sections claim? */
 static int image_check_sections(const struct kernel_src *s, struct err *e)
@@ -86,16 +92,36 @@ static int image_load(struct loader_kernel *out, struct mem *m, const struct ker
         return err_set_status(e, ERR_STATUS_MEMORY, EFBIG,
                               "%s needs %" PRIu64 " MiB of RAM for itself, and the guest has %" PRIu64, s->name,
                               (image_size >> 20) + 1, ram_size >> 20);
-    r = mem_write(m, GPA(base + text_offset), s->data, s->size);
-    if (r < 0)
-        return err_set(e, -r, "%s: the guest has no RAM at 0x%" PRIx64, s->name, base + text_offset);
+    if (mem_read_ptr(m, GPA(base + text_offset), s->size) == s->data) {
+        mem_write_end(m, GPA(base + text_offset), s->size);
+    } else {
+        r = mem_write(m, GPA(base + text_offset), s->data, s->size);
+        if (r < 0)
+            return err_set(e, -r, "%s: the guest has no RAM at 0x%" PRIx64, s->name, base + text_offset);
+    }
     *out = (struct loader_kernel){
         .format = LOADER_ARM64_IMAGE,
         .entry = base + text_offset,
         .low = base + text_offset,
         .high = base + text_offset + image_size,
+        .file_size = s->unpacked ? 0 : s->size,
     };
     return 0;
+}
+
+/* Where an Image goes that begins so; NULL where it is none, or anything is odd: image_load says what. */
+static uint8_t *image_place(void *opaque, const uint8_t *head, uint64_t size)
+{
+    const struct image_room *room = opaque;
+    const struct kernel_src s = {.data = head, .size = FILE_HEAD};
+    uint64_t text_offset = le64_get(head + IMAGE_TEXT_OFFSET), image_size = le64_get(head + IMAGE_SIZE);
+    struct loader_kind kind;
+
+    kernel_identify(&kind, &s);
+    if (kind.format != LOADER_ARM64_IMAGE || unpack_probe(head, FILE_HEAD) != UNPACK_NONE || image_size == 0 ||
+        text_offset >= IMAGE_BASE_ALIGN || !range_within(text_offset, MAX(image_size, size), room->size))
+        return NULL;
+    return mem_write_begin(room->mem, GPA(room->base + text_offset), size);
 }
 
 /* ---- ELF ---- */
@@ -130,7 +156,8 @@ static int flat_load(struct loader_kernel *out, struct mem *m, const struct kern
     r = mem_write(m, GPA(base), s->data, s->size);
     if (r < 0)
         return err_set(e, -r, "%s: the guest has no RAM at 0x%" PRIx64, s->name, base);
-    *out = (struct loader_kernel){.format = LOADER_FLAT, .entry = base, .low = base, .high = base + s->size};
+    *out = (struct loader_kernel){
+        .format = LOADER_FLAT, .entry = base, .low = base, .high = base + s->size, .file_size = s->size};
     return 0;
 }
 
@@ -154,11 +181,12 @@ int loader_kernel_load(struct loader_kernel *out, struct mem *m, const char *pat
 {
     struct loader_file f;
     struct kernel_src src;
-    int r = kernel_open(&f, path, ram_size, !flat, e);
+    struct image_room room = {m, ram_base.v, ram_size};
+    int r = !flat && file_open_in_place(&f, path, image_place, &room) ? 0 : kernel_open(&f, path, ram_size, !flat, e);
 
     if (r < 0)
         return r;
-    src = (struct kernel_src){f.data, f.size, path};
+    src = (struct kernel_src){f.data, f.size, path, f.unpacked};
     r = flat ? flat_load(out, m, &src, ram_base.v, ram_size, e) : kernel_place(out, m, &src, ram_base.v, ram_size, e);
     loader_file_close(&f);
     return r;

@@ -50,9 +50,17 @@ int file_open_path(const char *path, int flags)
     return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags);
 }
 
+/* Whoever writes to a FIFO should not see it opened and closed again. */
+static bool file_is_fifo(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 int loader_file_again(const char *path)
 {
-    int fd = file_open_path(path, O_NONBLOCK); /* a FIFO without a writer */
+    int fd = file_is_fifo(path) ? -1 : file_open_path(path, O_NONBLOCK);
     struct stat st;
 
     if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) {
@@ -116,8 +124,7 @@ int loader_file_open(struct loader_file *f, const char *path, uint64_t max_size,
     uint64_t cap = MIB(1);
     int r, fd;
 
-    f->data = NULL;
-    f->size = 0;
+    *f = (struct loader_file){0};
     max_size = MIN(max_size, (uint64_t)INT64_MAX / 2); /* so that max_size + 1 and doubling never wrap */
     fd = file_open_path(path, 0);
     if (fd < 0)
@@ -150,9 +157,48 @@ out:
     return r;
 }
 
+/* All of [off, off + n), or false. */
+static bool file_read_at(int fd, uint8_t *to, uint64_t n, uint64_t off)
+{
+    while (n) {
+        ssize_t got = pread(fd, to, MIN(n, FILE_READ_CHUNK), (off_t)off);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        to += got;
+        off += (uint64_t)got;
+        n -= (uint64_t)got;
+    }
+    return true;
+}
+
+bool file_open_in_place(struct loader_file *f, const char *path, file_place_fn *place, void *opaque)
+{
+    uint8_t head[FILE_HEAD], *room;
+    int fd = loader_file_again(path);
+    struct stat st;
+    bool ok = false;
+
+    *f = (struct loader_file){0};
+    if (fd < 0)
+        return false;
+    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size >= sizeof(head) && file_read_at(fd, head, sizeof(head), 0)) {
+        room = place(opaque, head, (uint64_t)st.st_size);
+        ok = room && file_read_at(fd, room, (uint64_t)st.st_size, 0) && !memcmp(room, head, sizeof(head));
+        if (room && !ok)
+            memset(room, 0, (uint64_t)st.st_size);
+        else if (ok)
+            *f = (struct loader_file){.data = room, .size = (uint64_t)st.st_size, .in_place = true};
+    }
+    close(fd);
+    return ok;
+}
+
 void loader_file_close(struct loader_file *f)
 {
-    free(f->data);
-    f->data = NULL;
-    f->size = 0;
+    if (!f->in_place)
+        free(f->data);
+    *f = (struct loader_file){0};
 }

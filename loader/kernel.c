@@ -34,6 +34,7 @@ static int kernel_unpack(struct loader_file *f, uint64_t limit, const char *path
         free(f->data);
         f->data = data;
         f->size = size;
+        f->unpacked = true;
     }
 }
 

@@ -16,7 +16,14 @@ struct kernel_src {
     const uint8_t *data;
     uint64_t size;
     const char *name;
+    bool unpacked; /* as loader_file has it */
 };
+
+/* Reads a regular file to where `place` wants one of that size that begins so; false: it wants none, or the file could
+ * not be read. That saves the largest file of a start a second place in memory. */
+#define FILE_HEAD 64
+typedef uint8_t *file_place_fn(void *opaque, const uint8_t *head, uint64_t size);
+bool file_open_in_place(struct loader_file *f, const char *path, file_place_fn *place, void *opaque);
 
 /* Reads the file at `path` and, where asked, peels compressed layers off it; what comes out is no larger than ram_size.
  * The bytes are the caller's, to be given to loader_file_close. */

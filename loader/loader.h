@@ -15,8 +15,10 @@
 /* A whole file in memory. It is read, not mapped: a mapped file that another process truncates would end us by SIGBUS.
  */
 struct loader_file {
-    uint8_t *data; /* malloc'ed */
+    uint8_t *data; /* malloc'ed, unless: */
+    bool in_place; /* in the guest's RAM, where it belongs */
     uint64_t size;
+    bool unpacked; /* these are not the file's own bytes, but what was compressed in it */
 };
 /* Reads a regular file, block device or pipe of 1 to max_size bytes. -ENOENT, -EACCES, -EISDIR, -EFBIG, -EINVAL (empty,
  * or a character device or socket). */
@@ -69,6 +71,8 @@ struct loader_kernel {
     enum loader_format format;
     uint64_t entry;     /* guest-physical */
     uint64_t low, high; /* guest-physical range occupied, [low, high), bss included */
+    uint64_t
+        file_size; /* bytes of the file that are at `low` as they are in it, zeroes behind them; 0: it is otherwise */
 };
 
 /*

@@ -166,7 +166,7 @@ int loader_x86_load(struct loader_x86 *out, struct mem *m, const char *path, str
 
     if (r < 0)
         return r;
-    s = (struct kernel_src){f.data, f.size, path};
+    s = (struct kernel_src){f.data, f.size, path, f.unpacked};
     kernel_identify(&kind, &s);
     if (kind.arch == LOADER_ARCH_X86_64 && kind.format == LOADER_BZIMAGE)
         r = bzimage_load(out, m, &s, ram_end, e);

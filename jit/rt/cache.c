@@ -278,6 +278,19 @@ void jit_user_tell(struct jit *j)
     jit_unlock(&j->lock);
 }
 
+#define JIT_CODE_AHEAD KIB(256)
+
+/* Room for the next block, without faults. */
+static void jit_code_ahead(struct jit *j)
+{
+    size_t n = MIN(JIT_CODE_AHEAD, j->size - j->code_ready);
+
+    if (likely(j->code_next + JIT_BLOCK_ROOM / 2 <= j->code_ready) || j->space->user || !n)
+        return;
+    jit_host_code_needed(&j->host, j->code_ready, n);
+    j->code_ready += (uint32_t)n;
+}
+
 /* Translates the block at pc; NULL when the cache is full. */
 static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc, const uint8_t *host)
 {
@@ -292,6 +305,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
         return NULL;
     j->space->page_add(j, page);
     jit_hash_grow(j);
+    jit_code_ahead(j);
 
     *b = (struct jit_block){
         .pc = pc, .host = host, .ctx = v->ctx, .reloc = j->nrelocs, .map = j->nmap, .exit = j->exits + j->nexits};

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/mman.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -37,6 +38,11 @@ void jit_host_unmap(void *p, size_t size)
 {
     if (p)
         munmap(p, size);
+}
+
+void jit_host_needed(const void *p, size_t size)
+{
+    madvise((void *)(uintptr_t)p, size, MADV_POPULATE_READ);
 }
 
 void jit_host_unused(const void *p, size_t size)
@@ -108,6 +114,13 @@ void jit_host_code_unmap(const struct jit_host_code *c)
     jit_host_unmap(c->rw, c->size);
     if (c->rx != c->rw)
         jit_host_unmap(c->rx, c->size);
+}
+
+void jit_host_code_needed(const struct jit_host_code *c, size_t from, size_t size)
+{
+    madvise(c->rw + from, size, MADV_POPULATE_WRITE);
+    if (c->rx != c->rw)
+        madvise(c->rx + from, size, MADV_POPULATE_READ);
 }
 
 void jit_host_wait(_Atomic uint32_t *word, uint32_t value)

@@ -21,7 +21,8 @@ void jit_host_unmap(void *p, size_t size);
  * multiple of theirs. Not in the freestanding program. */
 void *jit_host_map_large(size_t *size);
 
-/* Whole pages of a mapped file will not be read again soon. */
+/* Whole pages of a mapped file will be read now, or not again soon: hints. */
+void jit_host_needed(const void *p, size_t size);
 void jit_host_unused(const void *p, size_t size);
 
 /*
@@ -39,6 +40,9 @@ struct jit_host_code {
 int jit_host_code_map(struct jit_host_code *c, size_t size, bool forks, struct err *e);
 int jit_host_code_fork(const struct jit_host_code *c, size_t keep);
 void jit_host_code_unmap(const struct jit_host_code *c);
+/* A hint: whole pages at [from, from + size) will be written and executed now. Their first use costs two faults each
+ * otherwise. */
+void jit_host_code_needed(const struct jit_host_code *c, size_t from, size_t size);
 
 /* Sleeps while *word is `value`; may return early. Wakes one sleeper. Within one address space. */
 void jit_host_wait(_Atomic uint32_t *word, uint32_t value);

@@ -362,6 +362,8 @@ struct jit_vcpu {
 #define JIT_PAGE_HASH_BITS 16 /* for JIT_PAGES */
 #define JIT_PAGES 49152       /* number 0 is unused */
 
+#define JIT_IMAGE_PIECES 1024 /* more than an image has */
+
 struct jit {
     enum jit_tier tier;
     const struct jit_space *space;
@@ -375,6 +377,7 @@ struct jit {
     uint8_t *rw, *rx; /* the cache, as in host */
     size_t size;
     uint32_t code_start, code_next;
+    uint32_t code_ready; /* machines: whole pages below it were asked for */
     struct jit_thunks thunk;
     struct jit_block *block;
     uint32_t nblocks, max_blocks; /* block 0 is unused */
@@ -413,11 +416,13 @@ struct jit {
      * instructions that it was made from. */
     uint8_t *map;
     uint32_t nmap;
-    uint64_t taken;               /* blocks from saved translations */
-    struct jit_saved_place saved; /* of the block that is being made */
-    struct jit_saved_image image; /* machines: of all blocks */
-    bool saves;                   /* machines: there will be an image of this run */
-    uint64_t masked[JIT_MASKED];  /* open addressing by pc; 0: free */
+    uint64_t taken;                              /* blocks from saved translations */
+    struct jit_saved_place saved;                /* of the block that is being made */
+    struct jit_saved_image image;                /* machines: of all blocks */
+    uint64_t image_piece[JIT_IMAGE_PIECES / 64]; /* which of its pieces are mapped; image_pieces: how many */
+    unsigned image_pieces;
+    bool saves;                  /* machines: there will be an image of this run */
+    uint64_t masked[JIT_MASKED]; /* open addressing by pc; 0: free */
     unsigned nmasked;
     _Atomic uint64_t code_regions[JIT_CODE_REGIONS / 64];
     unsigned nbreaks, nwatches;

@@ -6,22 +6,29 @@
 #include "jit/rt/access.h"
 
 #define SAVED_MAGIC UINT64_C(0x3330746970697020)
-#define SAVED_UNIT 8       /* records are aligned to, and named by multiples of, this many bytes */
-#define SAVED_CHAIN_MAX 64 /* a longer chain is not one of ours */
+#define SAVED_UNIT 8 /* records are aligned to, and named by multiples of, this many bytes */
+#define SAVED_PROBES_MAX 64
 #define SAVED_BITS_MAX 20
 
 struct saved_header {
     uint64_t magic;
     uint8_t key[JIT_SAVED_KEY];
     uint32_t size;  /* of the image */
-    uint32_t bits;  /* log2 of the number of slots that follow, each the first record of a chain */
+    uint32_t bits;  /* log2 of the number of slots that follow */
     uint32_t count; /* of records */
     uint32_t crc;   /* of all before */
 };
 
+/* Open addressing by place: a record is looked at only when it is for that. Looking at others would cost a page each.
+ */
+struct saved_slot {
+    uint32_t where;
+    uint32_t unit; /* of the record, from the image's start; 0: free */
+};
+
 /* Behind it: exits, instructions, relocations, map, code, and zeroes up to a whole unit. */
 struct saved_block {
-    uint32_t next;  /* in units from the image's start; 0: none */
+    uint32_t zero;
     uint32_t crc;   /* of all behind it */
     uint32_t where; /* place in the guest's file, in instructions */
     uint32_t ctx;
@@ -29,7 +36,8 @@ struct saved_block {
     uint16_t ninsns, nexits, loop, unused;
 };
 
-_Static_assert(sizeof(struct saved_header) % SAVED_UNIT == 0 && sizeof(struct saved_block) % SAVED_UNIT == 0,
+_Static_assert(sizeof(struct saved_header) % SAVED_UNIT == 0 && sizeof(struct saved_slot) % SAVED_UNIT == 0 &&
+                   sizeof(struct saved_block) % SAVED_UNIT == 0,
                "records are aligned");
 
 /* CRC-32C; the JIT's floor is SSE4.2. */
@@ -71,7 +79,7 @@ uint32_t jit_saved_words(const uint32_t *insn, unsigned n)
 }
 
 #define SAVED_PLACE_BITS 10 /* of an instruction's place in its page */
-#define SAVED_WHERE_INSNS 4u
+#define SAVED_WHERE_INSNS 8u
 
 /* What stands behind a short block counts, too: that makes no difference but for the places where the page ends. */
 uint32_t jit_saved_where(const struct jit *j, const struct jit_block *b)
@@ -82,9 +90,18 @@ uint32_t jit_saved_where(const struct jit *j, const struct jit_block *b)
     return jit_saved_words(insn, n) << SAVED_PLACE_BITS | place;
 }
 
-static uint32_t saved_slot(uint32_t where, uint32_t bits)
+/* Where the slot is in which a probe for `where` begins, or the n'th after it, from the image's start. */
+static size_t saved_slot(uint32_t where, uint32_t n, uint32_t bits)
 {
-    return where * 0x9e3779b1u >> (32 - bits);
+    uint32_t slot = (where * 0x9e3779b1u >> (32 - bits)) + n;
+
+    return sizeof(struct saved_header) + (slot & ((1u << bits) - 1)) * sizeof(struct saved_slot);
+}
+
+/* The first byte behind the slots. */
+static size_t saved_records(uint32_t bits)
+{
+    return sizeof(struct saved_header) + (sizeof(struct saved_slot) << bits);
 }
 
 /* ---- one record ---- */
@@ -137,7 +154,7 @@ static bool saved_header(const uint8_t *image, size_t size, const uint8_t key[JI
 {
     return size >= sizeof(*h) && !jit_access_copy(h, image, sizeof(*h)) && h->magic == SAVED_MAGIC &&
            !memcmp(h->key, key, JIT_SAVED_KEY) && h->size == size && h->bits && h->bits <= SAVED_BITS_MAX &&
-           (size - sizeof(*h)) / sizeof(uint32_t) >= (size_t)1 << h->bits &&
+           (size - sizeof(*h)) / sizeof(struct saved_slot) >= (size_t)1 << h->bits &&
            h->crc == saved_crc(0, h, offsetof(struct saved_header, crc));
 }
 
@@ -202,42 +219,60 @@ static bool saved_take(struct jit *j, struct jit_block *b, const uint8_t *raw, c
     return true;
 }
 
-/* A machine needs an image's pages once, mostly, and in their order. */
-#define SAVED_UNUSED_AFTER 1024
+/*
+ * A machine needs an image's records once, mostly, and in their order. Pages are mapped some at a time, which costs
+ * less than a fault for each, and after a while all but those of the slots are let go.
+ */
+#define SAVED_PIECE KIB(64)
+#define SAVED_PIECES_MAX 48
 
-static void saved_unused(const struct jit *j, const struct jit_saved_image *m)
+static void saved_needed(struct jit *j, const struct jit_saved_image *m, uint64_t at)
 {
-    if (!j->user && j->taken % SAVED_UNUSED_AFTER == SAVED_UNUSED_AFTER - 1)
-        jit_host_unused(m->at, m->size);
+    uint64_t first = align_up(saved_records(m->bits), SAVED_PIECE);
+    unsigned n = (unsigned)(at / SAVED_PIECE);
+
+    if (j->user || at < first || n >= JIT_IMAGE_PIECES || (j->image_piece[n / 64] >> n % 64 & 1))
+        return;
+    if (j->image_pieces++ == SAVED_PIECES_MAX) {
+        jit_host_unused(m->at + first, m->size - first);
+        memset(j->image_piece, 0, sizeof(j->image_piece));
+        j->image_pieces = 1;
+    }
+    j->image_piece[n / 64] |= BIT64(n % 64);
+    at = (uint64_t)n * SAVED_PIECE;
+    jit_host_needed(m->at + at, MIN(m->size - at, SAVED_PIECE));
 }
 
 bool jit_saved_restore(struct jit *j, struct jit_block *b)
 {
     const struct jit_saved_place *p = &j->saved;
     const struct jit_saved_image *m = &p->image;
-    uint32_t insn[JIT_BLOCK_MAX_INSNS], next;
+    uint32_t insn[JIT_BLOCK_MAX_INSNS];
     uint8_t raw[SAVED_RECORD_MAX];
     struct saved_shape s;
     unsigned n = 0;
 
-    if (!m->at ||
-        jit_access_load((uintptr_t)m->at + sizeof(struct saved_header) + saved_slot(p->where, m->bits) * 4, &next, 4))
-        return false;
-    for (unsigned k = 0; next && k < SAVED_CHAIN_MAX; k++) {
-        uint64_t at = (uint64_t)next * SAVED_UNIT;
+    for (unsigned k = 0; m->at && k < SAVED_PROBES_MAX; k++) {
+        struct saved_slot slot;
         struct saved_block r;
+        uint64_t at;
 
-        if (at > m->size || m->size - at < sizeof(r) || jit_access_copy(&r, m->at + at, sizeof(r)))
+        if (jit_access_copy(&slot, m->at + saved_slot(p->where, k, m->bits), sizeof(slot)) || !slot.unit)
+            return false;
+        if (slot.where != p->where)
+            continue;
+        at = (uint64_t)slot.unit * SAVED_UNIT;
+        if (at > m->size || m->size - at < sizeof(r))
+            return false;
+        saved_needed(j, m, at);
+        if (jit_access_copy(&r, m->at + at, sizeof(r)))
             return false;
         if (r.where == p->where && r.ctx == b->ctx && r.ninsns <= JIT_BLOCK_MAX_INSNS) {
             if (r.ninsns > n)
                 n = j->space->read(b->host, insn, MIN(r.ninsns, 1024 - (unsigned)(b->pc >> 2 & 1023)));
-            if (saved_read(m->at, m->size, next, raw, sizeof(raw), &s) && saved_take(j, b, raw, &s, insn, n)) {
-                saved_unused(j, m);
+            if (saved_read(m->at, m->size, slot.unit, raw, sizeof(raw), &s) && saved_take(j, b, raw, &s, insn, n))
                 return true;
-            }
         }
-        next = r.next;
     }
     return false;
 }
@@ -250,60 +285,53 @@ void jit_saved_counts(const struct jit *j, uint64_t *made, uint64_t *taken)
 
 /* ---- from the cache into an image ---- */
 
-static uint32_t *saved_chain(struct jit_saved_writer *w, uint32_t where)
-{
-    return (uint32_t *)(void *)(w->at + sizeof(struct saved_header)) + saved_slot(where, w->bits);
-}
-
 void jit_saved_begin(struct jit_saved_writer *w, uint8_t *at, size_t room, uint32_t count)
 {
     *w = (struct jit_saved_writer){.at = at, .room = room, .bits = 4};
-    while (w->bits < SAVED_BITS_MAX && count >> w->bits)
+    while (w->bits < SAVED_BITS_MAX && count >> (w->bits - 1))
         w->bits++;
-    w->used = sizeof(struct saved_header) + (sizeof(uint32_t) << w->bits);
+    w->used = saved_records(w->bits);
     if (w->used > room)
         w->full = true;
 }
 
-/* Is there a record for the same instructions at the same place? */
-static bool saved_has(const struct jit_saved_writer *w, uint32_t first, const struct saved_block *r,
-                      const struct saved_shape *s, const uint8_t *raw)
+/* Is the record at `unit` for the same instructions? */
+static bool saved_same(const struct jit_saved_writer *w, uint32_t unit, const struct saved_block *r,
+                       const struct saved_shape *s, const uint8_t *raw)
 {
+    const uint8_t *at = w->at + (size_t)unit * SAVED_UNIT;
     struct saved_shape os;
     struct saved_block o;
 
-    for (uint32_t unit = first; unit; unit = o.next) {
-        const uint8_t *at = w->at + (size_t)unit * SAVED_UNIT;
-
-        memcpy(&o, at, sizeof(o));
-        if (o.where == r->where && o.ctx == r->ctx && o.ninsns == r->ninsns && saved_shape(&o, &os) &&
-            !memcmp(at + os.insns, raw + s->insns, r->ninsns * sizeof(uint32_t)))
-            return true;
-    }
-    return false;
+    memcpy(&o, at, sizeof(o));
+    return o.ctx == r->ctx && o.ninsns == r->ninsns && saved_shape(&o, &os) &&
+           !memcmp(at + os.insns, raw + s->insns, r->ninsns * sizeof(uint32_t));
 }
 
-/* The record was made at the writer's end: links it where it is new. */
+/* The record was made at the writer's end: keeps it where it is new, and found by a probe. */
 static void saved_append(struct jit_saved_writer *w, const struct saved_shape *s)
 {
     uint8_t *raw = w->at + w->used;
     struct saved_block r;
-    uint32_t *chain;
 
     memcpy(&r, raw, sizeof(r));
-    chain = saved_chain(w, r.where);
-    if (saved_has(w, *chain, &r, s, raw))
-        return;
-    r.next = *chain;
-    memcpy(raw, &r, sizeof(r));
-    *chain = (uint32_t)(w->used / SAVED_UNIT);
-    w->used += s->end;
-    w->count++;
+    for (unsigned k = 0; k < SAVED_PROBES_MAX; k++) {
+        struct saved_slot *slot = (void *)(w->at + saved_slot(r.where, k, w->bits));
+
+        if (!slot->unit) {
+            *slot = (struct saved_slot){.where = r.where, .unit = (uint32_t)(w->used / SAVED_UNIT)};
+            w->used += s->end;
+            w->count++;
+            return;
+        }
+        if (slot->where == r.where && saved_same(w, slot->unit, &r, s, raw))
+            return;
+    }
 }
 
 void jit_saved_add_image(struct jit_saved_writer *w, const struct jit_saved_image *m)
 {
-    size_t at = sizeof(struct saved_header) + (sizeof(uint32_t) << m->bits);
+    size_t at = saved_records(m->bits);
     struct saved_shape s;
 
     for (uint32_t i = 0; i < m->count && !w->full; i++) {

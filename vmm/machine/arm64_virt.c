@@ -367,8 +367,10 @@ static int virt_load_initrd(struct machine *m, const struct loader_kernel *k, st
         low = m->boot.dtb_addr > ram ? ram : ram + VIRT_DTB_ALIGN;
         high = align_down(MIN(k->low, high), MEM_PAGE_SIZE);
     }
-    return loader_initrd_load(m->mem, m->cfg->initrd, GPA(low), GPA(high), &m->boot.initrd.addr, &m->boot.initrd.size,
-                              e);
+    int r =
+        loader_initrd_load(m->mem, m->cfg->initrd, GPA(low), GPA(high), &m->boot.initrd.addr, &m->boot.initrd.size, e);
+    m->boot.initrd.file_size = m->boot.initrd.size;
+    return r;
 }
 
 static int virt_write_dtb(struct machine *m, struct err *e)
@@ -389,7 +391,7 @@ static int virt_load_kernel(struct machine *m, struct err *e)
         if (r < 0)
             return r;
         m->boot.entry.pc = k.entry;
-        m->boot.kernel = (struct machine_image){.addr = k.low, .size = k.high - k.low};
+        m->boot.kernel = (struct machine_image){.addr = k.low, .size = k.high - k.low, .file_size = k.file_size};
     }
     r = virt_place_dtb(m, c->kernel ? &k : NULL, e);
     if (r < 0)

@@ -14,7 +14,7 @@
 #include "vmm/base/util.h"
 #include "vmm/machine/machine.h"
 
-#define IMAGE_PIECE KIB(256) /* read at a time; a multiple of 8 */
+#define IMAGE_PIECE KIB(256) /* read at a time */
 
 static bool page_is_zero(const uint8_t *p, uint64_t n)
 {
@@ -32,15 +32,29 @@ static bool image_is_zero(const uint8_t *ram, uint64_t off, uint64_t size)
 /* Tells a file that was changed by mistake; who may write to the kernel that one boots needs no collision. */
 static uint64_t image_digest(uint64_t h, const uint8_t *p, size_t n)
 {
-    uint64_t word = 0;
+    uint64_t lane[4] = {h, 1, 2, 3}, word[4]; /* one multiplication would wait for the other */
 
     for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
-        memcpy(&word, p, sizeof(word));
-        h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-        h ^= h >> 32;
+        memcpy(word, p, sizeof(word));
+        for (unsigned i = 0; i < ARRAY_SIZE(lane); i++) {
+            lane[i] = (lane[i] ^ word[i]) * UINT64_C(0x9e3779b97f4a7c15);
+            lane[i] ^= lane[i] >> 32;
+        }
     }
     for (; n; n--)
-        h = (h ^ *p++) * UINT64_C(0x9e3779b97f4a7c15);
+        lane[0] = (lane[0] ^ *p++) * UINT64_C(0x9e3779b97f4a7c15);
+    for (unsigned i = 1; i < ARRAY_SIZE(lane); i++)
+        lane[0] = (lane[0] ^ lane[i]) * UINT64_C(0xc2b2ae3d27d4eb4f);
+    return lane[0];
+}
+
+/* In pieces, as files are read. */
+static uint64_t image_digest_all(const uint8_t *p, uint64_t size)
+{
+    uint64_t h = 0;
+
+    for (uint64_t off = 0; off < size; off += MIN(size - off, IMAGE_PIECE))
+        h = image_digest(h, p + off, MIN(size - off, IMAGE_PIECE));
     return h;
 }
 
@@ -74,7 +88,7 @@ static bool image_is_file(struct machine_image *img, const uint8_t *ram)
 
         if (!image_read(img->fd, piece, n, off) || memcmp(piece, ram + off, n) != 0)
             break;
-        h = image_digest(h, piece, n); /* pieces are whole words, but for the last */
+        h = image_digest(h, piece, n);
         off += n;
     }
     free(piece);
@@ -89,6 +103,10 @@ static bool image_keep_file(struct machine_image *img, const uint8_t *ram)
     img->fd = loader_file_again(img->path);
     if (img->fd < 0)
         return false;
+    if (fstat(img->fd, &st) == 0 && img->file_size && (uint64_t)st.st_size == img->file_size) {
+        img->digest = image_digest_all(ram, img->file_size); /* a file that was changed since has another */
+        return true;
+    }
     if (fstat(img->fd, &st) == 0 && (uint64_t)st.st_size <= img->size) {
         img->file_size = (uint64_t)st.st_size;
         if (image_is_file(img, ram))
@@ -144,7 +162,7 @@ static int image_restore_file(const struct machine_image *img, uint8_t *ram, str
     struct stat st;
 
     if (fstat(img->fd, &st) < 0 || (uint64_t)st.st_size != img->file_size ||
-        !image_read(img->fd, ram, img->file_size, 0) || image_digest(0, ram, img->file_size) != img->digest)
+        !image_read(img->fd, ram, img->file_size, 0) || image_digest_all(ram, img->file_size) != img->digest)
         return err_set(e, ESTALE, "%s has changed since the machine was started; it cannot start again with it",
                        img->path);
     for (uint64_t off = img->file_size, n; off < img->size; off += n) {

@@ -25,7 +25,8 @@ struct machine_image {
     bool kept;
     uint8_t *copy; /* NULL: the file has it */
     int fd;
-    uint64_t file_size, digest; /* of the file, as it was */
+    uint64_t file_size; /* bytes of the file, which are at addr as they are in it, zeroes behind them; 0: not known */
+    uint64_t digest;    /* of the file, as it was */
 };
 
 struct machine_boot {

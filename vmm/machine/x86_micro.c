@@ -217,6 +217,7 @@ static int micro_load(struct machine *m, struct err *e)
         r = loader_x86_initrd_load(m->mem, k, c->initrd, &m->boot.initrd.addr, &m->boot.initrd.size, e);
         if (r < 0)
             return r;
+        m->boot.initrd.file_size = m->boot.initrd.size;
     }
     return micro_write_boot(m, e);
 }

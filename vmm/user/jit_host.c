@@ -24,6 +24,11 @@ void jit_host_unmap(void *p, size_t size)
     sys_unmap(p, PAGES(size));
 }
 
+void jit_host_needed(const void *p, size_t size)
+{
+    sys_call(__NR_madvise, p, PAGES(size), MADV_POPULATE_READ);
+}
+
 void jit_host_unused(const void *p, size_t size)
 {
     sys_call(__NR_madvise, p, PAGES(size), MADV_DONTNEED);
@@ -93,6 +98,13 @@ void jit_host_code_unmap(const struct jit_host_code *c)
     sys_unmap(c->rw, c->size);
     if (c->rx != c->rw)
         sys_unmap(c->rx, c->size);
+}
+
+void jit_host_code_needed(const struct jit_host_code *c, size_t from, size_t size)
+{
+    sys_call(__NR_madvise, c->rw + from, size, MADV_POPULATE_WRITE);
+    if (c->rx != c->rw)
+        sys_call(__NR_madvise, c->rx + from, size, MADV_POPULATE_READ);
 }
 
 /* Not private futexes: a vfork child shares the memory, and is another process. */
