@@ -44,11 +44,12 @@ struct stdio {
     bool held; /* loop thread */
     struct chardev_queue in;
 
-    pthread_mutex_t lock; /* what follows */
-    bool out_posted, out_dead, out_short;
+    pthread_mutex_t lock;                           /* what follows */
+    bool out_posted, out_soon, out_dead, out_short; /* soon: out_later will post it */
     size_t out_start, out_end;
     uint8_t *out;
 
+    struct loop_timer *out_later;
     struct loop_fd *out_watch; /* loop thread: waiting for the descriptor */
     int signal_efd;
     struct loop_fd *signal_watch;
@@ -165,7 +166,7 @@ static void out_flush(struct stdio *s)
     bool tell = false;
 
     pthread_mutex_lock(&s->lock);
-    s->out_posted = false;
+    s->out_posted = s->out_soon = false;
     if (!s->out_watch && out_drain(s, 0) == -EAGAIN) {
         /* A descriptor that cannot be watched is never short of room. */
         s->out_posted = loop_fd_add(s->loop, &s->out_watch, STDOUT_FILENO, LOOP_OUT, out_ready, s) == 0;
@@ -190,10 +191,27 @@ static void out_flush_posted(void *opaque)
         out_flush(opaque);
 }
 
+static void out_flush_later(void *opaque)
+{
+    out_flush(opaque);
+}
+
+/* A UART gives a byte at a time: what comes within so many ns of the first goes out together. Waking the loop for each
+ * costs more than all else that the byte does. */
+#define OUT_WAIT UINT64_C(1000000)
+
+static uint64_t out_deadline(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec + OUT_WAIT;
+}
+
 static size_t stdio_write(struct chardev *c, const uint8_t *p, size_t len)
 {
     struct stdio *s = stdio_of(c);
-    bool post = false;
+    bool post = false, later = false;
 
     pthread_mutex_lock(&s->lock);
     if (s->out_dead)
@@ -209,12 +227,19 @@ static size_t stdio_write(struct chardev *c, const uint8_t *p, size_t len)
     }
     memcpy(s->out + s->out_end, p, len);
     s->out_end += len;
-    post = !s->out_posted;
-    s->out_posted = true;
+    if (s->out_end - s->out_start >= OUT_PIECE) {
+        post = !s->out_posted;
+        s->out_posted = true;
+    } else {
+        later = !s->out_posted && !s->out_soon;
+        s->out_soon |= later;
+    }
 out:
     pthread_mutex_unlock(&s->lock);
     if (post)
         loop_post(s->loop, out_flush_posted, s);
+    else if (later)
+        loop_timer_set(s->out_later, out_deadline());
     return len;
 }
 
@@ -367,6 +392,8 @@ static void stdio_close(struct chardev *c)
         loop_fd_remove(s->in_watch);
     if (s->out_watch)
         loop_fd_remove(s->out_watch);
+    if (s->out_later)
+        loop_timer_remove(s->out_later);
     if (s->signal_watch)
         loop_fd_remove(s->signal_watch);
     if (s->signal_efd >= 0)
@@ -430,6 +457,9 @@ int chardev_open_stdio(struct chardev **out, struct loop *l, const struct charde
         rc = -ENOMEM;
         goto fail;
     }
+    rc = loop_timer_add(l, &s->out_later, out_flush_later, s);
+    if (rc < 0)
+        goto fail;
     signal(SIGPIPE, SIG_IGN);
     if (!registered && atexit(stdio_at_exit) == 0)
         registered = true;
