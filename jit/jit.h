@@ -161,6 +161,8 @@ void jit_drop_rom(struct arm64_cpu *c);
 /* Takes fast write access to RAM from all vCPUs, so that the next write to a page marks it dirty. While none runs. */
 void jit_write_protect(struct jit *j);
 
+/* Where va is in RAM, if the vCPU's soft TLB knows that it may be read now; NULL: ask the tables. On its thread. */
+const uint8_t *jit_readable(struct arm64_cpu *c, uint64_t va);
 /* Guest RAM at [host, host+len) was or will be changed by somebody else; from any thread. */
 void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len);
 

@@ -779,6 +779,17 @@ int jit_check(struct arm64_cpu *c, uint64_t va, bool write, unsigned flags)
     return jit_place_of(v, va, write, jit_access_view(v, flags), &p);
 }
 
+const uint8_t *jit_readable(struct arm64_cpu *c, uint64_t va)
+{
+    struct jit_vcpu *v = jit_vcpu_of(c);
+    uint64_t u = jit_untag(v, va);
+    const struct jit_tlb_entry *e = &v->tlb[v->view][jit_tlb_index(u)];
+
+    if (e->r != (u & ~UINT64_C(0xfff)))
+        return NULL;
+    return (const uint8_t *)(uintptr_t)(u + atomic_load_explicit(&e->addend, memory_order_relaxed));
+}
+
 int jit_zero_block(struct arm64_cpu *c, uint64_t va)
 {
     static const uint8_t zero[JIT_ZVA_SIZE];

@@ -152,11 +152,14 @@ static void accel_jit_tlbi(struct arm64_cpu *c, const struct arm64_tlbi *op)
 static void accel_jit_icache(struct arm64_cpu *c, uint64_t va, uint64_t len)
 {
     struct mem *m = accel_jit_cfg(c)->mem;
+    const uint8_t *host = len ? jit_readable(c, va) : NULL;
     struct arm64_xlat x;
     struct arm64_fault f;
 
     if (!len) {
         jit_recheck(c);
+    } else if (host) {
+        jit_invalidate(accel_jit_of(c->machine)->jit, host, len);
     } else if (!arm64_walk(c, m, va, &x, &f)) {
         const struct mem_region *r = mem_find(m, GPA(x.pa), len);
         if (r && (atomic_load(&r->flags[(x.pa - r->base.v) >> MEM_PAGE_BITS]) & MEM_PAGE_CODE))
@@ -170,6 +173,9 @@ static int accel_jit_dcache_check(struct arm64_cpu *c, uint64_t va, bool write)
     struct arm64_fault f;
     enum arm64_access acc = write ? ARM64_WRITE : ARM64_READ;
 
+    /* A kernel that patches itself asks some hundred thousand times while it boots. */
+    if (!write && jit_readable(c, va))
+        return 0;
     if (arm64_walk(c, accel_jit_cfg(c)->mem, va, &x, &f)) {
         arm64_abort(c, va, acc, f.fsc, true);
         return A64_TRAPPED;
