@@ -15,7 +15,8 @@
 struct jit;
 struct jit_vcpu;
 
-enum jit_tier { JIT_INTERP, JIT_TIER1 };
+/* JIT_LOCKSTEP: both, block by block, and compared (jit_lockstep); JIT_MIXED: now this, now that, at random. */
+enum jit_tier { JIT_INTERP, JIT_TIER1, JIT_LOCKSTEP, JIT_MIXED };
 
 /* Where a machine's memory comes from. Views of one translation; perm is ARM64_PERM_*. */
 struct jit_xlat {
@@ -85,6 +86,23 @@ struct jit_tlbi_request {
 typedef void jit_entered_fn(void *opaque, const struct arm64_cpu *c);
 void jit_trace(struct jit *j, jit_entered_fn *entered, void *opaque, bool unlinked);
 
+/* A block whose translation and interpretation do not agree. */
+struct jit_mismatch {
+    uint64_t pc;     /* the block's */
+    unsigned ninsns; /* it has */
+    unsigned insn;   /* number of the first one that is translated wrongly: without it both agree */
+    uint32_t word;   /* that one, and as text */
+    char name[64];
+    char text[4096]; /* a line for each register that differs: what the translation makes of it, and what is right */
+};
+
+/* JIT_LOCKSTEP: on the vCPU's thread, which goes on with what the interpreter says. Before the first run. */
+typedef void jit_mismatch_fn(void *opaque, struct arm64_cpu *c, const struct jit_mismatch *m);
+void jit_lockstep(struct jit *j, jit_mismatch_fn *tell, void *opaque);
+
+/* JIT_MIXED: another seed is another run. Before vCPUs are made. */
+void jit_seed(struct jit *j, uint64_t seed);
+
 int jit_create(struct jit **out, const struct jit_config *cfg, struct err *e);
 void jit_destroy(struct jit *j);
 
@@ -121,6 +139,7 @@ struct jit_counts {
     uint64_t copies;               /* blocks made from others of the same code */
     uint64_t taken;                /* blocks from saved translations */
     uint64_t flushes;              /* the code cache was full, and emptied */
+    uint64_t compared, once;       /* JIT_LOCKSTEP: blocks that were executed twice and compared, or not */
     uint64_t stops;                /* a vCPU has stopped all others, for an exclusive or to empty the code cache */
 };
 void jit_counts(const struct jit *j, struct jit_counts *out);

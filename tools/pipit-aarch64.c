@@ -59,7 +59,7 @@ static void become(struct user_thread *t, uint64_t *stack)
     user_proc_set_program(fd, s.path);
     sys_call(__NR_close, fd);
 
-    if (user_executor_init(user_options.interp, &e) < 0)
+    if (user_executor_init(&e) < 0)
         sys_die(USER_STATUS_CANNOT_RUN, "%s", e.msg);
     t->sighand = user_sighand_create();
     if (!t->sighand || user_executor_thread_create(t))

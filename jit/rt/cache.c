@@ -10,6 +10,7 @@
  * j->lock covers everything here, but that a machine's vCPUs look blocks up without it: a chain of the hash table leads
  * to ever smaller numbers, whoever changes it meanwhile, and who finds nothing looks again with the lock.
  */
+#include "jit/rt/lockstep.h"
 #include "jit/rt/rt.h"
 #include "jit/rt/saved.h"
 
@@ -389,7 +390,7 @@ static const uint8_t *jit_found(struct jit_vcpu *v, const struct jit_block *b)
 {
     const uint8_t *code = jit_entry_rx(v->jit, b);
 
-    if (likely(!v->jit->unlinked))
+    if (jit_may_link(v->jit, v->cpu.pc))
         v->jit->space->jc_insert(v, v->cpu.pc, code);
     return code;
 }
@@ -443,7 +444,7 @@ const uint8_t *jit_link(struct jit_vcpu *v)
         code = jit_entry_rx(j, to);
         /* The displacement is aligned to four bytes, so running vCPUs see the old or the new target. */
         uint8_t *at = jit_entry_rw(j, from) + x->patch;
-        if (likely(!j->unlinked))
+        if (jit_may_link(j, v->cpu.pc))
             __atomic_store_n((int32_t *)(void *)at, (int32_t)(jit_entry_rw(j, to) - (at + 4)), __ATOMIC_RELEASE);
     }
     jit_unlock(&j->lock);

@@ -1,6 +1,6 @@
 /* Making and ending the JIT and its vCPUs: what machines and user mode have in common. */
 #include "jit/interp/interp.h"
-#include "jit/rt/rt.h"
+#include "jit/rt/lockstep.h"
 
 #include <errno.h>
 
@@ -42,6 +42,11 @@ void jit_trace(struct jit *j, jit_entered_fn *entered, void *opaque, bool unlink
     j->unlinked = unlinked;
 }
 
+void jit_seed(struct jit *j, uint64_t seed)
+{
+    j->seed = seed;
+}
+
 void jit_counts(const struct jit *j, struct jit_counts *out)
 {
     *out = (struct jit_counts){.blocks = j->made,
@@ -50,6 +55,8 @@ void jit_counts(const struct jit *j, struct jit_counts *out)
                                .copies = j->copied,
                                .taken = j->taken,
                                .flushes = j->flushes,
+                               .compared = j->compared,
+                               .once = j->once,
                                .stops = j->regions};
 }
 
@@ -65,6 +72,7 @@ struct jit_vcpu *jit_vcpu_new(struct jit *j, void *memory, size_t size)
     v->host_mxcsr = 0x1f80;
     v->helper[JIT_HELPER_INTERP] = (void *)(uintptr_t)jit_helper_interp;
     v->exec = a64_exec;
+    v->random = (j->seed + j->ncpus + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
     jit_consts_init(v->consts);
     jit_lock(&j->region_lock);
     v->next = j->vcpus;
@@ -88,5 +96,6 @@ void jit_vcpu_destroy(struct arm64_cpu *c)
     v->jit->ncpus--;
     jit_unlock(&v->jit->region_lock);
     jit_host_unmap(v->stats, sizeof(*v->stats));
+    jit_lockstep_end(v);
     jit_host_unmap(v, v->size);
 }

@@ -326,6 +326,8 @@ struct jit_vcpu {
     _Atomic uint32_t tlbi_queued;  /* to be done before another address space is entered */
     _Atomic uint32_t tlbi_pending; /* to be done before guest code goes on */
     struct jit_stats *stats;       /* NULL: nobody wants to know */
+    struct jit_lockstep *lockstep; /* JIT_LOCKSTEP: the last comparison */
+    uint64_t random;               /* JIT_MIXED */
 
     /* Addressed by generated code again; last, because user mode has no TLB, and a part of the jump caches. */
     struct jit_jc_entry jc[2][JIT_JC_SIZE];
@@ -405,7 +407,12 @@ struct jit {
     void *tell_opaque;
     jit_entered_fn *entered; /* jit_trace */
     void *entered_opaque;
-    bool unlinked;          /* each block goes back to the run loop */
+    bool unlinked;             /* each block goes back to the run loop */
+    unsigned limit;            /* instructions that a block has at most; 0: as many as fit */
+    jit_mismatch_fn *mismatch; /* jit_lockstep */
+    void *mismatch_opaque;
+    _Atomic uint64_t compared, once; /* JIT_LOCKSTEP: executions of blocks that were compared, or could not be */
+    uint64_t seed;
     _Atomic uint32_t kills; /* blocks that died */
 
     /* User mode. */
@@ -469,6 +476,9 @@ struct jit_space {
     const uint8_t *(*fetch)(struct jit_vcpu *v);
     /* Copies up to n instructions of one page; returns how many there were. */
     unsigned (*read)(const uint8_t *host, uint32_t *insn, unsigned n);
+    /* Host address of n bytes of one page for a data access as the context has it; zero where that is not plain memory,
+     * or a fault, which may have changed the state. */
+    uint64_t (*plain)(struct jit_vcpu *v, uint64_t va, unsigned n, bool write, unsigned flags);
     /* Recomputes ctx and what depends on it after system state changed. */
     void (*context_update)(struct jit_vcpu *v);
     void (*jc_insert)(struct jit_vcpu *v, uint64_t pc, const uint8_t *code);

@@ -1,8 +1,10 @@
 /* A machine's vCPU: its run loop, software step, exclusive regions; making it and the JIT. */
 #include "jit/interp/interp.h"
+#include "jit/rt/lockstep.h"
 #include "jit/rt/rt.h"
 
 #include <errno.h>
+#include <limits.h>
 
 /* One instruction by the interpreter; false when the fetch trapped (state is the handler's then). */
 static bool jit_interp_one(struct jit_vcpu *v)
@@ -84,17 +86,39 @@ static bool jit_deliverable(struct arm64_cpu *c)
     return atomic_load_explicit(&c->irq_lines, memory_order_relaxed) && arm64_irq_deliverable(c);
 }
 
+static bool jit_may_run(struct jit_vcpu *v)
+{
+    return !v->attention && !atomic_load_explicit(&v->cpu.exit_request, memory_order_relaxed) &&
+           !jit_deliverable(&v->cpu);
+}
+
+/* By the interpreter, at most n instructions. */
+static void jit_interp_inside(struct jit_vcpu *v, unsigned n)
+{
+    jit_phase(v, JIT_PHASE_HELPER);
+    for (; n && jit_may_run(v); n--)
+        if (!jit_step(v)) {
+            jit_enter(v);
+            jit_interp_one(v);
+        }
+    jit_phase(v, JIT_PHASE_RUNTIME);
+}
+
 /* Runs inside until something outside is to be done. */
 static void jit_run_inside(struct jit_vcpu *v)
 {
-    int (*enter)(struct jit_vcpu *, const uint8_t *);
-    struct arm64_cpu *c = &v->cpu;
+    jit_enter_fn *enter = jit_enter_code(v->jit);
     const uint8_t *code = NULL;
-    const uint8_t *entry = v->jit->rx + (v->jit->thunk.enter - v->jit->rw);
     int why;
 
-    memcpy(&enter, &entry, sizeof(enter));
-    while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c)) {
+    while (jit_may_run(v)) {
+        unsigned n = jit_mixed_turn(v);
+
+        if (unlikely(n)) {
+            jit_interp_inside(v, n);
+            code = NULL;
+            continue;
+        }
         if (!code) {
             if (!jit_step(v))
                 code = jit_find_again(v);
@@ -114,16 +138,21 @@ static void jit_run_inside(struct jit_vcpu *v)
     }
 }
 
-static void jit_interp_inside(struct jit_vcpu *v)
+/* The other vCPUs stop for each block: each could change what is compared. */
+static void jit_lockstep_inside(struct jit_vcpu *v)
 {
-    struct arm64_cpu *c = &v->cpu;
-
     jit_phase(v, JIT_PHASE_HELPER);
-    while (!v->attention && !atomic_load_explicit(&c->exit_request, memory_order_relaxed) && !jit_deliverable(c))
-        if (!jit_step(v)) {
-            jit_enter(v);
-            jit_interp_one(v);
-        }
+    while (jit_may_run(v)) {
+        atomic_store(&v->in_guest, 0);
+        jit_region_begin(v);
+        v->in_region = false; /* it ends with the block: an exclusive that needs one asks for its own */
+        if (atomic_load(&v->tlbi_pending))
+            jit_tlbi_apply(v);
+        if (!jit_step(v))
+            jit_lockstep_block(v, jit_enter_code(v->jit), true);
+        jit_region_end(v);
+        jit_go_inside(v);
+    }
     jit_phase(v, JIT_PHASE_RUNTIME);
 }
 
@@ -187,7 +216,10 @@ void jit_run(struct arm64_cpu *c)
         if (jit_deliverable(c))
             v->jit->mem->take_interrupt(c);
         if (v->jit->tier == JIT_INTERP)
-            jit_interp_inside(v);
+            while (jit_may_run(v))
+                jit_interp_inside(v, UINT_MAX);
+        else if (v->jit->tier == JIT_LOCKSTEP)
+            jit_lockstep_inside(v);
         else
             jit_run_inside(v);
         atomic_store(&v->in_guest, 0);

@@ -935,6 +935,16 @@ static unsigned jit_read(const uint8_t *host, uint32_t *insn, unsigned n)
     return n;
 }
 
+static uint64_t jit_plain(struct jit_vcpu *v, uint64_t va, unsigned n, bool write, unsigned flags)
+{
+    struct jit_place p;
+
+    (void)n;
+    if (v->strict_align || jit_place_of(v, va, write, jit_access_view(v, flags), &p) || p.device)
+        return 0;
+    return (uint64_t)(uintptr_t)p.host;
+}
+
 static void jit_page_add(struct jit *j, struct jit_page *p)
 {
     if (!p->flags)
@@ -955,6 +965,7 @@ static void jit_page_drop(struct jit *j, struct jit_page *p)
 const struct jit_space jit_machine_space = {
     .fetch = jit_fetch,
     .read = jit_read,
+    .plain = jit_plain,
     .context_update = jit_context_update,
     .jc_insert = jit_jc_insert,
     .jc_clear = jit_jc_clear,

@@ -18,10 +18,13 @@
  */
 #include "jit/interp/interp.h"
 #include "jit/rt/access.h"
+#include "jit/rt/lockstep.h"
 #include "jit/rt/monitor.h"
+#include "jit/rt/rmw.h"
 #include "jit/rt/rt.h"
 
 #include <errno.h>
+#include <limits.h>
 
 /* siginfo, struct sigcontext and traps of the host (asm-generic/siginfo.h, asm/sigcontext.h, asm/trapnr.h). */
 #define JIT_SIGBUS 7
@@ -193,28 +196,6 @@ static int jit_user_zero_block(struct arm64_cpu *c, uint64_t va)
     return jit_user_abort(v, va, 1, true);
 }
 
-static bool jit_user_less(uint64_t a, uint64_t b, unsigned size, bool sign)
-{
-    return sign ? sext64(a, size * 8) < sext64(b, size * 8) : a < b;
-}
-
-/* Both are zero-extended; bits above the size may be set in the result. */
-static uint64_t jit_user_rmw_value(enum a64_rmw op, uint64_t old, uint64_t o, unsigned size)
-{
-    bool sign = op == A64_RMW_SMAX || op == A64_RMW_SMIN;
-
-    switch (op) {
-    case A64_RMW_SWP: return o;
-    case A64_RMW_ADD: return old + o;
-    case A64_RMW_CLR: return old & ~o;
-    case A64_RMW_EOR: return old ^ o;
-    case A64_RMW_SET: return old | o;
-    case A64_RMW_SMAX:
-    case A64_RMW_UMAX: return jit_user_less(old, o, size, sign) ? o : old;
-    default: return jit_user_less(o, old, size, sign) ? o : old;
-    }
-}
-
 /* A fault that a read would raise too is reported as a read's (ESR_EL1.WnR). */
 static int jit_user_rmw(struct arm64_cpu *c, uint64_t va, unsigned size, enum a64_rmw op, uint64_t operand,
                         uint64_t *old, unsigned flags)
@@ -231,7 +212,7 @@ static int jit_user_rmw(struct arm64_cpu *c, uint64_t va, unsigned size, enum a6
         return jit_user_abort(v, va, size, false);
     do {
         was = seen;
-        next = jit_user_rmw_value(op, was, operand, size);
+        next = jit_rmw_value(op, was, operand, size);
         if (jit_access_cas(jit_user_untag(va), &seen, &next, size))
             return jit_user_abort(v, va, size, true);
     } while (seen != was);
@@ -360,6 +341,16 @@ static unsigned jit_user_words(const uint8_t *host, uint32_t *insn, unsigned n)
     return jit_access_copy(insn, host, n * 4) ? 0 : n;
 }
 
+/* Whether it faults shows when it is accessed. */
+static uint64_t jit_user_plain(struct jit_vcpu *v, uint64_t va, unsigned n, bool write, unsigned flags)
+{
+    (void)v;
+    (void)n;
+    (void)write;
+    (void)flags;
+    return jit_user_untag(va);
+}
+
 static void jit_user_context(struct jit_vcpu *v)
 {
     v->ctx = JIT_CTX_USER | JIT_CTX_FP | JIT_CTX_ZVA | JIT_CTX_SPALIGN |
@@ -398,6 +389,7 @@ static const struct jit_space jit_user_space = {
     .user = true,
     .fetch = jit_user_fetch,
     .read = jit_user_words,
+    .plain = jit_user_plain,
     .context_update = jit_user_context,
     .jc_insert = jit_user_jc_insert,
     .jc_clear = jit_user_jc_clear,
@@ -490,14 +482,27 @@ static bool jit_user_may_run(struct jit_vcpu *v)
     return !v->attention && !atomic_load_explicit(&v->cpu.exit_request, memory_order_relaxed);
 }
 
+static void jit_user_interpret(struct jit_vcpu *v, unsigned n)
+{
+    for (; n && jit_user_may_run(v); n--) {
+        jit_enter(v);
+        jit_user_step(v);
+    }
+}
+
 static void jit_user_run_tier1(struct jit_vcpu *v)
 {
-    int (*enter)(struct jit_vcpu *, const uint8_t *);
+    jit_enter_fn *enter = jit_enter_code(v->jit);
     const uint8_t *code = NULL;
-    const uint8_t *entry = v->jit->rx + (v->jit->thunk.enter - v->jit->rw);
 
-    memcpy(&enter, &entry, sizeof(enter));
     while (jit_user_may_run(v) && !atomic_load_explicit(&v->jc_stale, memory_order_relaxed)) {
+        unsigned n = jit_mixed_turn(v);
+
+        if (unlikely(n)) {
+            jit_user_interpret(v, n);
+            code = NULL;
+            continue;
+        }
         if (!code) {
             code = jit_find_again(v);
             continue;
@@ -513,6 +518,13 @@ static void jit_user_run_tier1(struct jit_vcpu *v)
         default: code = NULL; break;
         }
     }
+}
+
+static void jit_user_run_lockstep(struct jit_vcpu *v)
+{
+    while (jit_user_may_run(v) && !atomic_load_explicit(&v->jc_stale, memory_order_relaxed))
+        if (jit_lockstep_block(v, jit_enter_code(v->jit), atomic_load(&v->jit->ncpus) == 1) == JIT_EXIT_FAULT)
+            jit_user_again(v);
 }
 
 /* As for machines: the architecture promises progress for short sequences only. A system call may wait for others, and
@@ -585,13 +597,12 @@ void jit_user_run(struct arm64_cpu *c)
         }
         if (unlikely(v->stepping))
             jit_user_run_step(v);
-        else if (v->jit->tier == JIT_TIER1 && !jit_debug_interprets(v))
-            jit_user_run_tier1(v);
+        else if (v->jit->tier == JIT_INTERP || jit_debug_interprets(v))
+            jit_user_interpret(v, UINT_MAX);
+        else if (v->jit->tier == JIT_LOCKSTEP)
+            jit_user_run_lockstep(v);
         else
-            while (jit_user_may_run(v)) {
-                jit_enter(v);
-                jit_user_step(v);
-            }
+            jit_user_run_tier1(v);
         atomic_store(&v->in_guest, 0);
     }
 }
@@ -681,8 +692,10 @@ int jit_user_fork_end(struct arm64_cpu *c, bool child)
     if (child) {
         for (o = j->vcpus; o; o = next) {
             next = o->next;
-            if (o != v)
+            if (o != v) {
+                jit_lockstep_end(o);
                 jit_host_unmap(o, o->size);
+            }
         }
         j->vcpus = v;
         v->next = NULL;

@@ -1,4 +1,5 @@
 /* Tier 1: from guest code to a block. */
+#include "jit/rt/lockstep.h"
 #include "jit/rt/saved.h"
 #include "jit/tier1/t1.h"
 
@@ -83,8 +84,16 @@ static void t1_decode(struct t1 *t)
     for (unsigned i = 1; i < max && t->j->nbreaks; i++)
         if (jit_debug_breaks(t->j, t->b->pc + i * UINT64_C(4)))
             max = i;
+    if (unlikely(t->j->limit))
+        max = MIN(max, t->j->limit);
     for (t->n = 0; t->n < max;) {
         t1_decode_one(t, t->n);
+        if (unlikely(t->j->tier == JIT_LOCKSTEP) &&
+            jit_lockstep_alone(t->j, t->row[t->n], t->insn[t->n], !!(t->b->ctx & JIT_CTX_EL1))) {
+            max = MAX(t->n, 1u);
+            t->n = max;
+            break;
+        }
         if (t1_ends(t->row[t->n++]))
             break;
     }

@@ -111,7 +111,7 @@ static void run_from_flash(bool interp)
     struct accel_jit_config c = {
         .ncpus = 1,
         .model = arm64_model_find("max"),
-        .interp = interp,
+        .tier = interp ? VM_TIER_INTERP : VM_TIER_1,
         .gic_version = 3,
         .gic_nspis = 64,
         .gic_dist = GPA(0x08000000),

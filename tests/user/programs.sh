@@ -2,13 +2,15 @@
 # limit: 600
 # Runs every program of tests/user/programs as an arm64 program, static and dynamic, and compares what it prints and how
 # it ends with the same source compiled for this host, or, where the program's first lines say "reference: NAME.expect",
-# with that file; translated, and in the interpreter alone. programs.sh [NAME...] runs these only. LIMIT: the seconds that
-# a run may take (60).
+# with that file; translated, in the interpreter alone, in both by turns at random (TIER_SEED, default: the day), and in
+# both block by block, where they must agree. programs.sh [NAME...] runs these only. LIMIT: the seconds that a run may
+# take (60).
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${PIPIT_ROOT:-$(cd "$here/../.." && pwd)}
 pipit=${PIPIT_AARCH64:-$root/build/release/pipit-aarch64}
 sysroot=/usr/aarch64-linux-gnu
+seed=${TIER_SEED:-$(date +%Y%m%d)}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 bad=0
@@ -26,7 +28,7 @@ compare() {
     if cmp -s "$want" "$got"; then
         echo "ok $name"
     else
-        diff "$want" "$got" | head -n 20
+        diff "$want" "$got" | head -n 40
         echo "FAIL $name: not the output of the reference"
         bad=1
     fi
@@ -52,8 +54,10 @@ for src in "$here"/programs/*.c; do
     fi
     run got "$pipit" "./$name" one 'two words' ''
     compare "$name" want got
-    run got "$pipit" -jit interp "./$name" one 'two words' ''
-    compare "$name-interp" want got
+    for tier in interp "mixed=$seed" lockstep; do
+        run got "$pipit" -jit "$tier" "./$name" one 'two words' ''
+        compare "$name-$tier" want got
+    done
     mv dynamic "$name"
     run got "$pipit" -L "$sysroot" "./$name" one 'two words' ''
     compare "$name-dynamic" want got

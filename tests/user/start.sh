@@ -102,7 +102,7 @@ expect version 0 '^pipit-aarch64 version [0-9.]+$' "$pipit" -version
 expect version-as-qemu 0 '^qemu-aarch64 version 10\.0\.0 \(pipit [0-9.]+\)$' bash -c 'exec -a /usr/bin/qemu-aarch64-static "$0" -version' "$pipit"
 expect stack-size 3 '^1 \./hello -$' "$pipit" -s 256K ./hello
 expect stack-size-word 1 'option -s wants a number|-s wants a number, not "1x"' "$pipit" -s 1x ./hello
-expect jit 1 'there are "tier1" and "interp"' "$pipit" -jit 5 ./hello
+expect jit 1 'there are "tier1", "interp", "lockstep" and "mixed' "$pipit" -jit 5 ./hello
 expect page-size 1 'pages are those of the host' "$pipit" -p 64K ./hello
 expect base 1 'the base is 0' "$pipit" -B 0x1000 ./hello
 expect reserved 1 '-R 4G: .* none are reserved' "$pipit" -R 4G ./hello

@@ -438,6 +438,8 @@ static void accel_jit_report(struct accel *accel)
              " KiB of code, which was full %" PRIu64 " times; %" PRIu64 " copied for another address, %" PRIu64
              " saved ones used",
              n.blocks, n.insns, n.bytes >> 10, n.flushes, n.copies, n.taken);
+    if (a->cfg.tier == VM_TIER_LOCKSTEP)
+        log_info("jit", "lockstep: %" PRIu64 " blocks compared, %" PRIu64 " executed once", n.compared, n.once);
     if (a->cfg.stats)
         accel_jit_report_stats(a);
 }
@@ -462,6 +464,18 @@ static void accel_jit_entered(void *opaque, const struct arm64_cpu *c)
     jit_trace_text(text, c, a->cfg.trace_exec, a->cfg.trace_cpu);
     for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1)
         log_info("jit", "%.*s", (int)(end - line), line);
+}
+
+/* Nothing that comes after it can be trusted. */
+static void accel_jit_mismatch(void *opaque, struct arm64_cpu *c, const struct jit_mismatch *m)
+{
+    (void)opaque;
+    log_error("jit",
+              "vCPU %u: the block of %u instructions at %016" PRIx64 " is translated wrongly, at %016" PRIx64
+              " first: %08x %s%s",
+              c->index, m->ninsns, m->pc, m->pc + m->insn * UINT64_C(4), m->word, m->name, m->text);
+    accel_jit_vcpu_of(c->machine)->exit = VCPU_EXIT_ERROR;
+    atomic_fetch_or(&c->exit_request, ARM64_EXIT_KICK);
 }
 
 static void accel_jit_destroy(struct accel *accel)
@@ -503,6 +517,10 @@ static const struct accel_ops accel_jit_accel_ops = {
 
 int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, struct err *e)
 {
+    static const enum jit_tier tiers[] = {[VM_TIER_INTERP] = JIT_INTERP,
+                                          [VM_TIER_1] = JIT_TIER1,
+                                          [VM_TIER_LOCKSTEP] = JIT_LOCKSTEP,
+                                          [VM_TIER_MIXED] = JIT_MIXED};
     struct accel_jit *a = calloc(1, sizeof(*a));
     struct jit_config jc;
     int ret;
@@ -515,7 +533,7 @@ int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, str
     a->began = accel_jit_now();
     a->ticks_began = __builtin_ia32_rdtsc();
     accel_jit_bind(a);
-    jc = (struct jit_config){.tier = cfg->interp ? JIT_INTERP : JIT_TIER1,
+    jc = (struct jit_config){.tier = tiers[cfg->tier],
                              .mem = &a->mem_ops,
                              .stats = cfg->stats,
                              .made = cfg->perf_map || cfg->jitdump ? accel_jit_made : NULL,
@@ -529,6 +547,8 @@ int accel_jit_create(struct accel **out, const struct accel_jit_config *cfg, str
         accel_jit_destroy(&a->accel);
         return ret;
     }
+    jit_lockstep(a->jit, accel_jit_mismatch, a);
+    jit_seed(a->jit, cfg->seed);
     jit_trace(a->jit, cfg->trace_exec || cfg->trace_cpu ? accel_jit_entered : NULL, a, cfg->trace_unlinked);
     *out = &a->accel;
     return 0;

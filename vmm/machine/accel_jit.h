@@ -16,13 +16,15 @@
 #include "vmm/core/loop.h"
 #include "vmm/core/mem.h"
 #include "vmm/core/vcpu.h"
+#include "vmm/machine/config.h"
 
 #define ACCEL_JIT_MAX_CPUS 8
 
 struct accel_jit_config {
     unsigned ncpus; /* at most ACCEL_JIT_MAX_CPUS */
     const struct arm64_model *model;
-    bool interp;                                /* the interpreter alone */
+    enum vm_tier tier;
+    uint64_t seed;                              /* VM_TIER_MIXED */
     bool trace_exec, trace_cpu, trace_unlinked; /* jit_trace */
     bool stats;                                 /* count and time what the JIT does, for the report */
     bool perf_map, jitdump;                     /* /tmp/perf-PID.map, jit-PID.dump */

@@ -183,11 +183,24 @@ static int set_accel(struct run_args *a, const char *v, struct err *e)
 
 static int set_jit(struct run_args *a, const char *v, struct err *e)
 {
-    static const char *const words[] = {"interp", "tier1", NULL};
-    int i = one_of("--jit", v, words, e);
+    static const char *const words[] = {[VM_TIER_1] = "tier1",
+                                        [VM_TIER_INTERP] = "interp",
+                                        [VM_TIER_LOCKSTEP] = "lockstep",
+                                        [VM_TIER_MIXED] = "mixed",
+                                        NULL};
+    static const char seeded[] = "mixed=";
+    int i;
 
-    a->c->tier = i == 0 ? VM_TIER_INTERP : VM_TIER_1;
     a->c->tier_given = true;
+    if (!strncmp(v, seeded, sizeof(seeded) - 1)) {
+        a->c->tier = VM_TIER_MIXED;
+        if (text_to_u64(v + sizeof(seeded) - 1, &a->c->tier_seed) < 0)
+            return err_set(e, EINVAL, "--jit %s: the seed is not a number", v);
+        return 0;
+    }
+    i = one_of("--jit", v, words, e);
+    if (i >= 0)
+        a->c->tier = (enum vm_tier)i;
     return i;
 }
 

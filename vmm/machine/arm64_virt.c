@@ -69,14 +69,16 @@ static int virt_create_jit(struct machine *m, struct err *e)
     const struct accel_jit_config jit = {
         .ncpus = c->cpus,
         .model = arm64_model_find(c->cpu),
-        .interp = c->tier == VM_TIER_INTERP,
+        .tier = c->tier,
+        .seed = c->tier_seed,
         .stats = c->jit_stats,
         .trace_exec = c->trace_exec,
         .trace_cpu = c->trace_cpu,
         .trace_unlinked = c->trace_unlinked,
         .perf_map = c->perf_map,
         .jitdump = c->jitdump,
-        .saved = c->tier != VM_TIER_INTERP && !c->trace_exec && !c->trace_cpu && !c->trace_unlinked,
+        .saved =
+            (c->tier == VM_TIER_1 || c->tier == VM_TIER_MIXED) && !c->trace_exec && !c->trace_cpu && !c->trace_unlinked,
         .translations = c->translations,
         .mem = m->mem,
         .bus = m->bus,

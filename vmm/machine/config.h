@@ -29,7 +29,7 @@ enum vm_arch { VM_ARCH_ARM64, VM_ARCH_X86 };
 enum vm_machine { VM_MACHINE_AUTO, VM_MACHINE_VIRT, VM_MACHINE_MICRO };
 enum vm_huge_pages { VM_HUGE_PAGES_MADVISE, VM_HUGE_PAGES_HUGETLB, VM_HUGE_PAGES_OFF };
 enum vm_accel { VM_ACCEL_JIT, VM_ACCEL_KVM };
-enum vm_tier { VM_TIER_INTERP, VM_TIER_1 };
+enum vm_tier { VM_TIER_1, VM_TIER_INTERP, VM_TIER_LOCKSTEP, VM_TIER_MIXED };
 enum vm_block_engine { VM_BLOCK_AUTO, VM_BLOCK_IO_URING, VM_BLOCK_THREADS };
 enum vm_cache { VM_CACHE_WRITEBACK, VM_CACHE_NONE, VM_CACHE_WRITETHROUGH, VM_CACHE_DIRECTSYNC, VM_CACHE_UNSAFE };
 enum vm_disk_error { VM_ERROR_REPORT, VM_ERROR_IGNORE, VM_ERROR_STOP, VM_ERROR_ENOSPC };
@@ -126,6 +126,7 @@ struct vm_config {
     const char *accel_note; /* why it is not the one that was to come first; NULL: it is */
     enum vm_tier tier;
     bool tier_given;
+    uint64_t tier_seed; /* VM_TIER_MIXED */
     struct {
         const char *cpu;
         unsigned gic_version;

@@ -21,7 +21,7 @@
 #define QEMU_VERSION "10.0.0" /* whose options these are; scripts compare it */
 #define FLAG_ARGV0 1u         /* AT_FLAGS_PRESERVE_ARGV0: binfmt_misc's flag P */
 
-struct user_options user_options;
+struct user_options user_options = {.tier = JIT_TIER1};
 
 static const char **environment; /* the guest's, where -E or -U changed it */
 static size_t environment_room;
@@ -218,15 +218,26 @@ static void set_seed(const char *v)
 
 static void set_jit(const char *v)
 {
-    user_options.interp = !strcmp(v, "interp");
-    if (!user_options.interp && strcmp(v, "tier1"))
-        sys_die(USER_STATUS_USAGE, "-jit %s: there are \"tier1\" and \"interp\"", v);
+    static const char mixed[] = "mixed=";
+
+    if (!strcmp(v, "tier1"))
+        user_options.tier = JIT_TIER1;
+    else if (!strcmp(v, "interp"))
+        user_options.tier = JIT_INTERP;
+    else if (!strcmp(v, "lockstep"))
+        user_options.tier = JIT_LOCKSTEP;
+    else if (!strcmp(v, "mixed") || !strncmp(v, mixed, sizeof(mixed) - 1))
+        user_options.tier = JIT_MIXED;
+    else
+        sys_die(USER_STATUS_USAGE, "-jit %s: there are \"tier1\", \"interp\", \"lockstep\" and \"mixed[=SEED]\"", v);
+    if (strchr(v, '='))
+        user_options.jit_seed = number(v + sizeof(mixed) - 1, "jit mixed");
 }
 
 static void set_one_insn(const char *v)
 {
     (void)v;
-    user_options.interp = true;
+    user_options.tier = JIT_INTERP;
 }
 
 static void set_perf_map(const char *v)
@@ -369,7 +380,8 @@ static const struct option options[] = {
     {"seed", "number", "QEMU_RAND_SEED", set_seed, NULL, "the same AT_RANDOM each time"},
     {"p", "size", NULL, set_page_size, NULL, "the page size: 4096"},
     {"B", "base", NULL, set_base, NULL, "the guest's base address: 0"},
-    {"jit", "tier1|interp", "PIPIT_JIT", set_jit, NULL, "translate, or only interpret"},
+    {"jit", "TIER", "PIPIT_JIT", set_jit, NULL,
+     "tier1: translate (default); interp: interpret; lockstep: both, and compare; mixed[=SEED]: both at random"},
     {"one-insn-per-tb", NULL, "QEMU_ONE_INSN_PER_TB", set_one_insn, NULL, "one instruction at a time: -jit interp"},
     {"singlestep", NULL, "QEMU_SINGLESTEP", set_one_insn, NULL, NULL},
     {"perfmap", NULL, "QEMU_PERFMAP", set_perf_map, NULL, "name translated code to perf: /tmp/perf-PID.map"},

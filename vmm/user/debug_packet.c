@@ -612,7 +612,7 @@ static size_t monitor_help(char *text, size_t size);
 static size_t monitor_version(char *text, size_t size)
 {
     return (size_t)snprintf(text, size, "pipit-aarch64 %s, process %d, %s\n", PIPIT_VERSION, user_debug.pid,
-                            user_options.interp ? "interpreted" : "translated");
+                            user_options.tier == JIT_INTERP ? "interpreted" : "translated");
 }
 
 static size_t monitor_translations(char *text, size_t size)

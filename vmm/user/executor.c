@@ -5,6 +5,7 @@
 #include <linux/mman.h>
 
 #include "jit/user.h"
+#include "vmm/user/args.h"
 #include "vmm/user/cpu.h"
 #include "vmm/user/debug.h"
 #include "vmm/user/log_code.h"
@@ -93,14 +94,28 @@ static int create(const struct jit_user_config *config, struct err *e)
     return r;
 }
 
-int user_executor_init(bool interp, struct err *e)
+/* Nothing that comes after it can be trusted. */
+static void mismatch(void *opaque, struct arm64_cpu *c, const struct jit_mismatch *m)
 {
-    struct jit_user_config config = {.tier = interp ? JIT_INTERP : JIT_TIER1, .code_size = CODE_MOST, .ops = &ops};
+    (void)opaque;
+    (void)c;
+    sys_die(USER_STATUS_CANNOT_RUN,
+            "the block of %u instructions at %016lx is translated wrongly, at %016lx first: %08x %s%s", m->ninsns,
+            (unsigned long)m->pc, (unsigned long)(m->pc + m->insn * UINT64_C(4)), m->word, m->name, m->text);
+}
+
+int user_executor_init(struct err *e)
+{
+    struct jit_user_config config = {.tier = user_options.tier, .code_size = CODE_MOST, .ops = &ops};
     int r;
 
     user_cpu_ops_init();
     while ((r = create(&config, e)) == -ENOMEM && config.code_size / 4 >= CODE_LEAST)
         config.code_size /= 4;
+    if (r == 0) {
+        jit_lockstep(jit, mismatch, NULL);
+        jit_seed(jit, user_options.jit_seed);
+    }
     if (r == 0 && (user_options.nochain || user_options.log_exec || user_options.log_cpu))
         jit_trace(jit, user_options.log_exec || user_options.log_cpu ? user_log_entered : NULL, NULL,
                   user_options.nochain);
@@ -155,10 +170,15 @@ void user_executor_counts(uint64_t *made, uint64_t *taken)
 
 void user_executor_report(void)
 {
+    struct jit_counts n;
     uint64_t made, taken;
 
     user_executor_counts(&made, &taken);
     sys_print(2, "pipit-aarch64: blocks: %lu translated, %lu saved ones used\n", made, taken);
+    if (user_options.tier == JIT_LOCKSTEP) {
+        jit_counts(jit, &n);
+        sys_print(2, "pipit-aarch64: lockstep: %lu blocks compared, %lu executed once\n", n.compared, n.once);
+    }
 }
 
 void user_executor_save(struct jit_saved_writer *w, uint64_t lo, uint64_t hi, uint64_t offset)

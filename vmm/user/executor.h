@@ -15,8 +15,8 @@ struct jit_saved_writer;
 struct user_thread;
 struct jit_watch;
 
-/* Once, before the first thread gets a CPU. `interp`: no translation, the interpreter alone. 0 or -errno. */
-int user_executor_init(bool interp, struct err *e);
+/* Once, before the first thread gets a CPU. 0 or -errno. */
+int user_executor_init(struct err *e);
 /* Makes t->cpu, and frees it. 0 or -ENOMEM. */
 int user_executor_thread_create(struct user_thread *t);
 void user_executor_thread_destroy(struct user_thread *t);

@@ -5,13 +5,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "jit/jit.h"
+
 /* Between two instances of the emulator: the next word is the number of the descriptor that the program is open as. */
 #define USER_OPTION_EXECFD "-exec-fd"
 
 struct user_options {
     const struct arm64_model *model;
     bool report; /* blocks are counted, and told at the end */
-    bool interp; /* the interpreter alone */
+    enum jit_tier tier;
+    uint64_t jit_seed; /* JIT_MIXED */
     bool perf_map, jitdump;
     bool log_code;                   /* -d in_asm */
     bool log_exec, log_cpu, nochain; /* -d's of these names */

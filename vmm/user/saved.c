@@ -77,7 +77,8 @@ static bool build_id(uint8_t out[24])
 void user_saved_init(const char *const *envp, bool secure)
 {
     /* A debugger's breakpoints cut blocks, and must not be within any. */
-    if (secure || user_options.interp || user_debug_signals || !build_id(common.build))
+    if (secure || user_options.tier == JIT_INTERP || user_options.tier == JIT_LOCKSTEP || user_debug_signals ||
+        !build_id(common.build))
         return;
     user_saved_store_init(envp);
     common.model = jit_saved_hash(0, user_options.model->name, strlen(user_options.model->name));
