@@ -103,6 +103,9 @@ run() {
     made=${made:-none} used=${used:-none}
 }
 
+# few N: is it what ld.so does otherwise where memory happens to lie otherwise?
+few() { [ -n "$1" ] && [ "$1" -le 5 ]; }
+
 # same FOLDER COMMAND...: what differs from a run without, in `why`.
 same() {
     local folder=$1 want
@@ -135,10 +138,10 @@ report written-through-another-mapping "$why"
 why=
 for i in 1 2 3 4 5 6; do
     run "$tmp/of-dynamic" ./dynamic
-    [ "$made" = 0 ] && [ "$used" -gt 500 ] || why+="$made blocks translated, $used used; "
+    few "$made" && [ "$used" -gt 500 ] || why+="$made blocks translated, $used used; "
 done
 got=$(setarch -R "$pipit" -translations "$tmp/of-dynamic" -d translations -L $sysroot ./dynamic 2>&1)
-[[ $got == *" 0 translated, "* ]] || why+="without randomisation: $got; "
+few "$(sed -n 's/.*blocks: \([0-9]*\) translated.*/\1/p' <<<"$got")" || why+="without randomisation: $got; "
 report other-layouts "$why"
 [ "$(stat -c %a of-dynamic-fork) $(stat -c %a of-dynamic-fork/* | sort -u)" = '700 600' ]
 report modes "$([ $? = 0 ] || stat -c '%n %a' of-dynamic-fork of-dynamic-fork/*)"
@@ -295,7 +298,7 @@ rm -rf quiet
 setpriv --no-new-privs "$pipit" -translations "$tmp/quiet" -L $sysroot ./dynamic >/dev/null
 report no-new-privs-writes-nothing "$(find quiet -type f 2>/dev/null)"
 got=$(setpriv --no-new-privs "$pipit" -translations "$tmp/whole" -d translations -L $sysroot ./dynamic 2>&1)
-report no-new-privs-reads "$([[ $got == *" 0 translated, "* ]] || echo "$got")"
+report no-new-privs-reads "$(few "$(sed -n 's/.*blocks: \([0-9]*\) translated.*/\1/p' <<<"$got")" || echo "$got")"
 
 # ---- chroots ----
 if unshare --user --map-root-user true 2>/dev/null; then

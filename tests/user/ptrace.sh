@@ -26,7 +26,7 @@ if [ "${1:-}" = inside ]; then
     set +e
     guest /usr/bin/strace /bin/echo traced >/dev/null 2>&3
     guest -strace /bin/echo traced >/dev/null 2>&4
-    guest /usr/bin/strace -f /bin/sh -c '/bin/true; (/bin/echo a; /bin/echo b) | /bin/cat; kill -USR1 $$' >&5 2>&1
+    guest /usr/bin/strace -f /bin/sh -c '/bin/true; (/bin/echo a; /bin/echo b) | /bin/cat; kill -USR1 $$' >/dev/null 2>&5
     echo "status $?" >&5
     guest /usr/bin/gdb -q -nx -batch -x /tmp/commands.gdb /tmp/debugged >&6 2>&1
     mkfifo "$2/in" "$2/out"
@@ -88,8 +88,12 @@ follow() {
     local name=$1 want=$2 got
     shift 2
     got=$(grep -cE "$@" "$tmp/follow")
-    [ "$got" = "$want" ]
-    result "$name" $? "$got lines of \"$*\", not $want"
+    if [ "$got" = "$want" ]; then
+        result "$name" 0
+    else
+        grep -E 'exec|attached|exited|killed|status' "$tmp/follow"
+        result "$name" 1 "$got lines of \"$*\", not $want"
+    fi
 }
 follow strace-execs 5 '(execve\(.*|execve resumed>.*)= 0$'
 follow strace-children 4 'Process [0-9]+ attached'
