@@ -105,6 +105,7 @@ run() {
 
 # few N: is it what ld.so does otherwise where memory happens to lie otherwise?
 few() { [ -n "$1" ] && [ "$1" -le 5 ]; }
+few_in() { few "$(sed -n 's/.*blocks: \([0-9]*\) translated.*/\1/p' <<<"$1")"; }
 
 # same FOLDER COMMAND...: what differs from a run without, in `why`.
 same() {
@@ -141,7 +142,7 @@ for i in 1 2 3 4 5 6; do
     few "$made" && [ "$used" -gt 500 ] || why+="$made blocks translated, $used used; "
 done
 got=$(setarch -R "$pipit" -translations "$tmp/of-dynamic" -d translations -L $sysroot ./dynamic 2>&1)
-few "$(sed -n 's/.*blocks: \([0-9]*\) translated.*/\1/p' <<<"$got")" || why+="without randomisation: $got; "
+few_in "$got" || why+="without randomisation: $got; "
 report other-layouts "$why"
 [ "$(stat -c %a of-dynamic-fork) $(stat -c %a of-dynamic-fork/* | sort -u)" = '700 600' ]
 report modes "$([ $? = 0 ] || stat -c '%n %a' of-dynamic-fork of-dynamic-fork/*)"
@@ -266,7 +267,7 @@ HOME=$tmp/home run_by_default
 report nothing-below-home "$(find home/.cache -mindepth 1)"
 XDG_RUNTIME_DIR=$tmp/run HOME=$tmp/home run_by_default
 XDG_RUNTIME_DIR=$tmp/run HOME=$tmp/home run_by_default
-report runtime-folder "$([[ $got == *" 0 translated, "* ]] && [ -n "$(ls run/pipit)" ] || echo "$got")"
+report runtime-folder "$(few_in "$got" && [ -n "$(ls run/pipit)" ] || echo "$got")"
 chmod 755 run
 XDG_RUNTIME_DIR=$tmp/run HOME=$tmp/home run_by_default
 rm -rf run/pipit
@@ -275,7 +276,7 @@ report open-runtime-folder "$([[ $got == *" 0 saved ones"* ]] && ! [ -e run/pipi
 mkdir -m 700 home/.cache/pipit
 HOME=$tmp/home run_by_default
 HOME=$tmp/home run_by_default
-report cache-folder "$([[ $got == *" 0 translated, "* ]] || echo "$got")"
+report cache-folder "$(few_in "$got" || echo "$got")"
 got=$(env -i "$pipit" -d translations -L $sysroot ./dynamic 2>&1)
 report no-environment "$([[ $got == *" 0 saved ones"* ]] || echo "$got")"
 got=$("$pipit" -translations some/where ./hello 2>&1)
@@ -298,7 +299,7 @@ rm -rf quiet
 setpriv --no-new-privs "$pipit" -translations "$tmp/quiet" -L $sysroot ./dynamic >/dev/null
 report no-new-privs-writes-nothing "$(find quiet -type f 2>/dev/null)"
 got=$(setpriv --no-new-privs "$pipit" -translations "$tmp/whole" -d translations -L $sysroot ./dynamic 2>&1)
-report no-new-privs-reads "$(few "$(sed -n 's/.*blocks: \([0-9]*\) translated.*/\1/p' <<<"$got")" || echo "$got")"
+report no-new-privs-reads "$(few_in "$got" || echo "$got")"
 
 # ---- chroots ----
 if unshare --user --map-root-user true 2>/dev/null; then
