@@ -26,6 +26,12 @@ bool t1_is_lea(uint32_t insn)
     return (insn & 0x7fe00000u) == 0x0b000000u && bits32(insn, 15, 10) <= 3 && a64_rn(insn) != 31 && a64_rm(insn) != 31;
 }
 
+bool t1_is_shlx(uint32_t insn)
+{
+    return (insn & 0x7f200000u) == 0x0b000000u && bits32(insn, 23, 22) < 3 && bits32(insn, 15, 10) &&
+           a64_rn(insn) != 31 && a64_rm(insn) != 31 && t1_have.bmi2;
+}
+
 /* What the translators in int.c do to host flags that are the guest's. */
 static enum t1_effect t1_effect(unsigned row, uint32_t insn)
 {
@@ -37,7 +43,7 @@ static enum t1_effect t1_effect(unsigned row, uint32_t insn)
     case A64_add_imm:
     case A64_sub_imm:
         return a64_rd(insn) != a64_rn(insn) || !(insn >> 31) || t1_host(a64_rd(insn)) >= 0 ? T1_KEEPS : T1_DISTURBS;
-    case A64_add_sreg: return t1_is_lea(insn) ? T1_KEEPS : T1_DISTURBS;
+    case A64_add_sreg: return t1_is_lea(insn) || t1_is_shlx(insn) ? T1_KEEPS : T1_DISTURBS;
     case A64_orr_sreg: return t1_is_mov(insn) ? T1_KEEPS : T1_DISTURBS;
     case A64_umulh: return t1_have.bmi2 ? T1_KEEPS : T1_DISTURBS;
     case A64_madd: return t1_have.bmi2 && insn >> 31 && a64_ra(insn) == 31 ? T1_KEEPS : T1_DISTURBS;
@@ -117,4 +123,81 @@ enum t1_need t1_flags_need(const struct t1 *t)
         host &= effect == T1_KEEPS || effect == T1_READS;
     }
     return T1_NEED_ALL;
+}
+
+bool t1_flags_again(const struct t1 *t)
+{
+    for (unsigned k = t->i + 1; k < t->n && !(t->labels >> k & 1); k++) {
+        enum t1_effect effect = t1_effect(t->row[k], t->insn[k]);
+
+        if (effect == T1_READS || effect == T1_LAST || effect == T1_CHANGES || t->row[k] == A64_b_cond)
+            return true;
+        if (effect != T1_KEEPS)
+            return false;
+    }
+    return false;
+}
+
+/* An access that takes R14 only for accesses that follow it, and leaves flags in memory alone. */
+static bool t1_is_plain(unsigned row, uint32_t insn)
+{
+    switch (row) {
+    case A64_ldr_uimm:
+    case A64_str_uimm:
+    case A64_ldr_unscaled:
+    case A64_str_unscaled:
+    case A64_ldr_pre:
+    case A64_str_pre:
+    case A64_ldr_post:
+    case A64_str_post:
+    case A64_ldr_reg:
+    case A64_str_reg:
+    case A64_ldp_off:
+    case A64_stp_off:
+    case A64_ldp_pre:
+    case A64_stp_pre:
+    case A64_ldp_post:
+    case A64_stp_post: return a64_rn(insn) != 31; /* SP is checked: what comes back from there has lost R14 */
+    default: return false;
+    }
+}
+
+bool t1_flags_stay(const struct t1 *t)
+{
+    unsigned row = t->row[t->i];
+
+    return t1_is_plain(row, t->insn[t->i]) || t1_effect(row, t->insn[t->i]) != T1_SEES;
+}
+
+/* A condition of one flag, or the carry of an addition. */
+static bool t1_reads_one(unsigned row, uint32_t insn)
+{
+    switch (row) {
+    case A64_csel:
+    case A64_csinc:
+    case A64_csinv:
+    case A64_csneg: return bits32(insn, 15, 12) < 8;
+    case A64_adc:
+    case A64_sbc:
+    case A64_adcs:
+    case A64_sbcs: return true;
+    default: return false;
+    }
+}
+
+bool t1_flags_cross(const struct t1 *t)
+{
+    bool access = false;
+
+    for (unsigned k = t->i + 1; k < t->n && !t1_user(t) && !t->share[0].valid && !(t->labels >> k & 1); k++) {
+        enum t1_effect effect = t1_effect(t->row[k], t->insn[k]);
+
+        if (t1_is_plain(t->row[k], t->insn[k]))
+            access = true;
+        else if (effect >= T1_READS)
+            return access && t1_reads_one(t->row[k], t->insn[k]);
+        else if (effect == T1_SEES)
+            return false;
+    }
+    return false;
 }

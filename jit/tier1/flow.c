@@ -9,6 +9,11 @@ void t1_save_flags(struct t1 *t)
         x64_u8(t->e, 0x9f); /* lahf */
         x64_setcc(t->e, CC_O, RAX);
         x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+        t->flags_r14 = t1_flags_cross(t);
+        if (t->flags_r14)
+            x64_mov_rr(t->e, false, R14, RAX);
+    } else {
+        t->flags_r14 = false;
     }
     t->host_flags = t->keep_flags = true;
     t->host_add = false;
@@ -34,11 +39,27 @@ static void t1_load_flags(struct t1 *t)
     t1_host_flags(t);
 }
 
+/* A condition of one flag, EQ to VC, from memory: that flag goes to CF, no others anywhere. */
+static enum x64_cc t1_cond_bit(struct t1 *t, unsigned cond)
+{
+    static const uint16_t flag[4] = {ARM64_FLAG_Z, ARM64_FLAG_NOTC, ARM64_FLAG_N, ARM64_FLAG_V};
+    bool inverse = (cond & 1) ^ (flag[cond >> 1] == ARM64_FLAG_NOTC);
+
+    if (!t->flags_r14)
+        x64_rm(t->e, false, X64_MOVZX16, RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+    x64_rr(t->e, false, X64_OP(0, 0x0f, 0xba), 4, t->flags_r14 ? R14 : RAX); /* bt */
+    x64_u8(t->e, (uint8_t)__builtin_ctz(flag[cond >> 1]));
+    t->host_add = false;
+    return inverse ? CC_AE : CC_B;
+}
+
 enum x64_cc t1_cond(struct t1 *t, unsigned cond)
 {
     static const uint8_t cc[14] = {CC_E,  CC_NE, CC_AE, CC_B,  CC_S, CC_NS, CC_O,
                                    CC_NO, CC_A,  CC_BE, CC_GE, CC_L, CC_G,  CC_LE};
 
+    if (!t->host_flags && cond < 8 && (t->flags_r14 || !t1_flags_again(t)))
+        return t1_cond_bit(t, cond);
     if (!t->host_flags) {
         t1_load_flags(t);
         t->host_flags = true;
@@ -523,6 +544,8 @@ static void t1_stub_back(struct t1 *t, const struct t1_stub *s)
         x64_call_to(t->e, t->vreg.routine);
     if (s->flags)
         t1_load_flags(t);
+    if (s->flags_r14)
+        x64_rm(t->e, false, X64_MOVZX16, R14, x64_m(RBP, JIT_OFF(cpu.flags)));
     x64_jmp_to(t->e, s->back);
 }
 

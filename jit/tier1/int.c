@@ -257,6 +257,16 @@ static bool t1_addsub_sreg(struct t1 *t, uint32_t insn)
         t->keep_flags = true;
         return true;
     }
+    if (t->host_flags && t1_is_shlx(insn)) {
+        static const uint32_t op[3] = {BMI_SHLX, BMI_SHRX, BMI_SARX};
+        int hn = t1_get(t, n, RAX), hd = t1_dst(d, RAX);
+        x64_mov_imm(t->e, RDX, amount);
+        t1_bmi(t, w, op[bits32(insn, 23, 22)], RCX, RDX, m);
+        x64_lea(t->e, w, hd, x64_mx(hn, RCX, 0, 0));
+        t1_put(t, d, hd);
+        t->keep_flags = true;
+        return true;
+    }
     if (flags && sub && d == T1_ZR && !amount) {
         int hn = t1_get(t, n, RAX);
         t1_alu(t, w, ALU_CMP, hn, m);
@@ -313,7 +323,8 @@ static bool t1_adc(struct t1 *t, uint32_t insn)
 
     t1_copy(t, w, m, RCX);
     t1_copy(t, w, n, RDX);
-    t1_cond(t, 0);
+    if (!t->host_flags)
+        t1_cond(t, 2); /* HS: CF is the carry then, in the one sense or the other */
     t1_carry(t, !sub);
     x64_alu_rr(t->e, w, sub ? ALU_SBB : ALU_ADC, RDX, RCX);
     if (flags && sub)
@@ -577,7 +588,10 @@ static bool t1_madd(struct t1 *t, uint32_t insn)
     if (d == T1_ZR)
         return true;
     t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
-    x64_rr(t->e, w, X64_IMUL, RAX, t1_get(t, m, RCX));
+    if (m == T1_ZR || t1_host(m) >= 0)
+        x64_rr(t->e, w, X64_IMUL, RAX, t1_get(t, m, RCX));
+    else
+        x64_rm(t->e, w, X64_IMUL, RAX, t1_slot(m));
     return t1_accumulate(t, w, sub, d, a);
 }
 
@@ -803,7 +817,7 @@ static bool t1_csel(struct t1 *t, uint32_t insn)
         x64_cmov(t->e, w, cc, hd, t1_get(t, n, RCX));
     }
     t1_put(t, d, hd);
-    t->keep_flags = t->host_flags = true;
+    t->keep_flags = true;
     return true;
 }
 

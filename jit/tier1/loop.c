@@ -136,7 +136,7 @@ void t1_label(struct t1 *t)
         }
     }
     t->vreg.now = at;
-    t->ended = t->host_flags = t->sp_aligned = false;
+    t->ended = t->host_flags = t->flags_r14 = t->sp_aligned = false;
     t1_share_none(t);
 }
 

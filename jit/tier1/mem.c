@@ -245,8 +245,10 @@ struct x64_mem t1_access(struct t1 *t, unsigned n, int64_t off, unsigned bytes, 
         (*s)->info = info | t->i << JIT_MEM_PC_SHIFT | (write ? JIT_MEM_STORE : 0);
     } else if (!unpriv && t1_look_ahead(t, n, write, &lo, &hi)) {
         k = t1_share_for(t, n);
-        if (!k)
+        if (!k) {
             addend = R14;
+            t->flags_r14 = false;
+        }
         *s = t1_probe(t, base, lo, hi, write, info, kind, addend);
         if (k)
             x64_store(t->e, true, RCX, t1_share_slot(k));

@@ -52,6 +52,7 @@ struct t1_stub {
     uint32_t info;  /* JIT_MEM_* or exit number */
     int16_t r1, r2; /* host registers (loads), guest registers (stores), V registers */
     bool flags;     /* host flags are the guest's where it goes back to */
+    bool flags_r14; /* R14 has them there */
     bool address;   /* the address is not in RAX yet: it is base + offset */
     bool alone;     /* what shares an addend with others: may go by a probe of its own where that was not to be had */
     uint8_t base, share; /* share: whose addend it is */
@@ -91,6 +92,7 @@ struct t1 {
     unsigned i;      /* the current one */
     bool host_flags; /* host flags are the guest's */
     bool host_add;   /* ... but CF is C, as an x86 addition leaves it */
+    bool flags_r14;  /* R14 has the flags as memory has them: nobody waits for a store then */
     bool keep_flags; /* the current translator left them so */
     bool sp_aligned; /* SP is known to be aligned */
     bool ended;      /* the block was left for good */
@@ -256,7 +258,8 @@ static inline struct t1_stub *t1_stub(struct t1 *t, enum t1_stub_kind kind, uint
         t->nstubs = 0;
     }
     struct t1_stub *s = &t->stub[t->nstubs++];
-    *s = (struct t1_stub){.kind = kind, .from = from, .index = (uint16_t)t->i, .v = t->vreg.now};
+    *s = (struct t1_stub){
+        .kind = kind, .from = from, .index = (uint16_t)t->i, .flags_r14 = t->flags_r14, .v = t->vreg.now};
     return s;
 }
 
@@ -305,8 +308,15 @@ enum t1_need {
 };
 /* Who looks at the flags that the current instruction sets? */
 enum t1_need t1_flags_need(const struct t1 *t);
-bool t1_is_mov(uint32_t insn); /* ORR that is a move between registers */
-bool t1_is_lea(uint32_t insn); /* ADD of registers, the second times 1, 2, 4 or 8 */
+/* Are the flags that the current one sets read behind an access, one of them, and may R14 have them until then? */
+bool t1_flags_cross(const struct t1 *t);
+/* Does R14 have them still where the current instruction is translated? */
+bool t1_flags_stay(const struct t1 *t);
+/* Does one of the next instructions read the flags that the current one reads? */
+bool t1_flags_again(const struct t1 *t);
+bool t1_is_mov(uint32_t insn);  /* ORR that is a move between registers */
+bool t1_is_lea(uint32_t insn);  /* ADD of registers, the second times 1, 2, 4 or 8 */
+bool t1_is_shlx(uint32_t insn); /* ADD of registers, the second shifted, on a host that does so without flags */
 
 /* ---- int.c ---- */
 /* dst = src rotated right, host registers; flags stay. False: this host has no such instruction. */
@@ -314,7 +324,7 @@ bool t1_rorx(struct t1 *t, bool w, int dst, int src, unsigned amount);
 /* ---- flow.c ---- */
 void t1_host_flags(struct t1 *t);      /* from an image as memory has it, in EAX */
 void t1_carry(struct t1 *t, bool add); /* host flags are the guest's: makes CF C, or NOT C */
-/* Makes host flags the guest's and gives the x86 condition for an A64 one (not AL, NV). */
+/* Gives the x86 condition for an A64 one (not AL, NV). Host flags are the guest's then where host_flags says so. */
 enum x64_cc t1_cond(struct t1 *t, unsigned cond);
 /* Host flags are the guest's (sub sense): stores them, where that is needed. RAX is lost. */
 void t1_save_flags(struct t1 *t);

@@ -104,6 +104,7 @@ static void t1_decode(struct t1 *t)
 static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
 {
     t1_vspill(t);
+    t->flags_r14 = false;
     if (a64_rows[row].simd && row > A64_ld4r_post && !trapped) {
         x64_mov_imm(t->e, RDX, insn);
         x64_mov_imm(t->e, RAX, row);
@@ -134,6 +135,8 @@ static void t1_instruction(struct t1 *t)
     struct t1_vstate before = t->vreg.now;
 
     t->keep_flags = t->accessed = false;
+    if (!t1_flags_stay(t))
+        t->flags_r14 = false;
     if (simd || !t1_table[row] || !t1_table[row](t, insn))
         t1_fallback(t, row, insn, simd);
     if (!t->keep_flags)
