@@ -286,6 +286,7 @@ struct jit_vcpu {
     uint64_t sctlr, tcr, mair; /* what the TLB was filled under */
     /* Entries that may have a write tag, by number: where others look that withdraw them. */
     _Atomic uint64_t writable[JIT_TLB_ENTRIES / 64];
+    bool tlb_empty; /* nothing was put in since all entries were dropped */
     /* Entries of the lower half, by number, since they were last dropped: those are what a change of ASID drops. More
      * than JIT_TLB_LOG: all may be. */
     unsigned low_count;

@@ -49,6 +49,9 @@ static void jit_entry_drop(struct jit_vcpu *v, unsigned n)
 
 static void jit_tlb_drop_entries(struct jit_vcpu *v)
 {
+    if (v->tlb_empty)
+        return;
+    v->tlb_empty = true;
     for (unsigned i = 0; i < JIT_TLB_ENTRIES; i++)
         jit_entry_drop(v, i);
     v->low_count = 0;
@@ -110,6 +113,17 @@ static void jit_jc_clear(struct jit_vcpu *v)
     v->salt_next = 1;
 }
 
+/* The same for less: entries go with their salts. */
+static void jit_jc_forget(struct jit_vcpu *v)
+{
+    if (!v->salt_next) {
+        jit_jc_clear(v); /* memory as it was mapped is no empty entry */
+        return;
+    }
+    memset(v->salts, 0, sizeof(v->salts));
+    memset(v->exec_pages, 0, sizeof(v->exec_pages));
+}
+
 static void jit_salts_drop(struct jit_vcpu *v, bool el1, bool any_asid, uint16_t asid)
 {
     for (unsigned i = 0; i < JIT_SALTS; i++) {
@@ -164,7 +178,7 @@ static void jit_tlb_flush_all(struct jit_vcpu *v)
     memset(v->exec_2m, 0, sizeof(v->exec_2m));
     memset(v->exec_1g, 0, sizeof(v->exec_1g));
     v->exec_el1_ng = v->exec_el0_global = false;
-    jit_jc_clear(v);
+    jit_jc_forget(v);
     atomic_store_explicit(&v->low_global, false, memory_order_release);
     jit_salt_select(v);
 }
@@ -498,6 +512,7 @@ static void jit_tlb_fill(struct jit_vcpu *v, enum jit_view view, uint64_t va, co
     bool data = !x->device && !v->strict_align && !pan;
     bool rom = atomic_load_explicit(p->flags, memory_order_relaxed) & MEM_PAGE_ROM;
 
+    v->tlb_empty = false;
     jit_entry_drop(v, n);
     atomic_store_explicit(&e->addend, (uint64_t)(uintptr_t)p->host - va, memory_order_relaxed);
     if (x->perm & jit_perm[2][el])

@@ -248,6 +248,35 @@ static void test_block_mapping(void)
     end();
 }
 
+/* All translations go, also while the numbers that tell code before from code afterwards are used up. */
+static void test_tlbi_all(void)
+{
+    struct jit_tlbi_request r = {.kind = JIT_FLUSH_ALL};
+
+    CHECK(begin(1, 0));
+    PUT(0, 0, LDR(0, 1), BLR(5), SVC(0));
+    for (unsigned i = 0; i < 2; i++) {
+        PUT(5 + i, 0, MOVZ(2, 5 + i), RET);
+        env.ram[0x7000 + i * 0x1000] = (uint8_t)(7 + i);
+    }
+    cpu[0]->x[1] = VA + 0x7000;
+    cpu[0]->x[5] = VA + 0x5000;
+    for (unsigned k = 0; k < JIT_SALT_MAX + 4096; k++) {
+        bool look = k % 1024 < 2 || k + 32 > JIT_SALT_MAX;
+
+        atomic_store(&map[5], 5 + (k & 1));
+        atomic_store(&map[7], 7 + (k & 1));
+        jit_tlbi(cpu[0], &r, false);
+        if (look)
+            run_at(0, VA);
+        if (look && (cpu[0]->x[0] != 7 + (k & 1) || cpu[0]->x[2] != 5 + (k & 1))) {
+            CHECK_EQ(k, 0);
+            break;
+        }
+    }
+    end();
+}
+
 /* With 8-bit ASIDs the upper half of TTBR's field means nothing. */
 static void test_short_asid(void)
 {
@@ -742,6 +771,7 @@ int main(void)
     RUN(test_odd_targets);
     RUN(test_foreign_code);
     RUN(test_block_mapping);
+    RUN(test_tlbi_all);
     RUN(test_short_asid);
     RUN(test_isb);
     RUN(test_reset);
