@@ -1,5 +1,6 @@
 /* Tier 1: branches, conditions, exits, system instructions, and the cold code behind each block. */
 #include "jit/tier1/t1.h"
+#include "jit/x64/sse.h"
 
 /* ---- flags ---- */
 
@@ -560,9 +561,11 @@ static void t1_stub_fault(struct t1 *t)
 static void t1_stub_load(struct t1 *t, const struct t1_stub *s)
 {
     t1_stub_mem(t, s);
-    if (s->r1 != RAX)
+    if (s->together)
+        sse_rm(t->e, SSE_MOVUPS_LOAD, XMM0, x64_m(RBP, JIT_OFF(slow)));
+    else if (s->r1 != RAX)
         x64_mov_rr(t->e, true, s->r1, RAX);
-    if (s->r2 >= 0)
+    if (!s->together && s->r2 >= 0)
         x64_mov_rr(t->e, true, s->r2, RCX);
     t1_stub_back(t, s);
 }

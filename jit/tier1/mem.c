@@ -14,143 +14,9 @@
  * In user mode the guest's address is the host's, and all this is not there: an access is the access.
  */
 #include "jit/tier1/t1.h"
+#include "jit/x64/sse.h"
 
-#define T1_SHARE_SPAN 512 /* bytes that one probe may cover */
-#define T1_SHARE_NEAR 32  /* so far from its base an access is looked for in the base's own TLB entry */
-
-/* ---- what an access looks like, for looking ahead ---- */
-
-struct t1_form {
-    bool store, moves; /* moves: the base is written back */
-    unsigned bytes;
-    int64_t off, by;
-};
-
-/* Immediate-offset loads and stores, single and pairs, general and V registers. False for all else. */
-static bool t1_form(uint32_t insn, struct t1_form *f)
-{
-    bool v = insn >> 26 & 1;
-    unsigned mode = bits32(insn, 24, 23), shift;
-
-    memset(f, 0, sizeof(*f));
-    if ((insn & 0x3a000000u) == 0x28000000u) { /* pairs */
-        shift = v ? 2 + (insn >> 30) : 2 + (insn >> 31);
-        f->store = !(insn >> 22 & 1);
-        f->bytes = 2u << shift;
-        f->off = sext64(bits32(insn, 21, 15), 7) * (1 << shift);
-        f->moves = mode & 1;
-        f->by = f->moves ? f->off : 0;
-        if (mode == 1)
-            f->off = 0;
-        return true;
-    }
-    if ((insn & 0x3a000000u) != 0x38000000u)
-        return false;
-    shift = v ? insn >> 30 | (insn >> 23 & 1) << 2 : insn >> 30;
-    if (!v && shift == 3 && (insn >> 23 & 1))
-        return false; /* PRFM */
-    f->store = v ? !(insn >> 22 & 1) : bits32(insn, 23, 22) == 0;
-    f->bytes = 1u << shift;
-    if (insn >> 24 & 1) {
-        f->off = (int64_t)bits32(insn, 21, 10) << shift;
-        return true;
-    }
-    if (insn >> 21 & 1 || bits32(insn, 11, 10) == 2)
-        return false; /* register offset, unprivileged */
-    f->off = sext64(bits32(insn, 20, 12), 9);
-    f->moves = insn >> 10 & 1;
-    f->by = f->moves ? f->off : 0;
-    if (bits32(insn, 11, 10) == 1)
-        f->off = 0;
-    return true;
-}
-
-/* Does instruction k, which is no form of t1_form, write general register n? Not all that do not are known. */
-static bool t1_may_write(const struct t1 *t, unsigned k, unsigned n)
-{
-    uint32_t insn = t->insn[k];
-
-    if ((insn & 31) != n)
-        return false;
-    switch (t->row[k]) {
-    case A64_b_cond:
-    case A64_cbz:
-    case A64_cbnz:
-    case A64_tbz:
-    case A64_tbnz:
-    case A64_str_reg: return false;
-    case A64_add_imm:
-    case A64_sub_imm:
-    case A64_add_ereg:
-    case A64_sub_ereg:
-    case A64_and_imm:
-    case A64_orr_imm:
-    case A64_eor_imm: return true;
-    default: return n != T1_SP;
-    }
-}
-
-/* How far do accesses behind the current one reach around base n? True where there are any. What is missed here costs
- * time only: t1_wrote and t1_moved keep what is shared right. */
-static bool t1_look_ahead(const struct t1 *t, unsigned n, bool write, int64_t *lo, int64_t *hi)
-{
-    struct t1_form f;
-    int64_t moved = t1_form(t->insn[t->i], &f) ? f.by : 0;
-    bool found = false;
-
-    for (unsigned k = t->i + 1; k < t->n; k++) {
-        uint32_t insn = t->insn[k];
-
-        if (t1_form(insn, &f)) {
-            if (a64_rn(insn) == n) {
-                int64_t from = moved + f.off, to = from + f.bytes;
-                if (MAX(*hi, to) - MIN(*lo, from) > T1_SHARE_SPAN || (f.store && !write))
-                    break;
-                *lo = MIN(*lo, from);
-                *hi = MAX(*hi, to);
-                found = true;
-                moved += f.by;
-            }
-            if (!f.store && !(insn >> 26 & 1) && (insn & 31) == n)
-                break;
-        } else if ((insn & 31) == n && a64_rn(insn) == n && (t->row[k] == A64_add_imm || t->row[k] == A64_sub_imm)) {
-            int64_t imm = (int64_t)bits32(insn, 21, 10) << (insn >> 22 & 1) * 12;
-            moved += t->row[k] == A64_add_imm ? imm : -imm;
-        } else if (t1_may_write(t, k, n) || !t1_table[t->row[k]]) {
-            break;
-        }
-    }
-    return found;
-}
-
-/* The share that has [base n + lo, + hi), or none: JIT_SHARES. */
-static unsigned t1_shared(const struct t1 *t, unsigned n, int64_t lo, int64_t hi, bool write)
-{
-    unsigned k;
-
-    for (k = 0; k < JIT_SHARES; k++) {
-        const struct t1_share *s = &t->share[k];
-        if (s->valid && s->base == n && lo >= s->lo && hi <= s->hi && (s->write || !write))
-            break;
-    }
-    return k;
-}
-
-/* Which share base n is to have: its own, or one that nobody needs, or the last one. */
-static unsigned t1_share_for(const struct t1 *t, unsigned n)
-{
-    unsigned k;
-
-    for (k = 0; k < JIT_SHARES; k++)
-        if (t->share[k].valid && t->share[k].base == n)
-            return k;
-    for (k = 0; k < JIT_SHARES - 1; k++) {
-        struct t1_share s = t->share[k];
-        if (!s.valid || !t1_look_ahead(t, s.base, s.write, &s.lo, &s.hi))
-            break;
-    }
-    return k;
-}
+#define T1_SHARE_NEAR 32 /* so far from its base an access is looked for in the base's own TLB entry */
 
 /* ---- probes ---- */
 
@@ -515,12 +381,19 @@ static bool t1_prfm(struct t1 *t, uint32_t insn)
 
 /* ---- pairs ---- */
 
+/*
+ * What is copied from one place to another by two registers that are in memory, beside each other, goes 16 bytes at
+ * once. Other pairs do not: the host does not forward two stores to one load, and pairs are often loaded that were
+ * stored one by one a moment ago.
+ */
 static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
 {
     bool load = insn >> 22 & 1, sw = (insn >> 30) == 1;
     unsigned shift = insn >> 31 ? 3 : 2, n = a64_rn(insn);
     unsigned a = t1_zr(insn & 31), b = t1_zr(bits32(insn, 14, 10));
     int64_t off = sext64(bits32(insn, 21, 15), 7) * (1 << shift);
+    bool together =
+        shift == 3 && b == a + 1 && b < T1_SP && t1_host(a) < 0 && t1_host(b) < 0 && t1_pair_copied(t, a, load);
     struct t1_stub *sp, *s;
     struct x64_mem m;
 
@@ -529,7 +402,14 @@ static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
     sp = t1_sp_check(t, n);
     m = t1_access(t, n, mode == T1_POST ? 0 : off, 2u << shift, !load, shift | JIT_MEM_PAIR | (sw ? JIT_MEM_SIGN : 0),
                   load ? T1_STUB_LOAD : T1_STUB_STORE, &s);
-    if (load) {
+    if (load && together) {
+        sse_rm(t->e, SSE_MOVUPS_LOAD, XMM0, m);
+        s->together = true;
+        s->back = t->e->p;
+        sse_rm(t->e, SSE_MOVUPS_STORE, XMM0, t1_slot(a));
+        t1_wrote(t, a);
+        t1_wrote(t, b);
+    } else if (load) {
         int h1 = a == T1_ZR ? RDX : t1_dst(a, RDX), h2 = b == T1_ZR ? RAX : t1_dst(b, RAX);
         uint32_t op = sw ? X64_MOVSXD : 0x8b;
         /* A first destination that is the base itself is loaded last. With a tagged address that is in RAX. */
@@ -547,8 +427,13 @@ static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
         t1_put(t, a, h1);
         t1_put(t, b, h2);
     } else {
-        t1_store_value(t, a, shift, m);
-        t1_store_value(t, b, shift, t1_plus(m, 1 << shift));
+        if (together) {
+            sse_rm(t->e, SSE_MOVUPS_LOAD, XMM0, t1_slot(a));
+            sse_rm(t->e, SSE_MOVUPS_STORE, XMM0, m);
+        } else {
+            t1_store_value(t, a, shift, m);
+            t1_store_value(t, b, shift, t1_plus(m, 1 << shift));
+        }
         s->r1 = (int16_t)a;
         s->r2 = (int16_t)b;
         s->back = t->e->p;

@@ -54,6 +54,7 @@ struct t1_stub {
     bool flags;     /* host flags are the guest's where it goes back to */
     bool flags_r14; /* R14 has them there */
     bool address;   /* the address is not in RAX yet: it is base + offset */
+    bool together;  /* loads: both are loaded to XMM0 */
     bool alone;     /* what shares an addend with others: may go by a probe of its own where that was not to be had */
     uint8_t base, share; /* share: whose addend it is */
     int32_t offset;
@@ -336,6 +337,17 @@ void t1_emit_stubs(struct t1 *t);
 /* SP alignment check where n is the stack pointer; the instruction's end must call t1_sp_check_end with the result. */
 struct t1_stub *t1_sp_check(struct t1 *t, unsigned n);
 
+/* ---- share.c ---- */
+/* How far do accesses behind the current one reach around base n? True where there are any. t1_wrote and t1_moved keep
+ * what is shared right. */
+bool t1_look_ahead(const struct t1 *t, unsigned n, bool write, int64_t *lo, int64_t *hi);
+/* The share that has [base n + lo, + hi), or none: JIT_SHARES. */
+unsigned t1_shared(const struct t1 *t, unsigned n, int64_t lo, int64_t hi, bool write);
+/* Which share base n is to have: its own, or one that nobody needs, or the last one. */
+unsigned t1_share_for(const struct t1 *t, unsigned n);
+/* The current instruction loads or stores registers a and a + 1. Does another one store what it has loaded, or has it
+ * loaded what this one stores, be it in a loop's next turn, and nothing has written them between? */
+bool t1_pair_copied(const struct t1 *t, unsigned a, bool load);
 /* ---- mem.c ---- */
 /*
  * Makes [Rn + off, + bytes) accessible: returns the host memory operand of the access, whose registers last until RCX
