@@ -224,7 +224,7 @@ static bool saved_take(struct jit *j, struct jit_block *b, const uint8_t *raw, c
  * less than a fault for each, and after a while all but those of the slots are let go.
  */
 #define SAVED_PIECE KIB(64)
-#define SAVED_PIECES_MAX 48
+#define SAVED_PIECES_MAX 16
 
 static void saved_needed(struct jit *j, const struct jit_saved_image *m, uint64_t at)
 {
