@@ -1,6 +1,6 @@
 /*
  * The interpreter: executes decoded rows directly on struct arm64_cpu. It is the oracle for the translating tiers and
- * their fallback for rare instructions and faults. It never includes jit/ir.
+ * their fallback for rare instructions and faults.
  */
 #ifndef PIPIT_JIT_INTERP_H
 #define PIPIT_JIT_INTERP_H

@@ -25,11 +25,9 @@ RULES = {
     "vmm/kvm/": [BASE, CORE, "arch/"],
     # jit.h and ops.h are the JIT's seams; the rooms inside see only what is below them.
     "jit/": JIT,
-    "jit/a64/": JIT + ["jit/ir/"],
+    "jit/a64/": JIT,
     "jit/interp/": JIT + ["jit/a64/decode.h", "jit/a64/simd_imm.h", "jit/a64/insn_base.def", "jit/a64/insn_simd.def"],
-    "jit/ir/": JIT,
-    "jit/opt/": JIT + ["jit/ir/"],
-    "jit/x64/": JIT + ["jit/ir/"],
+    "jit/x64/": JIT,
     "jit/tier1/": JIT + ["jit/a64/", "jit/x64/", "jit/rt/"],
     "jit/rt/": JIT + ["jit/"],
     "vmm/img/": [BASE, CORE, "devices/block/"],
