@@ -157,8 +157,7 @@ out:
     return r;
 }
 
-/* All of [off, off + n), or false. */
-static bool file_read_at(int fd, uint8_t *to, uint64_t n, uint64_t off)
+bool loader_file_read_at(int fd, uint8_t *to, uint64_t n, uint64_t off)
 {
     while (n) {
         ssize_t got = pread(fd, to, MIN(n, FILE_READ_CHUNK), (off_t)off);
@@ -184,9 +183,9 @@ bool file_open_in_place(struct loader_file *f, const char *path, file_place_fn *
     *f = (struct loader_file){0};
     if (fd < 0)
         return false;
-    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size >= sizeof(head) && file_read_at(fd, head, sizeof(head), 0)) {
+    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size >= sizeof(head) && loader_file_read_at(fd, head, sizeof(head), 0)) {
         room = place(opaque, head, (uint64_t)st.st_size);
-        ok = room && file_read_at(fd, room, (uint64_t)st.st_size, 0) && !memcmp(room, head, sizeof(head));
+        ok = room && loader_file_read_at(fd, room, (uint64_t)st.st_size, 0) && !memcmp(room, head, sizeof(head));
         if (room && !ok)
             memset(room, 0, (uint64_t)st.st_size);
         else if (ok)

@@ -30,6 +30,8 @@ void loader_file_provide(const char *name, int fd);
 void loader_file_forget(void);
 /* A descriptor of one's own for what is a regular file under that name, whose position others may move; or -1. */
 int loader_file_again(const char *path);
+/* All of [off, off + n) of a file, or false. */
+bool loader_file_read_at(int fd, uint8_t *to, uint64_t n, uint64_t off);
 
 enum loader_arch {
     LOADER_ARCH_UNKNOWN,

@@ -58,23 +58,6 @@ static uint64_t image_digest_all(const uint8_t *p, uint64_t size)
     return h;
 }
 
-/* All of [off, off+n), or false. */
-static bool image_read(int fd, uint8_t *to, uint64_t n, uint64_t off)
-{
-    while (n) {
-        ssize_t got = pread(fd, to, n, (off_t)off);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return false;
-        to += got;
-        off += (uint64_t)got;
-        n -= (uint64_t)got;
-    }
-    return true;
-}
-
 /* Is the image what the file has, and zeroes behind? Then the file's digest is known, too. */
 static bool image_is_file(struct machine_image *img, const uint8_t *ram)
 {
@@ -86,7 +69,7 @@ static bool image_is_file(struct machine_image *img, const uint8_t *ram)
     while (off < img->file_size) {
         uint64_t n = MIN(img->file_size - off, IMAGE_PIECE);
 
-        if (!image_read(img->fd, piece, n, off) || memcmp(piece, ram + off, n) != 0)
+        if (!loader_file_read_at(img->fd, piece, n, off) || memcmp(piece, ram + off, n) != 0)
             break;
         h = image_digest(h, piece, n);
         off += n;
@@ -162,7 +145,7 @@ static int image_restore_file(const struct machine_image *img, uint8_t *ram, str
     struct stat st;
 
     if (fstat(img->fd, &st) < 0 || (uint64_t)st.st_size != img->file_size ||
-        !image_read(img->fd, ram, img->file_size, 0) || image_digest_all(ram, img->file_size) != img->digest)
+        !loader_file_read_at(img->fd, ram, img->file_size, 0) || image_digest_all(ram, img->file_size) != img->digest)
         return err_set(e, ESTALE, "%s has changed since the machine was started; it cannot start again with it",
                        img->path);
     for (uint64_t off = img->file_size, n; off < img->size; off += n) {
