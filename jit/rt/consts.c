@@ -1,4 +1,4 @@
-/* Constants that vector code reads through RBP. */
+/* Constants that generated code reads through RBP. */
 #include "jit/rt/rt.h"
 
 static void jit_const_lanes(arm64_vreg *c, uint64_t v)
@@ -12,6 +12,30 @@ static void jit_const_reverse(arm64_vreg *c, unsigned group, unsigned el)
     for (unsigned i = 0; i < 16; i++) {
         unsigned base = i / group * group, e = (i % group) / el;
         c->b[i] = (uint8_t)(base + (group / el - 1 - e) * el + i % el);
+    }
+}
+
+/* For CRC32 as jit/tier1/crc.c has it: the polynomial with the highest coefficient lowest, x^32 being bit 0. */
+static void jit_const_crc32(arm64_vreg *x, arm64_vreg *w, arm64_vreg *byte)
+{
+    const uint64_t p = UINT64_C(0x1db710641);
+    uint64_t inverse = 0, left = 1;
+    uint32_t crc = 1;
+
+    for (unsigned i = 0; i < 64; i++) {
+        if (left >> i & 1) {
+            inverse |= BIT64(i);
+            left ^= p << i;
+        }
+    }
+    x->d[0] = inverse;
+    w->d[0] = inverse << 32;
+    x->d[1] = w->d[1] = p;
+    /* A byte's CRC is the sum of those of its bits. */
+    for (unsigned bit = 128; bit; bit >>= 1) {
+        crc = (uint32_t)(crc & 1 ? (crc ^ p) >> 1 : crc >> 1);
+        for (unsigned i = 0; i < 256; i += 2 * bit)
+            byte[(i + bit) / 4].s[(i + bit) % 4] = byte[i / 4].s[i % 4] ^ crc;
     }
 }
 
@@ -36,4 +60,5 @@ void jit_consts_init(arm64_vreg c[JIT_CONSTS])
     jit_const_reverse(&c[JIT_CONST_REV16_8], 2, 1);
     for (unsigned i = 0; i < 16; i++)
         c[JIT_CONST_POPCNT].b[i] = (uint8_t)__builtin_popcount(i);
+    jit_const_crc32(&c[JIT_CONST_CRC32_X], &c[JIT_CONST_CRC32_W], &c[JIT_CONST_CRC32_BYTE]);
 }

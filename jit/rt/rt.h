@@ -231,7 +231,7 @@ enum jit_helper { JIT_HELPER_MEM, JIT_HELPER_INTERP, JIT_HELPER_SVC, JIT_HELPERS
 
 #define JIT_TLBI_QUEUE 64
 
-/* 16-byte constants that vector code reads. */
+/* 16-byte constants that vector code and CRC32 read. */
 enum jit_const {
     JIT_CONST_ABS32, /* all but the sign, each lane */
     JIT_CONST_ABS64,
@@ -249,9 +249,12 @@ enum jit_const {
     JIT_CONST_REV32_8,
     JIT_CONST_REV32_16,
     JIT_CONST_REV16_8,
-    JIT_CONST_NIBBLE, /* 0x0f, each byte */
-    JIT_CONST_POPCNT, /* bits set in 0..15 */
-    JIT_CONSTS
+    JIT_CONST_NIBBLE,     /* 0x0f, each byte */
+    JIT_CONST_POPCNT,     /* bits set in 0..15 */
+    JIT_CONST_CRC32_X,    /* P's inverse to x^63, and P */
+    JIT_CONST_CRC32_W,    /* the inverse to x^31, 32 bits up, and P */
+    JIT_CONST_CRC32_BYTE, /* of each byte, and what follows */
+    JIT_CONSTS = JIT_CONST_CRC32_BYTE + 64
 };
 
 struct jit_vcpu {

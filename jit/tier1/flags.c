@@ -32,7 +32,7 @@ bool t1_is_shlx(uint32_t insn)
            a64_rn(insn) != 31 && a64_rm(insn) != 31 && t1_have.bmi2;
 }
 
-/* What the translators in int.c do to host flags that are the guest's. */
+/* What the translators in int.c and crc.c do to host flags that are the guest's. */
 static enum t1_effect t1_effect(unsigned row, uint32_t insn)
 {
     switch (row) {
@@ -47,6 +47,8 @@ static enum t1_effect t1_effect(unsigned row, uint32_t insn)
     case A64_orr_sreg: return t1_is_mov(insn) ? T1_KEEPS : T1_DISTURBS;
     case A64_umulh: return t1_have.bmi2 ? T1_KEEPS : T1_DISTURBS;
     case A64_madd: return t1_have.bmi2 && insn >> 31 && a64_ra(insn) == 31 ? T1_KEEPS : T1_DISTURBS;
+    case A64_crc32:
+    case A64_crc32c: return t1_crc_keeps_flags(insn) ? T1_KEEPS : T1_DISTURBS;
     case A64_csel:
     case A64_csinc:
     case A64_csinv:

@@ -322,6 +322,8 @@ bool t1_is_shlx(uint32_t insn); /* ADD of registers, the second shifted, on a ho
 /* ---- int.c ---- */
 /* dst = src rotated right, host registers; flags stay. False: this host has no such instruction. */
 bool t1_rorx(struct t1 *t, bool w, int dst, int src, unsigned amount);
+/* ---- crc.c ---- */
+bool t1_crc_keeps_flags(uint32_t insn); /* CRC32 or CRC32C on this host */
 /* ---- flow.c ---- */
 void t1_host_flags(struct t1 *t);      /* from an image as memory has it, in EAX */
 void t1_carry(struct t1 *t, bool add); /* host flags are the guest's: makes CF C, or NOT C */
@@ -384,6 +386,7 @@ void t1_init_fp(void);
 void t1_init_fp_memory(void);
 void t1_init_simd(void);
 void t1_init_sha(void);
+void t1_init_crc(void);
 
 /* The no-op that a dead block's jump replaces. */
 static inline void t1_entry_nop(struct x64_emit *e)

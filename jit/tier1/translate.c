@@ -36,6 +36,7 @@ void jit_tier1_init(void)
     t1_init_fp();
     t1_init_simd();
     t1_init_sha();
+    t1_init_crc();
 }
 
 uint64_t jit_saved_host(void)

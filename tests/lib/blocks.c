@@ -100,12 +100,12 @@ static const uint16_t plain_rows[] = {
 
 /* Arithmetic, where flags live long or die soon, and accesses that they outlive. */
 static const uint16_t flag_rows[] = {
-    A64_adds_imm,  A64_subs_imm, A64_adds_sreg, A64_subs_sreg, A64_subs_ereg, A64_ands_imm, A64_ands_sreg,
-    A64_bics_sreg, A64_adcs,     A64_sbcs,      A64_adc,       A64_sbc,       A64_ccmp_reg, A64_ccmp_imm,
-    A64_ccmn_imm,  A64_csel,     A64_csinc,     A64_csinv,     A64_csneg,     A64_movz,     A64_movn,
-    A64_movk,      A64_add_imm,  A64_sub_imm,   A64_add_sreg,  A64_orr_sreg,  A64_eor_sreg, A64_umulh,
-    A64_madd,      A64_ubfm,     A64_bfm,       A64_extr,      A64_lslv,      A64_adrp,     A64_ldr_uimm,
-    A64_str_uimm,  A64_ldr_reg,  A64_str_reg,   A64_str_post,  A64_ldp_off,   A64_stp_pre,
+    A64_adds_imm, A64_subs_imm, A64_adds_sreg, A64_subs_sreg, A64_subs_ereg, A64_ands_imm, A64_ands_sreg, A64_bics_sreg,
+    A64_adcs,     A64_sbcs,     A64_adc,       A64_sbc,       A64_ccmp_reg,  A64_ccmp_imm, A64_ccmn_imm,  A64_csel,
+    A64_csinc,    A64_csinv,    A64_csneg,     A64_movz,      A64_movn,      A64_movk,     A64_add_imm,   A64_sub_imm,
+    A64_add_sreg, A64_orr_sreg, A64_eor_sreg,  A64_umulh,     A64_madd,      A64_ubfm,     A64_bfm,       A64_extr,
+    A64_lslv,     A64_adrp,     A64_ldr_uimm,  A64_str_uimm,  A64_ldr_reg,   A64_str_reg,  A64_str_post,  A64_ldp_off,
+    A64_stp_pre,  A64_crc32,    A64_crc32c,
 };
 
 /* Short forward branches only, so that every block ends. */
