@@ -215,10 +215,22 @@ static void test_read_only(void)
 
 static void test_odd_size(void)
 {
+    uint8_t buf[512];
+    struct stat st;
+
+    /* The last sector is whole, with zeroes where the file has nothing, until it is written. */
     CHECK(make_image(512 * 3 + 100));
     struct block *d = open_image(&rw, NULL);
     CHECK(d);
-    CHECK_EQ(block_size(d), 512 * 3);
+    CHECK_EQ(block_size(d), 512 * 4);
+    memset(buf, 0xff, sizeof(buf));
+    CHECK_EQ(run(d, BLOCK_READ, 512 * 3, 512, buf), 0);
+    for (unsigned i = 0; i < sizeof(buf); i++)
+        CHECK_EQ(buf[i], 0);
+    CHECK(stat(path, &st) == 0 && st.st_size == 512 * 3 + 100);
+    memset(buf, 0x5a, sizeof(buf));
+    CHECK_EQ(run(d, BLOCK_WRITE, 512 * 3, 512, buf), 0);
+    CHECK(stat(path, &st) == 0 && st.st_size == 512 * 4);
     block_close(d);
 }
 

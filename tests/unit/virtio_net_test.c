@@ -24,7 +24,7 @@ static struct {
     struct net_hdr hdr; /* its header and queue */
     unsigned queue;
     atomic_uint offloads, queues;    /* what setup said */
-    bool reads;                      /* frames go by room() and filled() */
+    atomic_bool reads;               /* frames go by room() and filled() */
     struct net_hdr give;             /* the header of those */
     unsigned on;                     /* and their queue */
     uint8_t kept[NET_FRAME_MAX + 8]; /* one that the device did not take */
