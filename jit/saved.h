@@ -8,6 +8,9 @@
 
 struct jit;
 
+/* A machine has pieces of so many bytes of an image mapped. A write makes folios of its length in the host's page
+ * cache, and whoever maps a page of one maps it all (Linux 6.18): an image is written in pieces, too. */
+#define JIT_SAVED_PIECE (64u << 10)
 #define JIT_SAVED_KEY 64 /* bytes: all that translations depend on beside the guest's code */
 
 /* An image that jit_saved_open found to be one. Reading it may fault, and it may change; `at` NULL: none. */

@@ -146,10 +146,10 @@ static void words_put(struct jit_lockstep *l, const struct lockstep_store *s)
     }
 }
 
-/* Host address of [va, va + n), which is in one page; zero: not plain memory. */
-static uint64_t place(struct jit_lockstep *l, struct jit_vcpu *v, uint64_t va, unsigned n, bool write, unsigned flags)
+/* Host address of va, for an access within its page; zero: not plain memory. */
+static uint64_t place(struct jit_lockstep *l, struct jit_vcpu *v, uint64_t va, bool write, unsigned flags)
 {
-    uint64_t at = v->jit->space->plain(v, va, n, write, flags);
+    uint64_t at = v->jit->space->plain(v, va, write, flags);
 
     l->left |= !at;
     return at;
@@ -194,7 +194,7 @@ static int transfer(struct arm64_cpu *c, uint64_t va, unsigned size, uint8_t *bu
     if ((flags & A64_MEM_ALIGNED) && (va & (size - 1)))
         l->left = true;
     for (unsigned i = 0; i < 1 + (first < size) && !l->left; i++)
-        at[i] = place(l, v, i ? va + first : va, i ? size - first : first, write, flags);
+        at[i] = place(l, v, i ? va + first : va, write, flags);
     for (unsigned i = 0; i < 1 + (first < size) && !l->left; i++) {
         if (write)
             put(l, at[i], i ? buf + first : buf, i ? size - first : first);
@@ -520,27 +520,34 @@ static void undo(struct jit_lockstep *l)
         jit_access_copy((void *)(uintptr_t)l->store[i].at, l->store[i].old, l->store[i].size);
 }
 
+/* Executes b as translated; why it was left, with cpu.pc set also where that was by an exit that is not linked. */
+static int execute(struct jit_vcpu *v, const struct jit_block *b, jit_enter_fn *enter)
+{
+    int why = enter(v, v->jit->rx + b->code);
+
+    if (why == JIT_EXIT_LINK)
+        v->cpu.pc = b->pc + (uint64_t)((int64_t)b->exit[v->link_exit].target * 4);
+    return why;
+}
+
 enum verdict { AGREE, DIFFER, NOT_COMPARED };
 
 /* One comparison from the vCPU's state; after DIFFER that is as it was, and l->end is what was expected. */
 static enum verdict compare(struct jit_lockstep *l, struct jit_vcpu *v, struct jit_block *b, jit_enter_fn *enter,
                             int *why, struct lockstep_regs *got)
 {
-    const uint8_t *code = v->jit->rx + b->code;
     bool once;
 
     save(l, v);
     if (!oracle(l, v, b, &once)) {
-        *why = enter(v, code);
+        *why = execute(v, b, enter);
         return NOT_COMPARED;
     }
     /* A loop's own branch looks at it. */
     if (once)
         atomic_fetch_or(&v->cpu.exit_request, ARM64_EXIT_SYNC);
-    *why = enter(v, code);
+    *why = execute(v, b, enter);
     jit_fpsr_sync(&v->cpu);
-    if (*why == JIT_EXIT_LINK)
-        v->cpu.pc = b->pc + (uint64_t)((int64_t)b->exit[v->link_exit].target * 4);
     regs_get(got, &v->cpu);
     if (agree(l, got))
         return AGREE;
@@ -677,7 +684,6 @@ int jit_lockstep_block(struct jit_vcpu *v, jit_enter_fn *enter, bool alone)
     const uint8_t *code = jit_find(v);
     struct jit_block *b;
     uint32_t insn;
-    int why;
 
     if (!code)
         return -1;
@@ -685,13 +691,9 @@ int jit_lockstep_block(struct jit_vcpu *v, jit_enter_fn *enter, bool alone)
     insn = jit_insn(b->host);
     if (!alone || !room(v) || jit_lockstep_alone(j, a64_decode(insn), insn, v->cpu.el)) {
         atomic_fetch_add_explicit(&j->once, 1, memory_order_relaxed);
-        why = enter(v, code);
-    } else {
-        why = lockstep(v, b, enter);
+        return execute(v, b, enter);
     }
-    if (why == JIT_EXIT_LINK)
-        v->cpu.pc = b->pc + (uint64_t)((int64_t)b->exit[v->link_exit].target * 4);
-    return why;
+    return lockstep(v, b, enter);
 }
 
 void jit_lockstep_end(struct jit_vcpu *v)

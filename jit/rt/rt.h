@@ -480,9 +480,9 @@ struct jit_space {
     const uint8_t *(*fetch)(struct jit_vcpu *v);
     /* Copies up to n instructions of one page; returns how many there were. */
     unsigned (*read)(const uint8_t *host, uint32_t *insn, unsigned n);
-    /* Host address of n bytes of one page for a data access as the context has it; zero where that is not plain memory,
+    /* Host address of va for a data access within its page as the context has it; zero where that is not plain memory,
      * or a fault, which may have changed the state. */
-    uint64_t (*plain)(struct jit_vcpu *v, uint64_t va, unsigned n, bool write, unsigned flags);
+    uint64_t (*plain)(struct jit_vcpu *v, uint64_t va, bool write, unsigned flags);
     /* Recomputes ctx and what depends on it after system state changed. */
     void (*context_update)(struct jit_vcpu *v);
     void (*jc_insert)(struct jit_vcpu *v, uint64_t pc, const uint8_t *code);

@@ -223,13 +223,12 @@ static bool saved_take(struct jit *j, struct jit_block *b, const uint8_t *raw, c
  * A machine needs an image's records once, mostly, and in their order. Pages are mapped some at a time, which costs
  * less than a fault for each, and after a while all but those of the slots are let go.
  */
-#define SAVED_PIECE KIB(64)
 #define SAVED_PIECES_MAX 16
 
 static void saved_needed(struct jit *j, const struct jit_saved_image *m, uint64_t at)
 {
-    uint64_t first = align_up(saved_records(m->bits), SAVED_PIECE);
-    unsigned n = (unsigned)(at / SAVED_PIECE);
+    uint64_t first = align_up(saved_records(m->bits), JIT_SAVED_PIECE);
+    unsigned n = (unsigned)(at / JIT_SAVED_PIECE);
 
     if (j->user || at < first || n >= JIT_IMAGE_PIECES || (j->image_piece[n / 64] >> n % 64 & 1))
         return;
@@ -239,8 +238,8 @@ static void saved_needed(struct jit *j, const struct jit_saved_image *m, uint64_
         j->image_pieces = 1;
     }
     j->image_piece[n / 64] |= BIT64(n % 64);
-    at = (uint64_t)n * SAVED_PIECE;
-    jit_host_needed(m->at + at, MIN(m->size - at, SAVED_PIECE));
+    at = (uint64_t)n * JIT_SAVED_PIECE;
+    jit_host_needed(m->at + at, MIN(m->size - at, JIT_SAVED_PIECE));
 }
 
 bool jit_saved_restore(struct jit *j, struct jit_block *b)

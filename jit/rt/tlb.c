@@ -950,11 +950,10 @@ static unsigned jit_read(const uint8_t *host, uint32_t *insn, unsigned n)
     return n;
 }
 
-static uint64_t jit_plain(struct jit_vcpu *v, uint64_t va, unsigned n, bool write, unsigned flags)
+static uint64_t jit_plain(struct jit_vcpu *v, uint64_t va, bool write, unsigned flags)
 {
     struct jit_place p;
 
-    (void)n;
     if (v->strict_align || jit_place_of(v, va, write, jit_access_view(v, flags), &p) || p.device)
         return 0;
     return (uint64_t)(uintptr_t)p.host;

@@ -342,10 +342,9 @@ static unsigned jit_user_words(const uint8_t *host, uint32_t *insn, unsigned n)
 }
 
 /* Whether it faults shows when it is accessed. */
-static uint64_t jit_user_plain(struct jit_vcpu *v, uint64_t va, unsigned n, bool write, unsigned flags)
+static uint64_t jit_user_plain(struct jit_vcpu *v, uint64_t va, bool write, unsigned flags)
 {
     (void)v;
-    (void)n;
     (void)write;
     (void)flags;
     return jit_user_untag(va);

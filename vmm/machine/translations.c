@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "jit/saved.h"
 #include "vmm/base/util.h"
 
 #define FOLDER "pipit"
@@ -191,16 +192,12 @@ void translations_find(struct translations *t, uint64_t name)
     }
 }
 
-/* A write makes folios of its length in the host's page cache, and whoever maps a page of one maps it all (Linux 6.18):
- * machines ask for pieces of this size, and count on it that they have no more. */
-#define PIECE KIB(64)
-
 void translations_write(struct translations *t, const uint8_t *image, size_t size)
 {
     size_t done = 0;
 
     while (t->fresh >= 0 && done < size) {
-        ssize_t n = write(t->fresh, image + done, MIN(size - done, PIECE));
+        ssize_t n = write(t->fresh, image + done, MIN(size - done, JIT_SAVED_PIECE));
 
         if (n <= 0)
             return; /* translations_close removes it */
