@@ -359,9 +359,14 @@ static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc,
 const uint8_t *jit_find_again(struct jit_vcpu *v)
 {
     unsigned which = jit_jc_of(v->ctx);
-    const struct jit_jc_entry *jc = &v->jc[which][jit_jc_index(v->cpu.pc, v->jit->space->user)];
+    bool user = v->jit->space->user;
+    uint64_t tag = v->cpu.pc ^ v->salt[which];
+    unsigned first = jit_jc_index(v->cpu.pc, user);
+    const struct jit_jc_entry *jc = &v->jc[which][first];
 
-    if (v->cpu.pc && jc->tag == (v->cpu.pc ^ v->salt[which]) && !(v->cpu.pstate_misc & PSTATE_IL))
+    if (jc->tag != tag)
+        jc = &v->jc[which][jit_jc_second(first, tag, user)];
+    if (v->cpu.pc && jc->tag == tag && !(v->cpu.pstate_misc & PSTATE_IL))
         return jc->code;
     return jit_find(v);
 }

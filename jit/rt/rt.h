@@ -45,7 +45,12 @@ static inline unsigned jit_tlb_index(uint64_t va)
     return va >> 12 & (JIT_TLB_SIZE - 1);
 }
 
-/* ---- jump cache: guest pc to code, probed inline ---- */
+/*
+ * ---- jump cache: guest pc to code ----
+ *
+ * A pc's entry is probed inline; what another pc took it from is in a second place, where the thunk for look-ups probes
+ * before it leaves generated code. Pages that meet in their first places have second ones of their own.
+ */
 
 #define JIT_JC_BITS 16      /* a compiler's code is tens of megabytes */
 #define JIT_JC_USER_BITS 14 /* user mode: processes are short, and pay for each page that they touch */
@@ -56,7 +61,7 @@ struct jit_jc_entry {
     const uint8_t *code;
 };
 
-/* An odd pc may look like this one: the code of empty entries is the look-up. */
+/* An odd pc may look like this one: the code of empty entries leaves for jit_find. User mode's empty tag is zero. */
 #define JIT_JC_NONE UINT64_MAX
 
 static inline unsigned jit_jc_mask(bool user)
@@ -67,6 +72,16 @@ static inline unsigned jit_jc_mask(bool user)
 static inline unsigned jit_jc_index(uint64_t pc, bool user)
 {
     return pc >> 2 & jit_jc_mask(user);
+}
+
+/* The second place of what was found in `first`, by its tag: bits of it that no salt changes. A page's are in a row. */
+#define JIT_JC_PAGE (4096 / 4)
+static inline unsigned jit_jc_second(unsigned first, uint64_t tag, bool user)
+{
+    unsigned bits = user ? JIT_JC_USER_BITS : JIT_JC_BITS;
+    uint64_t page = (tag >> (bits + 2)) * JIT_JC_PAGE;
+
+    return (1u << bits) + (first ^ (page & jit_jc_mask(user)));
 }
 
 /*
@@ -210,17 +225,18 @@ enum jit_exit_reason { JIT_EXIT_LOOKUP, JIT_EXIT_LINK, JIT_EXIT_POLL, JIT_EXIT_T
 
 /* Thunk addresses, in the writable view: distances within one view are the same as in the other. */
 struct jit_thunks {
-    const uint8_t *enter;  /* int enter(struct jit_vcpu *, const uint8_t *code) */
-    const uint8_t *lookup; /* rax: guest pc */
-    const uint8_t *link;   /* eax: exit number, rcx: block entry */
-    const uint8_t *poll;   /* rax: pc offset from the block, rcx: block entry */
-    const uint8_t *pollpc; /* rax: guest pc */
-    const uint8_t *dead;   /* rcx: block entry */
-    const uint8_t *mem;    /* rax: va, edx: info, rcx: entry; value through slow[], of loads also in rax, rcx */
-    const uint8_t *interp; /* edx: instruction, eax: pc offset, rcx: entry */
-    const uint8_t *simd;   /* edx: instruction, eax: row; one that touches registers only */
-    const uint8_t *svc;    /* edx: immediate, eax: pc offset, rcx: entry */
-    const uint8_t *fault;  /* a guest access failed; cpu.pc is set */
+    const uint8_t *enter;     /* int enter(struct jit_vcpu *, const uint8_t *code) */
+    const uint8_t *lookup[2]; /* rax: guest pc, which is not in its first place of this jump cache */
+    const uint8_t *miss;      /* rax: guest pc, which is in no jump cache */
+    const uint8_t *link;      /* eax: exit number, rcx: block entry */
+    const uint8_t *poll;      /* rax: pc offset from the block, rcx: block entry */
+    const uint8_t *pollpc;    /* rax: guest pc */
+    const uint8_t *dead;      /* rcx: block entry */
+    const uint8_t *mem;       /* rax: va, edx: info, rcx: entry; value through slow[], of loads also in rax, rcx */
+    const uint8_t *interp;    /* edx: instruction, eax: pc offset, rcx: entry */
+    const uint8_t *simd;      /* edx: instruction, eax: row; one that touches registers only */
+    const uint8_t *svc;       /* edx: immediate, eax: pc offset, rcx: entry */
+    const uint8_t *fault;     /* a guest access failed; cpu.pc is set */
     /* As mem, for an access by the form in info's bits JIT_MEM_FORM that may be in the TLB by itself, where what shares
      * an addend with it is not: tries that first. share becomes zero. */
     const uint8_t *alone[JIT_VIEWS][JIT_MEM_FORM + 1];
@@ -334,10 +350,10 @@ struct jit_vcpu {
     uint64_t random;               /* JIT_MIXED */
 
     /* Addressed by generated code again; last, because user mode has no TLB, and a part of the jump caches. */
-    struct jit_jc_entry jc[2][JIT_JC_SIZE];
+    struct jit_jc_entry jc[2][2 * JIT_JC_SIZE];
     struct jit_tlb_entry tlb[JIT_VIEWS][JIT_TLB_SIZE];
 };
-#define JIT_VCPU_USER_SIZE (offsetof(struct jit_vcpu, jc[1]) + (sizeof(struct jit_jc_entry) << JIT_JC_USER_BITS))
+#define JIT_VCPU_USER_SIZE (offsetof(struct jit_vcpu, jc[1]) + (sizeof(struct jit_jc_entry) << (JIT_JC_USER_BITS + 1)))
 
 #define JIT_ATTN_WAIT 0x1   /* WFI */
 #define JIT_ATTN_DSB 0x2    /* broadcast TLB maintenance must complete */
@@ -492,6 +508,39 @@ struct jit_space {
     void (*page_add)(struct jit *j, struct jit_page *p);
     void (*page_drop)(struct jit *j, struct jit_page *p);
 };
+
+/* Puts an entry in its first place, and what is there in that one's second. */
+static inline void jit_jc_put(struct jit_jc_entry *jc, struct jit_jc_entry e, unsigned first, bool user)
+{
+    uint64_t old = jc[first].tag;
+
+    if (old != e.tag && old != (user ? 0 : JIT_JC_NONE))
+        jc[jit_jc_second(first, old, user)] = jc[first];
+    jc[first] = e;
+}
+
+/* jump.c: the jump cache of a machine's vCPU */
+void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code); /* for the current context */
+void jit_jc_clear(struct jit_vcpu *v);
+/* The same for less: entries go with their salts. */
+void jit_jc_forget(struct jit_vcpu *v);
+/* Forgets the code of one page, under every salt. */
+void jit_jc_drop_page(struct jit_vcpu *v, bool el1, uint64_t va);
+/* Forgets what salts of one EL stand for, of one address space or of all. */
+void jit_salts_drop(struct jit_vcpu *v, bool el1, bool any_asid, uint16_t asid);
+/* Takes the salt of the current address space and context into use. */
+void jit_salt_select(struct jit_vcpu *v);
+
+/* Bloom bitmaps of `size` bytes, a power of two, over numbers of pages or regions. */
+static inline bool jit_bloom_has(const uint8_t *map, size_t size, uint64_t n)
+{
+    return map[n >> 3 & (size - 1)] >> (n & 7) & 1;
+}
+
+static inline void jit_bloom_add(uint8_t *map, size_t size, uint64_t n)
+{
+    map[n >> 3 & (size - 1)] |= (uint8_t)(1u << (n & 7));
+}
 
 /* tlb.c */
 extern const struct jit_space jit_machine_space;

@@ -220,6 +220,46 @@ static const uint8_t *jit_emit_simd(struct x64_emit *e)
     return at;
 }
 
+/* To reg: what jit_jc_second changes an index by, 16 bytes an entry, for the tag in reg. */
+static void jit_emit_jc_page(struct x64_emit *e, int reg, bool user)
+{
+    unsigned bits = user ? JIT_JC_USER_BITS : JIT_JC_BITS;
+
+    _Static_assert(sizeof(struct jit_jc_entry) * JIT_JC_PAGE == 1 << 14, "a page's entries");
+    x64_shift_ri(e, false, SH_SHR, reg, bits + 2 - 14);
+    x64_alu_ri(e, false, ALU_AND, reg, (int32_t)(jit_jc_mask(user) << 4 & ~((1u << 14) - 1)));
+}
+
+/* Where the second place of the pc in RAX has it, it changes to its first, and what is there to that one's second, as
+ * jit_jc_put has it. */
+static const uint8_t *jit_emit_lookup(struct x64_emit *e, unsigned which, bool user, const uint8_t *miss)
+{
+    int32_t first = JIT_OFF(jc) + (int32_t)(which * sizeof(((struct jit_vcpu *)0)->jc[0]));
+    int32_t second = first + (int32_t)((jit_jc_mask(user) + 1) * sizeof(struct jit_jc_entry));
+    const uint8_t *at = e->p;
+
+    x64_mov_rr(e, false, R14, RAX);
+    x64_shift_ri(e, false, SH_SHL, R14, 2);
+    x64_alu_ri(e, false, ALU_AND, R14, (int32_t)(jit_jc_mask(user) << 4));
+    x64_mov_rr(e, false, RCX, RAX);
+    jit_emit_jc_page(e, RCX, user);
+    x64_alu_rr(e, false, ALU_XOR, RCX, R14);
+    x64_mov_rr(e, true, RDX, RAX);
+    if (!user)
+        x64_alu_rm(e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + (int32_t)which * 8));
+    x64_alu_rm(e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, second));
+    x64_jcc_to(e, CC_NE, miss);
+    x64_load(e, false, RDX, x64_mx(RBP, R14, 0, first));
+    jit_emit_jc_page(e, RDX, user);
+    x64_alu_rr(e, false, ALU_XOR, RDX, R14);
+    sse_rm(e, SSE_MOVUPS_LOAD, 0, x64_mx(RBP, R14, 0, first));
+    sse_rm(e, SSE_MOVUPS_LOAD, 1, x64_mx(RBP, RCX, 0, second));
+    sse_rm(e, SSE_MOVUPS_STORE, 0, x64_mx(RBP, RDX, 0, second));
+    sse_rm(e, SSE_MOVUPS_STORE, 1, x64_mx(RBP, R14, 0, first));
+    x64_jmp_mem(e, x64_mx(RBP, R14, 0, first + 8));
+    return at;
+}
+
 /* Fills j->thunk and sets code_start behind the thunks. The cache is large enough for them by far. */
 void jit_thunks_emit(struct jit *j)
 {
@@ -228,9 +268,11 @@ void jit_thunks_emit(struct jit *j)
     const uint8_t *leave = jit_emit_leave(&e);
 
     t->enter = jit_emit_enter(&e);
-    t->lookup = e.p;
+    t->miss = e.p;
     x64_store(&e, true, RAX, x64_m(RBP, JIT_OFF(cpu.pc)));
     jit_emit_exit(&e, JIT_EXIT_LOOKUP, leave);
+    for (unsigned i = 0; i < 2; i++)
+        t->lookup[i] = jit_emit_lookup(&e, i, j->space->user, t->miss);
     t->pollpc = e.p;
     x64_store(&e, true, RAX, x64_m(RBP, JIT_OFF(cpu.pc)));
     jit_emit_exit(&e, JIT_EXIT_POLL, leave);

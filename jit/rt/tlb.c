@@ -1,5 +1,5 @@
 /*
- * The soft TLB and the jump cache of a vCPU, and the slow paths of data accesses.
+ * The soft TLB of a vCPU, and the slow paths of data accesses.
  *
  * An entry maps one 4 KiB page of guest-virtual space to RAM. Generated code compares a tag and adds the addend;
  * whatever does not match comes here: misses, page crossings, device memory, tagged addresses, pages with
@@ -86,89 +86,6 @@ static void jit_tlb_drop_ng(struct jit_vcpu *v)
         jit_tlb_drop_entries(v);
     else
         jit_tlb_drop_low(v);
-}
-
-/* Bloom bitmaps of `size` bytes, a power of two, over numbers of pages or regions. */
-static bool jit_bloom_has(const uint8_t *map, size_t size, uint64_t n)
-{
-    return map[n >> 3 & (size - 1)] >> (n & 7) & 1;
-}
-
-static void jit_bloom_add(uint8_t *map, size_t size, uint64_t n)
-{
-    map[n >> 3 & (size - 1)] |= (uint8_t)(1u << (n & 7));
-}
-
-/* ---- salts ---- */
-
-static void jit_jc_clear(struct jit_vcpu *v)
-{
-    const struct jit *j = v->jit;
-    const struct jit_jc_entry none = {.tag = JIT_JC_NONE, .code = j->rx + (j->thunk.lookup - j->rw)};
-
-    for (unsigned i = 0; i < 2 * JIT_JC_SIZE; i++)
-        (&v->jc[0][0])[i] = none;
-    memset(v->salts, 0, sizeof(v->salts));
-    memset(v->exec_pages, 0, sizeof(v->exec_pages));
-    v->salt_next = 1;
-}
-
-/* The same for less: entries go with their salts. */
-static void jit_jc_forget(struct jit_vcpu *v)
-{
-    if (!v->salt_next) {
-        jit_jc_clear(v); /* memory as it was mapped is no empty entry */
-        return;
-    }
-    memset(v->salts, 0, sizeof(v->salts));
-    memset(v->exec_pages, 0, sizeof(v->exec_pages));
-}
-
-static void jit_salts_drop(struct jit_vcpu *v, bool el1, bool any_asid, uint16_t asid)
-{
-    for (unsigned i = 0; i < JIT_SALTS; i++) {
-        struct jit_salt *s = &v->salts[i];
-        if (s->id && (bool)(s->ctx & JIT_CTX_EL1) == el1 && (any_asid || s->asid == asid))
-            s->id = 0;
-    }
-}
-
-static void jit_salt_select(struct jit_vcpu *v)
-{
-    bool el1 = v->ctx & JIT_CTX_EL1;
-    uint16_t asid = el1 ? 0 : v->asid;
-    struct jit_salt *s = &v->salts[(asid * 31u ^ v->ctx * 7u) % JIT_SALTS];
-
-    if (!s->id || s->ctx != v->ctx || s->asid != asid) {
-        if (v->salt_next > JIT_SALT_MAX)
-            jit_jc_clear(v);
-        *s = (struct jit_salt){.ctx = v->ctx, .asid = asid, .id = (uint16_t)v->salt_next++};
-    }
-    v->salt[el1] = (uint64_t)s->id << JIT_SALT_SHIFT;
-}
-
-static void jit_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
-{
-    bool el1 = v->ctx & JIT_CTX_EL1;
-
-    /* The kernel's salt does not know ASIDs, so it serves only the half that is global in practice; a change of
-     * TTBR1's tables drops it. */
-    if (el1 && !(pc >> 63))
-        return;
-    v->jc[el1][jit_jc_index(pc, false)] = (struct jit_jc_entry){.tag = pc ^ v->salt[el1], .code = code};
-    jit_bloom_add(v->exec_pages, sizeof(v->exec_pages), pc >> 12);
-}
-
-/* Forgets the code of one page, under every salt: salts only change bits that are the entry's index. */
-static void jit_jc_drop_page(struct jit_vcpu *v, bool el1, uint64_t va)
-{
-    const struct jit *j = v->jit;
-    struct jit_jc_entry *e = &v->jc[el1][jit_jc_index(va & ~UINT64_C(0xfff), false)];
-
-    _Static_assert(JIT_JC_BITS >= 10, "the entries of a page are in a row");
-    for (unsigned i = 0; i < 4096 / 4; i++)
-        if ((e[i].tag ^ va) >> (JIT_JC_BITS + 2) == 0)
-            e[i] = (struct jit_jc_entry){.tag = JIT_JC_NONE, .code = j->rx + (j->thunk.lookup - j->rw)};
 }
 
 static void jit_tlb_flush_all(struct jit_vcpu *v)

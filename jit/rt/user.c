@@ -362,20 +362,21 @@ static void jit_user_jc_empty(struct jit_vcpu *v)
     const struct jit *j = v->jit;
 
     for (unsigned i = 0; i < 2; i++)
-        v->jc[i][0].code = j->rx + (j->thunk.lookup - j->rw);
+        v->jc[i][0].code = v->jc[i][jit_jc_second(0, 0, true)].code = j->rx + (j->thunk.miss - j->rw);
 }
 
 static void jit_user_jc_clear(struct jit_vcpu *v)
 {
     for (unsigned i = 0; i < 2; i++)
-        memset(v->jc[i], 0, sizeof(v->jc[i][0]) << JIT_JC_USER_BITS);
+        memset(v->jc[i], 0, sizeof(v->jc[i][0]) << (JIT_JC_USER_BITS + 1));
     jit_user_jc_empty(v);
 }
 
 static void jit_user_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *code)
 {
     if (pc)
-        v->jc[jit_jc_of(v->ctx)][jit_jc_index(pc, true)] = (struct jit_jc_entry){.tag = pc, .code = code};
+        jit_jc_put(v->jc[jit_jc_of(v->ctx)], (struct jit_jc_entry){.tag = pc, .code = code}, jit_jc_index(pc, true),
+                   true);
 }
 
 static void jit_user_page(struct jit *j, struct jit_page *p)

@@ -141,7 +141,7 @@ static void t1_exit_cross(struct t1 *t, uint64_t target)
     x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
     x64_alu_rm(t->e, true, ALU_CMP, RDX, x64_m(RBP, jc));
     t1_reloc(t, JIT_RELOC_JC, t->e->p - 4);
-    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup);
+    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup[jit_jc_of(t->b->ctx)]);
     x64_jmp_mem(t->e, x64_m(RBP, jc + 8));
     t1_reloc(t, JIT_RELOC_JC, t->e->p - 4);
 }
@@ -176,7 +176,7 @@ static void t1_exit_indirect_user(struct t1 *t)
     x64_mov_rr(t->e, false, RCX, RAX);
     x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)(jit_jc_mask(true) << 2));
     x64_alu_rm(t->e, true, ALU_CMP, RAX, x64_mx(RBP, RCX, 2, t1_jc(t)));
-    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup);
+    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup[jit_jc_of(t->b->ctx)]);
     x64_jmp_mem(t->e, x64_mx(RBP, RCX, 2, t1_jc(t) + 8));
 }
 
@@ -199,7 +199,7 @@ void t1_exit_indirect(struct t1 *t)
     x64_mov_rr(t->e, true, RDX, RAX);
     x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
     x64_alu_rm(t->e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, jc));
-    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup);
+    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup[jit_jc_of(t->b->ctx)]);
     x64_jmp_mem(t->e, x64_mx(RBP, RCX, 0, jc + 8));
 }
 

@@ -197,14 +197,23 @@ static void test_odd_targets(void)
     end();
 }
 
-/* Code of another address space is not reached through any spelling of its address. */
-static void test_foreign_code(void)
+#define MEETS (1u + JIT_JC_SIZE * 4 / 4096) /* the page that takes page 1's first places in the jump cache */
+_Static_assert(MEETS < PAGES, "within the window");
+
+/* Code of another address space is not reached through any spelling of its address, be it in its first or, displaced,
+ * in its second place. */
+static void foreign_code(bool displaced)
 {
     CHECK(begin(1, 0));
     PUT(0, 0, BR(0));
     PUT(1, 0, MOVZ(1, 77), SVC(0));
+    PUT(MEETS, 0, MOVZ(1, 78), SVC(0));
     run_at(0, VA + 0x1000);
     CHECK_EQ(cpu[0]->x[1], 77);
+    if (displaced) {
+        run_at(0, VA + MEETS * 4096);
+        CHECK_EQ(cpu[0]->x[1], 78);
+    }
     cpu[0]->sys.ttbr0_el1 = UINT64_C(2) << 48;
     jit_context_changed(cpu[0]);
     atomic_store(&map[1], NOWHERE);
@@ -216,6 +225,55 @@ static void test_foreign_code(void)
             CHECK(fetch_aborted(0));
             CHECK_EQ(env.event[0].far, to);
         }
+    }
+    end();
+}
+
+static void test_foreign_code(void)
+{
+    foreign_code(false);
+    foreign_code(true);
+}
+
+/* Two pages whose code meets in the jump cache, called in turns: both stay in it, and both are dropped. */
+static void test_meeting_code(void)
+{
+    struct jit_tlbi_request r = {.kind = JIT_FLUSH_VA, .asid = 0, .pages = 1};
+    struct jit_vcpu *v;
+
+    CHECK(begin(1, 0));
+    v = jit_vcpu_of(cpu[0]);
+    CHECK(!jit_stats_begin(v));
+    PUT(0, 0, BLR(4), BLR(5), SUB(2, 2, 1), CBNZ(2, -3), SVC(0));
+    PUT(1, 0, ADD(0, 0, 1), RET);
+    PUT(2, 0, ADD(0, 0, 2), RET);
+    PUT(MEETS, 0, ADD(1, 1, 1), RET);
+    PUT(MEETS + 1, 0, ADD(1, 1, 2), RET);
+    cpu[0]->x[4] = VA + 0x1000;
+    cpu[0]->x[5] = VA + MEETS * 4096;
+    cpu[0]->x[2] = 1000;
+    run_at(0, VA);
+    CHECK_EQ(cpu[0]->x[0], 1000);
+    CHECK_EQ(cpu[0]->x[1], 1000);
+    CHECK(v->stats->exits[JIT_EXIT_LOOKUP] < 20);
+    for (unsigned k = 0; k < 8; k++) {
+        uint64_t x0 = cpu[0]->x[0], x1 = cpu[0]->x[1], swap = cpu[0]->x[4];
+
+        /* What was called last has the first place. */
+        cpu[0]->x[4] = cpu[0]->x[5];
+        cpu[0]->x[5] = swap;
+        if (k & 4) {
+            atomic_store(&map[MEETS], MEETS + (k >> 1 & 1));
+            r.va = VA + MEETS * 4096;
+        } else {
+            atomic_store(&map[1], 1 + (k >> 1 & 1));
+            r.va = VA + 0x1000;
+        }
+        jit_tlbi(cpu[0], &r, false);
+        cpu[0]->x[2] = 1;
+        run_at(0, VA);
+        CHECK_EQ(cpu[0]->x[0] - x0, atomic_load(&map[1]));
+        CHECK_EQ(cpu[0]->x[1] - x1, atomic_load(&map[MEETS]) - MEETS + 1);
     }
     end();
 }
@@ -770,6 +828,7 @@ int main(void)
     env.ops.call = op_call;
     RUN(test_odd_targets);
     RUN(test_foreign_code);
+    RUN(test_meeting_code);
     RUN(test_block_mapping);
     RUN(test_tlbi_all);
     RUN(test_short_asid);
