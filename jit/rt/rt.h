@@ -645,6 +645,7 @@ void jit_region_begin(struct jit_vcpu *v);
 void jit_region_end(struct jit_vcpu *v);
 
 /* The host registers that hold guest registers. */
+#define JIT_PINS 10
 extern const int8_t jit_pin[32]; /* host register by guest register, -1: in memory; [31] is SP */
 
 static inline int32_t jit_off_x(unsigned r)

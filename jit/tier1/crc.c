@@ -29,7 +29,7 @@ bool t1_crc_keeps_flags(uint32_t insn)
 static bool t1_crc32c(struct t1 *t, uint32_t insn)
 {
     unsigned d = t1_zr(a64_rd(insn)), n = t1_zr(a64_rn(insn)), m = t1_zr(a64_rm(insn)), size = t1_crc_size(insn);
-    int acc = d == m ? RAX : t1_dst(d, RAX), hm;
+    int acc = d == m ? RAX : t1_dst(t, d, RAX), hm;
 
     t->keep_flags = true;
     if (d == T1_ZR)
@@ -52,8 +52,8 @@ static void t1_crc_load(struct t1 *t, bool w, int x, unsigned g)
 {
     if (g == T1_ZR)
         sse_rr(t->e, SSE_PXOR, x, x);
-    else if (t1_host(g) >= 0)
-        x64_rr(t->e, w, SSE_MOVD_LOAD, x, t1_host(g));
+    else if (t1_host(t, g) >= 0)
+        x64_rr(t->e, w, SSE_MOVD_LOAD, x, t1_host(t, g));
     else
         sse_rm(t->e, w ? SSE_MOVQ_LOAD : SSE_MOVD_LOAD, x, t1_slot(g));
 }
@@ -103,7 +103,7 @@ static bool t1_crc32(struct t1 *t, uint32_t insn)
     if (d == T1_ZR)
         return true;
     if (size >= 2 && t1_have.pclmul) {
-        dst = t1_dst(d, RAX);
+        dst = t1_dst(t, d, RAX);
         t1_crc_pclmul(t, size == 3, dst, n, m);
     } else {
         t1_copy(t, false, n, RAX);

@@ -33,7 +33,7 @@ bool t1_is_shlx(uint32_t insn)
 }
 
 /* What the translators in int.c and crc.c do to host flags that are the guest's. */
-static enum t1_effect t1_effect(unsigned row, uint32_t insn)
+static enum t1_effect t1_effect(const struct t1 *t, unsigned row, uint32_t insn)
 {
     switch (row) {
     case A64_adr:
@@ -42,7 +42,7 @@ static enum t1_effect t1_effect(unsigned row, uint32_t insn)
     case A64_movn: return T1_KEEPS;
     case A64_add_imm:
     case A64_sub_imm:
-        return a64_rd(insn) != a64_rn(insn) || !(insn >> 31) || t1_host(a64_rd(insn)) >= 0 ? T1_KEEPS : T1_DISTURBS;
+        return a64_rd(insn) != a64_rn(insn) || !(insn >> 31) || t1_host(t, a64_rd(insn)) >= 0 ? T1_KEEPS : T1_DISTURBS;
     case A64_add_sreg: return t1_is_lea(insn) || t1_is_shlx(insn) ? T1_KEEPS : T1_DISTURBS;
     case A64_orr_sreg: return t1_is_mov(insn) ? T1_KEEPS : T1_DISTURBS;
     case A64_umulh: return t1_have.bmi2 ? T1_KEEPS : T1_DISTURBS;
@@ -109,7 +109,7 @@ enum t1_need t1_flags_need(const struct t1 *t)
     bool host = true, read = false;
 
     for (unsigned k = t->i + 1; k < t->n; k++) {
-        enum t1_effect effect = t1_effect(t->row[k], t->insn[k]);
+        enum t1_effect effect = t1_effect(t, t->row[k], t->insn[k]);
 
         if (t->labels >> k & 1)
             return T1_NEED_ALL; /* host flags are not the guest's for all who come there */
@@ -130,7 +130,7 @@ enum t1_need t1_flags_need(const struct t1 *t)
 bool t1_flags_again(const struct t1 *t)
 {
     for (unsigned k = t->i + 1; k < t->n && !(t->labels >> k & 1); k++) {
-        enum t1_effect effect = t1_effect(t->row[k], t->insn[k]);
+        enum t1_effect effect = t1_effect(t, t->row[k], t->insn[k]);
 
         if (effect == T1_READS || effect == T1_LAST || effect == T1_CHANGES || t->row[k] == A64_b_cond)
             return true;
@@ -168,7 +168,7 @@ bool t1_flags_stay(const struct t1 *t)
 {
     unsigned row = t->row[t->i];
 
-    return t1_is_plain(row, t->insn[t->i]) || t1_effect(row, t->insn[t->i]) != T1_SEES;
+    return t1_is_plain(row, t->insn[t->i]) || t1_effect(t, row, t->insn[t->i]) != T1_SEES;
 }
 
 /* A condition of one flag, or the carry of an addition. */
@@ -192,7 +192,7 @@ bool t1_flags_cross(const struct t1 *t)
     bool access = false;
 
     for (unsigned k = t->i + 1; k < t->n && !t1_user(t) && !t->share[0].valid && !(t->labels >> k & 1); k++) {
-        enum t1_effect effect = t1_effect(t->row[k], t->insn[k]);
+        enum t1_effect effect = t1_effect(t, t->row[k], t->insn[k]);
 
         if (t1_is_plain(t->row[k], t->insn[k]))
             access = true;

@@ -127,7 +127,7 @@ static void t1_exit_cross(struct t1 *t, uint64_t target)
     bool el1 = t->b->ctx & JIT_CTX_EL1;
     int32_t jc = t1_jc(t) + (int32_t)(jit_jc_index(target, t1_user(t)) * sizeof(struct jit_jc_entry));
 
-    t1_vspill(t);
+    t1_leave(t);
     t1_mov_guest(t, RAX, target);
     if (t1_user(t)) {
         t1_exit_indirect(t);
@@ -160,12 +160,12 @@ void t1_exit(struct t1 *t, uint64_t target)
         t1_poll(t, target);
     if (target == t->b->pc) {
         t->loops = true;
-        if (t->vreg.planned) {
-            t1_vback(t);
+        if (t->planned) {
+            t1_back(t);
             return;
         }
     }
-    t1_vspill(t);
+    t1_leave(t);
     t1_align_patch(t, 1);
     t1_link(t, target, x64_jmp_fwd(t->e));
 }
@@ -186,7 +186,7 @@ void t1_exit_indirect(struct t1 *t)
     int32_t jc = t1_jc(t);
 
     _Static_assert(sizeof(struct jit_jc_entry) == 16, "the index is scaled by a shift");
-    t1_vspill(t);
+    t1_leave(t);
     x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
     t1_jcc_thunk(t, CC_NE, t->j->thunk.pollpc);
     if (t1_user(t)) {
@@ -216,7 +216,7 @@ static void t1_branch_cc(struct t1 *t, enum x64_cc cc, uint64_t target)
     if (t1_is_label(t, target)) {
         t1_jump(t, target, x64_jcc_fwd(t->e, cc));
     } else if (t1_near(t, target) && target > t1_pc(t)) {
-        if (t->vreg.now.dirty) {
+        if (t->vreg.now.dirty || t->greg.count) {
             t1_stub(t, T1_STUB_LEAVE, x64_jcc_fwd(t->e, cc))->target = (int64_t)target;
             return;
         }
@@ -225,9 +225,11 @@ static void t1_branch_cc(struct t1 *t, enum x64_cc cc, uint64_t target)
     } else if (t1_near(t, target)) {
         uint8_t *over = x64_jcc_fwd(t->e, cc ^ 1);
         struct t1_vstate v = t->vreg.now;
+        const int8_t *pin = t->pin;
 
         t1_exit(t, target);
         t->vreg.now = v; /* of those who do not take this way */
+        t->pin = pin;
         x64_bind(t->e, over);
     } else {
         struct t1_stub *s = t1_stub(t, T1_STUB_CROSS, x64_jcc_fwd(t->e, cc));
@@ -278,8 +280,8 @@ static bool t1_cbz(struct t1 *t, uint32_t insn)
     unsigned g = t1_zr(insn & 31);
     bool w = insn >> 31;
 
-    if (t1_host(g) >= 0)
-        x64_test_rr(t->e, w, t1_host(g), t1_host(g));
+    if (t1_host(t, g) >= 0)
+        x64_test_rr(t->e, w, t1_host(t, g), t1_host(t, g));
     else if (g == T1_ZR)
         x64_alu_rr(t->e, false, ALU_XOR, RAX, RAX);
     else
@@ -389,7 +391,7 @@ static bool t1_sysreg_const(const struct t1 *t, uint32_t enc, uint64_t *value)
 static bool t1_daif_read(struct t1 *t, unsigned d)
 {
     if (d != T1_ZR) {
-        int h = t1_dst(d, RAX);
+        int h = t1_dst(t, d, RAX);
         x64_load(t->e, false, h, x64_m(RBP, JIT_OFF(cpu.daif)));
         t1_put(t, d, h);
     }
@@ -445,8 +447,8 @@ static bool t1_mrs(struct t1 *t, uint32_t insn)
 
     if (t1_sysreg_const(t, t1_sysreg(insn), &value)) {
         if (d != T1_ZR) {
-            x64_mov_imm(t->e, t1_dst(d, RAX), value);
-            t1_put(t, d, t1_dst(d, RAX));
+            x64_mov_imm(t->e, t1_dst(t, d, RAX), value);
+            t1_put(t, d, t1_dst(t, d, RAX));
         }
         t->keep_flags = true;
         return true;
@@ -456,7 +458,7 @@ static bool t1_mrs(struct t1 *t, uint32_t insn)
     if (off < 0 || ((t->b->ctx & JIT_CTX_EL1) && !(t->b->ctx & JIT_CTX_SPSEL)))
         return false;
     if (d != T1_ZR) {
-        int h = t1_dst(d, RAX);
+        int h = t1_dst(t, d, RAX);
         x64_load(t->e, true, h, x64_m(RBP, off - JIT_RBP_BIAS));
         t1_put(t, d, h);
     }
@@ -490,7 +492,7 @@ static bool t1_svc(struct t1 *t, uint32_t insn)
 {
     if (!t1_user(t))
         return false;
-    t1_vspill(t);
+    t1_leave(t);
     x64_mov_imm(t->e, RDX, bits32(insn, 20, 5));
     x64_mov_imm(t->e, RAX, t->i * 4);
     t1_lea_entry(t);
@@ -517,7 +519,11 @@ struct t1_stub *t1_sp_check(struct t1 *t, unsigned n)
 
     if (n != T1_SP || t->sp_aligned || !(t->b->ctx & JIT_CTX_SPALIGN))
         return NULL;
-    x64_test_ri(t->e, false, jit_pin[T1_SP], 15);
+    if (t1_host(t, T1_SP) >= 0)
+        x64_test_ri(t->e, false, t1_host(t, T1_SP), 15);
+    else
+        x64_test_mi8(t->e, t1_slot(T1_SP), 15);
+    t1_used(t, T1_SP);
     t->host_flags = false;
     s = t1_stub(t, T1_STUB_INTERP, x64_jcc_fwd(t->e, CC_NE));
     t->sp_aligned = true;
@@ -531,6 +537,7 @@ static void t1_stub_mem(struct t1 *t, const struct t1_stub *s)
     x64_mov_imm(t->e, RDX, s->info);
     t1_lea_entry(t);
     t1_call_thunk(t, s->alone ? t->j->thunk.alone[t1_view(t, s->info)][s->info & JIT_MEM_FORM] : t->j->thunk.mem);
+    t1_genter(t);
     if (s->info >> JIT_MEM_ABOVE_SHIFT) {
         x64_load(t->e, true, s->share ? RDX : R14, x64_m(RBP, JIT_OFF(share)));
         if (s->share)
@@ -626,12 +633,13 @@ static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
     t->i = s->index;
     t->place = t->e->p;
     t->vreg.now = s->v;
+    t->pin = s->pin;
     if (s->from)
         x64_bind(t->e, s->from);
     if (s->from2)
         x64_bind(t->e, s->from2);
     if (s->kind != T1_STUB_EDGE)
-        t1_vspill(t);
+        t1_leave(t);
     switch (s->kind) {
     case T1_STUB_LOAD: t1_stub_load(t, s); break;
     case T1_STUB_STORE: t1_stub_store(t, s); break;
@@ -639,6 +647,7 @@ static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
     case T1_STUB_VSTORE: t1_stub_vector(t, s); break;
     case T1_STUB_INTERP:
         t1_interp(t, t->insn[s->index]);
+        t1_genter(t);
         t1_stub_back(t, s);
         break;
     case T1_STUB_EXIT:
@@ -662,6 +671,7 @@ static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
 void t1_emit_stubs(struct t1 *t)
 {
     t1_vroutine(t);
+    t1_groutines(t);
     for (unsigned k = 0; k < t->nstubs; k++)
         t1_emit_stub(t, &t->stub[k]);
     t->b->dead_tail = (uint16_t)(t->e->p - t->e->base);
@@ -669,7 +679,8 @@ void t1_emit_stubs(struct t1 *t)
     t1_jmp_thunk(t, t->j->thunk.dead);
     if (t->b->loop) {
         t->vreg.now = t->vreg.head;
-        t1_vspill(t);
+        t1_within(t);
+        t1_leave(t);
         t1_lea_entry(t);
         t1_jmp_thunk(t, t->j->thunk.dead);
     }

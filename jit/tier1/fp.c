@@ -252,7 +252,7 @@ static bool t1_fmov_to_gpr(struct t1 *t, uint32_t insn)
 {
     bool w = insn >> 31, hi = insn >> 19 & 1;
     unsigned d = t1_zr(a64_rd(insn)), n = a64_rn(insn);
-    int h = t1_dst(d, RAX);
+    int h = t1_dst(t, d, RAX);
 
     if (d != T1_ZR) {
         if (hi)

@@ -36,7 +36,7 @@ static void t1_flags_logic(struct t1 *t)
 /* op reg, src1, Rm: Rm in its own register, or in memory; ZR in RCX. */
 static void t1_bmi(struct t1 *t, bool w, uint32_t op, int reg, int src1, unsigned m)
 {
-    if (m == T1_ZR || t1_host(m) >= 0)
+    if (m == T1_ZR || t1_host(t, m) >= 0)
         vex_rrr(t->e, w, op, reg, src1, t1_get(t, m, RCX));
     else
         vex_rrm(t->e, w, op, reg, src1, t1_slot(m));
@@ -71,7 +71,7 @@ static bool t1_mov_pc(struct t1 *t, unsigned d, uint64_t value)
     t->keep_flags = true;
     if (d == T1_ZR)
         return true;
-    h = t1_dst(d, RAX);
+    h = t1_dst(t, d, RAX);
     if ((next & 0xffc003ffu) == (0x91000000u | d << 5 | d)) {
         value += bits32(next, 21, 10);
         t->fused = t->i + 1;
@@ -95,7 +95,7 @@ static bool t1_adrp(struct t1 *t, uint32_t insn)
 
 static bool t1_mov_const(struct t1 *t, unsigned d, uint64_t v)
 {
-    int h = t1_dst(d, RAX);
+    int h = t1_dst(t, d, RAX);
 
     t->keep_flags = true;
     if (d == T1_ZR)
@@ -138,7 +138,7 @@ static bool t1_movk(struct t1 *t, uint32_t insn)
     unsigned d = t1_zr(a64_rd(insn)), sh = bits32(insn, 22, 21) * 16;
     uint64_t imm = bits32(insn, 20, 5);
     bool w = t1_sf(insn);
-    int h = t1_dst(d, RAX);
+    int h = t1_dst(t, d, RAX);
 
     if (t1_fused(t))
         return t->keep_flags = true;
@@ -164,7 +164,7 @@ static bool t1_movk(struct t1 *t, uint32_t insn)
 /* d = n op RCX-or-register operand. `m`: guest register, or -1 for RCX. Flags go to host flags. */
 static void t1_alu3(struct t1 *t, bool w, enum x64_alu op, unsigned d, unsigned n, int m)
 {
-    int hd = t1_dst(d, RAX);
+    int hd = t1_dst(t, d, RAX);
     bool d_is_m = m >= 0 && (unsigned)m == d && d != n;
 
     if (d == T1_ZR || d_is_m || hd == RAX)
@@ -176,9 +176,9 @@ static void t1_alu3(struct t1 *t, bool w, enum x64_alu op, unsigned d, unsigned 
     else
         t1_alu(t, w, op, hd, (unsigned)m);
     if (d != T1_ZR) {
-        if (t1_host(d) >= 0 && hd == RAX)
-            x64_mov_rr(t->e, w, t1_host(d), RAX);
-        else if (t1_host(d) < 0)
+        if (t1_host(t, d) >= 0 && hd == RAX)
+            x64_mov_rr(t->e, w, t1_host(t, d), RAX);
+        else if (t1_host(t, d) < 0)
             x64_store(t->e, true, RAX, t1_slot(d));
         t1_wrote(t, d);
     }
@@ -189,13 +189,13 @@ static bool t1_addsub_imm(struct t1 *t, uint32_t insn)
     bool w = t1_sf(insn), sub = insn >> 30 & 1, flags = insn >> 29 & 1;
     uint32_t imm = bits32(insn, 21, 10) << (insn >> 22 & 1) * 12;
     unsigned n = a64_rn(insn), d = flags ? t1_zr(a64_rd(insn)) : a64_rd(insn);
-    int hd = t1_dst(d, RAX), hn;
+    int hd = t1_dst(t, d, RAX), hn;
 
     if (t1_fused(t))
         return t->keep_flags = true;
     if (flags) {
-        if (d == T1_ZR && sub && t1_host(n) >= 0) {
-            x64_alu_ri(t->e, w, ALU_CMP, t1_host(n), (int32_t)imm);
+        if (d == T1_ZR && sub && t1_host(t, n) >= 0) {
+            x64_alu_ri(t->e, w, ALU_CMP, t1_host(t, n), (int32_t)imm);
         } else if (d == T1_ZR && sub) {
             x64_alu_mi(t->e, w, ALU_CMP, t1_slot(n), (int32_t)imm);
         } else {
@@ -204,7 +204,7 @@ static bool t1_addsub_imm(struct t1 *t, uint32_t insn)
             if (hd == RAX || d != n)
                 t1_copy(t, w, n, hd);
             x64_alu_ri(t->e, w, sub ? ALU_SUB : ALU_ADD, hd, (int32_t)imm);
-            if (d != T1_ZR && t1_host(d) < 0)
+            if (d != T1_ZR && t1_host(t, d) < 0)
                 x64_store(t->e, true, hd, t1_slot(d));
             t1_wrote(t, d);
         }
@@ -216,7 +216,7 @@ static bool t1_addsub_imm(struct t1 *t, uint32_t insn)
     }
     if (d == n && w) {
         t1_writeback(t, d, sub ? -(int64_t)imm : (int64_t)imm);
-        t->keep_flags = t1_host(d) >= 0;
+        t->keep_flags = t1_host(t, d) >= 0;
         return true;
     }
     hn = t1_get(t, n, RAX);
@@ -251,7 +251,7 @@ static bool t1_addsub_sreg(struct t1 *t, uint32_t insn)
     if (!flags && d == T1_ZR)
         return t->keep_flags = true;
     if (t1_is_lea(insn)) {
-        int hn = t1_get(t, n, RAX), hm = t1_get(t, m, RCX), hd = t1_dst(d, RAX);
+        int hn = t1_get(t, n, RAX), hm = t1_get(t, m, RCX), hd = t1_dst(t, d, RAX);
         x64_lea(t->e, w, hd, x64_mx(hn, hm, amount, 0));
         t1_put(t, d, hd);
         t->keep_flags = true;
@@ -259,7 +259,7 @@ static bool t1_addsub_sreg(struct t1 *t, uint32_t insn)
     }
     if (t->host_flags && t1_is_shlx(insn)) {
         static const uint32_t op[3] = {BMI_SHLX, BMI_SHRX, BMI_SARX};
-        int hn = t1_get(t, n, RAX), hd = t1_dst(d, RAX);
+        int hn = t1_get(t, n, RAX), hd = t1_dst(t, d, RAX);
         x64_mov_imm(t->e, RDX, amount);
         t1_bmi(t, w, op[bits32(insn, 23, 22)], RCX, RDX, m);
         x64_lea(t->e, w, hd, x64_mx(hn, RCX, 0, 0));
@@ -352,9 +352,9 @@ static bool t1_logic_imm(struct t1 *t, uint32_t insn)
     if (opc == 1 && n == T1_ZR)
         return t1_mov_const(t, d, imm);
     if (w ? (int64_t)imm == (int32_t)imm : true) {
-        int hd = d == T1_ZR ? RAX : t1_dst(d, RAX);
-        if (opc == 3 && d == T1_ZR && t1_host(n) >= 0) {
-            x64_test_ri(t->e, w, t1_host(n), (int32_t)imm);
+        int hd = d == T1_ZR ? RAX : t1_dst(t, d, RAX);
+        if (opc == 3 && d == T1_ZR && t1_host(t, n) >= 0) {
+            x64_test_ri(t->e, w, t1_host(t, n), (int32_t)imm);
         } else {
             if (hd == RAX || d != n)
                 t1_copy(t, w, n, hd);
@@ -381,11 +381,11 @@ static bool t1_logic_sreg(struct t1 *t, uint32_t insn)
         return t->keep_flags = true;
     /* MOV */
     if (t1_is_mov(insn)) {
-        int h = t1_host(d);
+        int h = t1_host(t, d);
         if (h >= 0) {
             t1_copy(t, w, m, h);
         } else {
-            h = m != T1_ZR && t1_host(m) >= 0 && w ? t1_host(m) : RAX;
+            h = m != T1_ZR && t1_host(t, m) >= 0 && w ? t1_host(t, m) : RAX;
             if (h == RAX)
                 t1_copy(t, w, m, RAX);
             x64_store(t->e, true, h, t1_slot(d));
@@ -422,7 +422,7 @@ static bool t1_bfm_shift(struct t1 *t, uint32_t insn, bool sign)
     bool w = t1_sf(insn);
     unsigned r = bits32(insn, 21, 16), s = bits32(insn, 15, 10), size = w ? 64 : 32;
     unsigned d = t1_zr(a64_rd(insn)), n = t1_zr(a64_rn(insn)), up = size - 1 - s, down;
-    int hd = t1_dst(d, RAX);
+    int hd = t1_dst(t, d, RAX);
 
     if (d == T1_ZR)
         return true;
@@ -492,8 +492,8 @@ static bool t1_bfm(struct t1 *t, uint32_t insn)
         x64_mov_imm(t->e, RCX, mask);
         x64_alu_rr(t->e, true, ALU_AND, RAX, RCX);
     }
-    if (t1_host(d) >= 0) {
-        x64_alu_rr(t->e, w, ALU_XOR, t1_host(d), RAX);
+    if (t1_host(t, d) >= 0) {
+        x64_alu_rr(t->e, w, ALU_XOR, t1_host(t, d), RAX);
         t1_wrote(t, d);
     } else {
         t1_alu(t, w, ALU_XOR, RAX, d);
@@ -506,7 +506,7 @@ static bool t1_extr(struct t1 *t, uint32_t insn)
 {
     bool w = t1_sf(insn);
     unsigned d = t1_zr(a64_rd(insn)), lsb = bits32(insn, 15, 10);
-    int hd = t1_dst(d, RAX);
+    int hd = t1_dst(t, d, RAX);
 
     if (d == T1_ZR)
         return true;
@@ -532,7 +532,7 @@ static bool t1_shiftv(struct t1 *t, uint32_t insn)
     static const uint32_t bmi[3] = {BMI_SHLX, BMI_SHRX, BMI_SARX};
     bool w = t1_sf(insn);
     unsigned d = t1_zr(a64_rd(insn)), kind = bits32(insn, 11, 10);
-    int hd = t1_dst(d, RAX);
+    int hd = t1_dst(t, d, RAX);
 
     if (d == T1_ZR)
         return true;
@@ -580,15 +580,15 @@ static bool t1_madd(struct t1 *t, uint32_t insn)
     if (t->host_flags && !sub && w && a == T1_ZR && t1_have.bmi2) {
         t->keep_flags = true;
         if (d != T1_ZR) {
-            t1_mulx(t, insn, RDX, t1_dst(d, RAX));
-            t1_put(t, d, t1_dst(d, RAX));
+            t1_mulx(t, insn, RDX, t1_dst(t, d, RAX));
+            t1_put(t, d, t1_dst(t, d, RAX));
         }
         return true;
     }
     if (d == T1_ZR)
         return true;
     t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
-    if (m == T1_ZR || t1_host(m) >= 0)
+    if (m == T1_ZR || t1_host(t, m) >= 0)
         x64_rr(t->e, w, X64_IMUL, RAX, t1_get(t, m, RCX));
     else
         x64_rm(t->e, w, X64_IMUL, RAX, t1_slot(m));
@@ -623,8 +623,8 @@ static bool t1_mulh(struct t1 *t, uint32_t insn)
     if (insn >> 23 & 1 && t1_have.bmi2) {
         t->keep_flags = true;
         if (d != T1_ZR) {
-            t1_mulx(t, insn, t1_dst(d, RDX), RAX);
-            t1_put(t, d, t1_dst(d, RDX));
+            t1_mulx(t, insn, t1_dst(t, d, RDX), RAX);
+            t1_put(t, d, t1_dst(t, d, RDX));
         }
         return true;
     }
@@ -784,7 +784,7 @@ static bool t1_csel(struct t1 *t, uint32_t insn)
     bool w = t1_sf(insn), inv = insn >> 30 & 1, inc = insn >> 10 & 1;
     unsigned d = t1_zr(a64_rd(insn)), n = t1_zr(a64_rn(insn)), m = t1_zr(a64_rm(insn));
     unsigned cond = bits32(insn, 15, 12);
-    int hd = t1_dst(d, RAX);
+    int hd = t1_dst(t, d, RAX);
     enum x64_cc cc;
 
     if (d == T1_ZR) {

@@ -1,5 +1,8 @@
 /*
- * Tier 1: loops of several basic blocks.
+ * Tier 1: loops.
+ *
+ * A block that may branch to its own start is translated twice where that pays: the first time says what it does with
+ * which registers, and the second has them in host registers by a plan that holds for the whole loop.
  *
  * A block whose branches lead back to its start, and that has vector instructions, is translated as far as its own
  * branches ahead reach, even behind unconditional ones: what they lead to are labels within the block, so that V
@@ -10,9 +13,36 @@
 
 #include <limits.h>
 
-/* The distance in instructions of a direct branch without link; 0: not one, or one to itself. */
-static int t1_distance(uint32_t insn)
+bool t1_plan(struct t1 *t)
 {
+    bool v = t1_vplan(t), g = t1_gplan(t);
+
+    t->planned = v || g;
+    return t->planned;
+}
+
+/* Dead blocks' no-op is at the head, too. */
+void t1_head(struct t1 *t)
+{
+    t1_vhead(t);
+    t1_ghead(t);
+    while ((uintptr_t)(t->e->p - t->e->base) % JIT_ENTRY_ALIGN)
+        x64_u8(t->e, 0x90);
+    t->b->loop = (uint16_t)(t->e->p - t->e->base);
+    t1_entry_nop(t->e);
+}
+
+void t1_back(struct t1 *t)
+{
+    t1_vconvert(t, &t->vreg.head);
+    x64_jmp_to(t->e, t->e->base + t->b->loop);
+}
+
+/* The distance in instructions of a direct branch without link; 0: not one, or one to itself. */
+static inline int t1_distance(uint32_t insn)
+{
+    if ((insn & 0x1c000000u) != 0x14000000u) /* most are no branches, exceptions or system instructions */
+        return 0;
     if ((insn & 0xfc000000u) == 0x14000000u) /* B */
         return (int)sext64(bits32(insn, 25, 0), 26);
     if ((insn & 0xff000000u) == 0x54000000u || (insn & 0x7e000000u) == 0x34000000u) /* B.cond, CBZ, CBNZ */
@@ -136,6 +166,7 @@ void t1_label(struct t1 *t)
         }
     }
     t->vreg.now = at;
+    t1_within(t);
     t->ended = t->host_flags = t->flags_r14 = t->sp_aligned = false;
     t1_share_none(t);
 }

@@ -142,7 +142,7 @@ void t1_address(struct t1 *t, unsigned n, int64_t off)
 
 void t1_writeback(struct t1 *t, unsigned n, int64_t off)
 {
-    int h = t1_host(n);
+    int h = t1_host(t, n);
 
     if (h >= 0) {
         x64_lea(t->e, true, h, x64_m(h, (int32_t)off));
@@ -207,7 +207,7 @@ static void t1_load_gpr(struct t1 *t, unsigned d, unsigned shift, enum t1_sign s
 {
     static const uint32_t zero[4] = {X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b};
     static const uint32_t sext[3] = {X64_MOVSX8, X64_MOVSX16, X64_MOVSXD};
-    int h = d == T1_ZR ? RAX : t1_dst(d, RAX);
+    int h = d == T1_ZR ? RAX : t1_dst(t, d, RAX);
 
     if (sign == T1_ZERO)
         x64_rm(t->e, shift == 3, zero[shift], h, m);
@@ -393,7 +393,7 @@ static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
     unsigned a = t1_zr(insn & 31), b = t1_zr(bits32(insn, 14, 10));
     int64_t off = sext64(bits32(insn, 21, 15), 7) * (1 << shift);
     bool together =
-        shift == 3 && b == a + 1 && b < T1_SP && t1_host(a) < 0 && t1_host(b) < 0 && t1_pair_copied(t, a, load);
+        shift == 3 && b == a + 1 && b < T1_SP && t1_host(t, a) < 0 && t1_host(t, b) < 0 && t1_pair_copied(t, a, load);
     struct t1_stub *sp, *s;
     struct x64_mem m;
 
@@ -410,10 +410,10 @@ static bool t1_pair(struct t1 *t, uint32_t insn, enum t1_mode mode)
         t1_wrote(t, a);
         t1_wrote(t, b);
     } else if (load) {
-        int h1 = a == T1_ZR ? RDX : t1_dst(a, RDX), h2 = b == T1_ZR ? RAX : t1_dst(b, RAX);
+        int h1 = a == T1_ZR ? RDX : t1_dst(t, a, RDX), h2 = b == T1_ZR ? RAX : t1_dst(t, b, RAX);
         uint32_t op = sw ? X64_MOVSXD : 0x8b;
         /* A first destination that is the base itself is loaded last. With a tagged address that is in RAX. */
-        bool second_first = h1 == t1_host(n);
+        bool second_first = h1 == t1_host(t, n);
         if (second_first && h2 == m.base)
             h2 = RDX;
         if (second_first)

@@ -257,7 +257,7 @@ static const uint32_t t1_zx_load[4] = {X64_MOVZX8, X64_MOVZX16, 0x8b, 0x8b};
 static bool t1_umov(struct t1 *t, uint32_t insn)
 {
     unsigned index, shift = t1_element(insn, &index), d = t1_zr(a64_rd(insn));
-    int h = t1_dst(d, RAX);
+    int h = t1_dst(t, d, RAX);
 
     if (d != T1_ZR) {
         if (index == 0 && shift >= 2)
@@ -274,7 +274,7 @@ static bool t1_smov(struct t1 *t, uint32_t insn)
 {
     static const uint32_t op[3] = {X64_MOVSX8, X64_MOVSX16, X64_MOVSXD};
     unsigned index, shift = t1_element(insn, &index), d = t1_zr(a64_rd(insn));
-    int h = t1_dst(d, RAX);
+    int h = t1_dst(t, d, RAX);
 
     if (d != T1_ZR) {
         x64_rm(t->e, t1_q(insn), op[shift], h, t1_v_element(t, a64_rn(insn), index, shift));

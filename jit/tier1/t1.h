@@ -61,6 +61,7 @@ struct t1_stub {
     int64_t target; /* exits: guest address */
     uint16_t index; /* instruction number */
     struct t1_vstate v;
+    const int8_t *pin;
 };
 
 /* A branch to a label ahead, which is not there yet. */
@@ -75,7 +76,6 @@ struct t1_jump {
 #define T1_XMM_COUNT 10u
 
 struct t1_vregs {
-    bool planned;               /* host and head are from a plan: the block is a loop */
     unsigned next;              /* host registers given away */
     uint8_t host[32];           /* by V register; 0: none */
     struct t1_vstate now, head; /* head: the loop's */
@@ -83,6 +83,16 @@ struct t1_vregs {
     uint16_t uses[32];
     uint32_t written;
     const uint8_t *routine;
+};
+
+/* General registers that a loop has in host registers of its own: see greg.c. */
+struct t1_gregs {
+    unsigned count;
+    uint8_t guest[JIT_PINS + 1], host[JIT_PINS + 1]; /* guest register guest[k] is in host[k] */
+    int8_t away[JIT_PINS + 1];                       /* whose that is elsewhere, -1: nobody's */
+    int8_t pin[32];                                  /* as jit_pin, within the loop */
+    uint16_t uses[T1_ZR + 1];
+    const uint8_t *leave, *enter; /* routines for slow paths */
 };
 
 struct t1 {
@@ -108,9 +118,12 @@ struct t1 {
     unsigned excl_end;     /* instruction number of the store-exclusive that pairs with a translated load; 0: none */
     unsigned fused;        /* the last instruction that one before it has done, all or most of it; 0: none */
     unsigned nstubs;
+    bool planned; /* vreg and greg are from a plan: the block is a loop */
     struct t1_vregs vreg;
-    bool loops;    /* a branch to the block's own start was translated */
-    bool accessed; /* user mode: the current instruction accesses memory */
+    struct t1_gregs greg;
+    const int8_t *pin; /* host registers of guest registers at this place: jit_pin, or the loop's */
+    bool loops;        /* a branch to the block's own start was translated */
+    bool accessed;     /* user mode: the current instruction accesses memory */
     unsigned njumps, nlandings;
     const uint8_t *place; /* of the stub that is being emitted */
     /* From here on nothing is cleared for the second translation of a loop. */
@@ -156,9 +169,17 @@ static inline unsigned t1_zr(unsigned r)
     return r == 31 ? T1_ZR : r;
 }
 
-static inline int t1_host(unsigned g)
+/* The host register that holds guest register g here, -1: none. */
+static inline int t1_host(const struct t1 *t, unsigned g)
 {
-    return g == T1_ZR ? -1 : jit_pin[g];
+    return g == T1_ZR ? -1 : t->pin[g];
+}
+
+/* Guest register g is read or written: what a loop does counts. */
+static inline void t1_used(struct t1 *t, unsigned g)
+{
+    if (t->i <= t->turn)
+        t->greg.uses[g]++;
 }
 
 static inline struct x64_mem t1_slot(unsigned g)
@@ -169,7 +190,8 @@ static inline struct x64_mem t1_slot(unsigned g)
 /* Guest register g in a host register: its own, or `scratch` loaded with it. Flags stay. */
 static inline int t1_get(struct t1 *t, unsigned g, int scratch)
 {
-    int h = t1_host(g);
+    int h = t1_host(t, g);
+    t1_used(t, g);
     if (h >= 0)
         return h;
     if (g == T1_ZR)
@@ -182,7 +204,8 @@ static inline int t1_get(struct t1 *t, unsigned g, int scratch)
 /* A copy of guest register g in `dst`. */
 static inline void t1_copy(struct t1 *t, bool w, unsigned g, int dst)
 {
-    int h = t1_host(g);
+    int h = t1_host(t, g);
+    t1_used(t, g);
     if (h >= 0)
         x64_mov_rr(t->e, w, dst, h);
     else if (g == T1_ZR)
@@ -192,15 +215,16 @@ static inline void t1_copy(struct t1 *t, bool w, unsigned g, int dst)
 }
 
 /* Where to compute the new value of g: its own register or `scratch`; t1_put finishes. */
-static inline int t1_dst(unsigned g, int scratch)
+static inline int t1_dst(const struct t1 *t, unsigned g, int scratch)
 {
-    int h = t1_host(g);
+    int h = t1_host(t, g);
     return h >= 0 ? h : scratch;
 }
 
 /* Guest register g gets a new value that nothing is known of. */
 static inline void t1_wrote(struct t1 *t, unsigned g)
 {
+    t1_used(t, g);
     if (g == T1_SP)
         t->sp_aligned = false;
     for (unsigned k = 0; k < JIT_SHARES; k++)
@@ -218,6 +242,7 @@ static inline void t1_share_none(struct t1 *t)
 /* Guest register g moves by a constant: what is known of it moves along. */
 static inline void t1_moved(struct t1 *t, unsigned g, int64_t by)
 {
+    t1_used(t, g);
     if (g == T1_SP && (by & 15))
         t->sp_aligned = false;
     for (unsigned k = 0; k < JIT_SHARES; k++) {
@@ -230,7 +255,7 @@ static inline void t1_moved(struct t1 *t, unsigned g, int64_t by)
 
 static inline void t1_put(struct t1 *t, unsigned g, int host)
 {
-    int h = t1_host(g);
+    int h = t1_host(t, g);
     t1_wrote(t, g);
     if (g == T1_ZR)
         return;
@@ -243,7 +268,8 @@ static inline void t1_put(struct t1 *t, unsigned g, int host)
 /* host = host op guest register. */
 static inline void t1_alu(struct t1 *t, bool w, enum x64_alu op, int host, unsigned g)
 {
-    int h = t1_host(g);
+    int h = t1_host(t, g);
+    t1_used(t, g);
     if (h >= 0)
         x64_alu_rr(t->e, w, op, host, h);
     else if (g == T1_ZR)
@@ -259,8 +285,12 @@ static inline struct t1_stub *t1_stub(struct t1 *t, enum t1_stub_kind kind, uint
         t->nstubs = 0;
     }
     struct t1_stub *s = &t->stub[t->nstubs++];
-    *s = (struct t1_stub){
-        .kind = kind, .from = from, .index = (uint16_t)t->i, .flags_r14 = t->flags_r14, .v = t->vreg.now};
+    *s = (struct t1_stub){.kind = kind,
+                          .from = from,
+                          .index = (uint16_t)t->i,
+                          .flags_r14 = t->flags_r14,
+                          .v = t->vreg.now,
+                          .pin = t->pin};
     return s;
 }
 
@@ -437,13 +467,35 @@ void t1_vspill(struct t1 *t);            /* memory has all; only V registers' ho
 /* From how V registers are held now to `to`, which must have nothing dirty that is not so now or wholly valid. */
 void t1_vconvert(struct t1 *t, const struct t1_vstate *to);
 bool t1_vplan(struct t1 *t);
-void t1_vhead(struct t1 *t);
-void t1_vback(struct t1 *t);
+void t1_vhead(struct t1 *t); /* host registers get what they are to have at the loop's head */
 void t1_vroutine(struct t1 *t);
+
+/* ---- greg.c ---- */
+bool t1_gplan(struct t1 *t);
+/* What follows is come to from within the loop, where there is one. */
+static inline void t1_within(struct t1 *t)
+{
+    t->pin = t->greg.count ? t->greg.pin : jit_pin;
+}
+void t1_ghead(struct t1 *t);  /* before the loop's head: its own registers instead of what all blocks expect */
+void t1_gleave(struct t1 *t); /* general registers are where all blocks expect them; host flags and RAX stay */
+void t1_genter(struct t1 *t); /* ... where the loop has them, again */
+void t1_groutines(struct t1 *t);
+
+/* Guest state is where all blocks expect it: V registers in memory, general ones as jit_pin says. Flags and RAX stay.
+ */
+static inline void t1_leave(struct t1 *t)
+{
+    t1_vspill(t);
+    t1_gleave(t);
+}
 /* ---- loop.c ---- */
 /* Finds out whether the block, of which the words up to max are there, is a loop, and how far it goes: t->n, labels,
  * turn; rows from t->n on are filled. */
 void t1_loop(struct t1 *t, unsigned max);
+bool t1_plan(struct t1 *t); /* makes the plan of the second translation from what the first saw; false: not worth it */
+void t1_head(struct t1 *t);
+void t1_back(struct t1 *t);
 bool t1_is_label(const struct t1 *t, uint64_t target); /* of a branch at t->i */
 void t1_jump(struct t1 *t, uint64_t target, uint8_t *from);
 void t1_label(struct t1 *t); /* the current instruction is one */

@@ -104,7 +104,7 @@ static void t1_decode(struct t1 *t)
 /* No translator: the interpreter does it. Rows of SIMD and FP behind the loads and stores touch registers only. */
 static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
 {
-    t1_vspill(t);
+    t1_leave(t);
     t->flags_r14 = false;
     if (a64_rows[row].simd && row > A64_ld4r_post && !trapped) {
         x64_mov_imm(t->e, RDX, insn);
@@ -114,6 +114,7 @@ static void t1_fallback(struct t1 *t, unsigned row, uint32_t insn, bool trapped)
         t->sp_aligned = false;
         t1_interp(t, insn);
     }
+    t1_genter(t);
     t1_share_none(t);
     t1_vforget(t);
 }
@@ -142,7 +143,7 @@ static void t1_instruction(struct t1 *t)
         t1_fallback(t, row, insn, simd);
     if (!t->keep_flags)
         t->host_flags = false;
-    if (t->accessed && before.dirty)
+    if (t->accessed && (before.dirty || t->greg.count))
         t1_stub(t, T1_STUB_FAULT, NULL)->v = before;
 }
 
@@ -151,8 +152,8 @@ static void t1_instructions(struct t1 *t)
 {
     const uint8_t *from = t->e->p;
 
-    if (t->vreg.planned)
-        t1_vhead(t);
+    if (t->planned)
+        t1_head(t);
     for (t->i = 0; t->i < t->n; t->i++) {
         if (t->labels >> t->i & 1)
             t1_label(t);
@@ -175,6 +176,7 @@ static void t1_begin(struct t1 *t, struct jit *j, struct jit_vcpu *v, struct jit
     t->v = v;
     t->b = b;
     t->e = e;
+    t->pin = jit_pin;
     e->p = e->base;
     j->nmap = b->map;
     b->nexits = 0;
@@ -182,19 +184,24 @@ static void t1_begin(struct t1 *t, struct jit *j, struct jit_vcpu *v, struct jit
     t1_entry_nop(e);
 }
 
-/* All of the code, by a plan where there is one. */
-static void t1_translate(struct t1 *t, const struct t1_vregs *plan)
+/* All of the code, by the plan that was made, or by none. */
+static void t1_translate(struct t1 *t, bool planned)
 {
+    struct t1_vregs v = t->vreg;
+    struct t1_gregs g = t->greg;
+
     t1_begin(t, t->j, t->v, t->b, t->e);
-    if (plan)
-        t->vreg = *plan;
+    t->planned = planned;
+    if (planned) {
+        t->vreg = v;
+        t->greg = g;
+    }
     t1_instructions(t);
     t1_emit_stubs(t);
 }
 
 bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b, struct x64_emit *e)
 {
-    struct t1_vregs plan;
     struct t1 t;
 
     t1_begin(&t, j, v, b, e);
@@ -202,14 +209,13 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
     if (!t.n)
         return false;
     t1_instructions(&t);
-    if (t.loops && !j->unlinked && t1_vplan(&t)) {
-        plan = t.vreg;
-        t1_translate(&t, &plan);
+    if (t.loops && !j->unlinked && t1_plan(&t)) {
+        t1_translate(&t, true);
         if (e->overflow) {
             /* What is done without a plan is shorter. */
             e->overflow = false;
             b->loop = 0;
-            t1_translate(&t, NULL);
+            t1_translate(&t, false);
         }
     } else {
         t1_emit_stubs(&t);

@@ -25,7 +25,7 @@ static int t1_vhost(struct t1 *t, unsigned v)
 {
     struct t1_vregs *r = &t->vreg;
 
-    if (!r->host[v] && !r->planned && r->next < T1_XMM_COUNT)
+    if (!r->host[v] && !t->planned && r->next < T1_XMM_COUNT)
         r->host[v] = (uint8_t)(T1_XMM_FIRST + r->next++);
     return r->host[v];
 }
@@ -214,7 +214,7 @@ void t1_vput(struct t1 *t, unsigned v, int x, unsigned bytes)
         if (h != x)
             sse_rr(t->e, SSE_MOVAPS_LOAD, h, x);
         t->vreg.now.valid[v] = (uint8_t)bytes;
-        if (t->vreg.planned) {
+        if (t->planned) {
             t->vreg.now.dirty |= BIT32(v);
             return;
         }
@@ -257,7 +257,7 @@ void t1_vconvert(struct t1 *t, const struct t1_vstate *to)
 /* Makes the plan of the second translation from what the first one saw; false where a second one is no use. */
 bool t1_vplan(struct t1 *t)
 {
-    struct t1_vregs *r = &t->vreg, plan = {.planned = true};
+    struct t1_vregs *r = &t->vreg, plan = {0};
     unsigned score[32];
 
     for (unsigned v = 0; v < 32; v++)
@@ -282,23 +282,12 @@ bool t1_vplan(struct t1 *t)
     return plan.next > 0;
 }
 
-/* The loop's head: the host registers have what the plan says, for the first time. Dead blocks' no-op is there too. */
 void t1_vhead(struct t1 *t)
 {
     for (unsigned v = 0; v < 32; v++)
         if (t->vreg.head.valid[v])
             t1_vreload(t, v);
-    while ((uintptr_t)(t->e->p - t->e->base) % JIT_ENTRY_ALIGN)
-        x64_u8(t->e, 0x90);
-    t->b->loop = (uint16_t)(t->e->p - t->e->base);
-    t1_entry_nop(t->e);
     t->vreg.now = t->vreg.head;
-}
-
-void t1_vback(struct t1 *t)
-{
-    t1_vconvert(t, &t->vreg.head);
-    x64_jmp_to(t->e, t->e->base + t->b->loop);
 }
 
 /* A routine for slow paths: all that may be in host registers, from memory. */

@@ -242,6 +242,13 @@ static inline void x64_test_rr(struct x64_emit *e, bool w, int a, int b)
     x64_rr(e, w, 0x85, a, b);
 }
 
+/* A byte in memory. */
+static inline void x64_test_mi8(struct x64_emit *e, struct x64_mem m, uint8_t imm)
+{
+    x64_rm_(e, false, 0xf6, 0, m, true);
+    x64_u8(e, imm);
+}
+
 static inline void x64_test_ri(struct x64_emit *e, bool w, int a, int32_t imm)
 {
     x64_rr(e, w, 0xf7, 0, a);

@@ -101,9 +101,9 @@ static bool wrong_add(struct t1 *t, uint32_t insn)
 {
     unsigned d = insn & 31;
 
-    x64_alu_ri(t->e, true, ALU_ADD, t1_host(d), 1);
-    x64_shift_ri(t->e, true, SH_SHL, t1_host(d), 1);
-    x64_shift_ri(t->e, true, SH_SHR, t1_host(d), 1); /* bit 63 is lost */
+    x64_alu_ri(t->e, true, ALU_ADD, t1_host(t, d), 1);
+    x64_shift_ri(t->e, true, SH_SHL, t1_host(t, d), 1);
+    x64_shift_ri(t->e, true, SH_SHR, t1_host(t, d), 1); /* bit 63 is lost */
     t1_wrote(t, d);
     return true;
 }
@@ -119,7 +119,7 @@ static bool wrong_subs(struct t1 *t, uint32_t insn)
 {
     unsigned d = insn & 31;
 
-    x64_alu_ri(t->e, true, ALU_SUB, t1_host(d), 1); /* flags stay what they were */
+    x64_alu_ri(t->e, true, ALU_SUB, t1_host(t, d), 1); /* flags stay what they were */
     t1_wrote(t, d);
     return true;
 }

@@ -162,7 +162,7 @@ static void test_tier1_against_interpreter(void)
     struct jit *ji, *jt;
     struct arm64_cpu *ci, *ct;
     struct t1_host_features have;
-    unsigned long cases = 0, bad = 0;
+    unsigned long cases = 0, bad = 0, loops = 0;
     unsigned rows = 0;
 
     for (unsigned i = 0; i < CODE_OFF; i += 8) {
@@ -180,11 +180,13 @@ static void test_tier1_against_interpreter(void)
             /* One in five as on a host with SSE only. */
             t1_have = k % 5 ? have : (struct t1_host_features){0};
             bad += !one_case(ci, ct, jt, row, k % 4 != 0);
+            loops += jt->block[jt->nblocks - 1].loop != 0;
         }
     }
     t1_have = have;
-    printf("  %u rows, %lu cases, %lu differences\n", rows, cases, bad);
+    printf("  %u rows, %lu cases, %lu loops with registers of their own, %lu differences\n", rows, cases, loops, bad);
     CHECK_EQ(bad, 0);
+    CHECK(loops > cases / 20);
     jit_vcpu_destroy(ci);
     jit_vcpu_destroy(ct);
     jit_destroy(ji);
