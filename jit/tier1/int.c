@@ -161,6 +161,19 @@ static bool t1_movk(struct t1 *t, uint32_t insn)
 
 /* ---- add and subtract ---- */
 
+/* d = n + host, flags as they were, where that takes one instruction. */
+static bool t1_add(struct t1 *t, bool w, unsigned d, unsigned n, int host)
+{
+    int hd = t1_host(t, d), hn = t1_host(t, n);
+
+    if (hd < 0 || hn < 0 || hd == hn)
+        return false;
+    x64_lea(t->e, w, hd, x64_mx(hn, host, 0, 0));
+    t1_used(t, n);
+    t1_wrote(t, d);
+    return true;
+}
+
 /* d = n op RCX-or-register operand. `m`: guest register, or -1 for RCX. Flags go to host flags. */
 static void t1_alu3(struct t1 *t, bool w, enum x64_alu op, unsigned d, unsigned n, int m)
 {
@@ -272,7 +285,8 @@ static bool t1_addsub_sreg(struct t1 *t, uint32_t insn)
         t1_alu(t, w, ALU_CMP, hn, m);
     } else {
         bool rcx = t1_shifted(t, insn, w);
-        t1_alu3(t, w, sub ? ALU_SUB : ALU_ADD, d, n, rcx ? -1 : (int)m);
+        if (!rcx || flags || sub || !t1_add(t, w, d, n, RCX))
+            t1_alu3(t, w, sub ? ALU_SUB : ALU_ADD, d, n, rcx ? -1 : (int)m);
     }
     if (flags && sub)
         t1_save_flags(t);
@@ -308,7 +322,8 @@ static bool t1_addsub_ereg(struct t1 *t, uint32_t insn)
     unsigned d = flags ? t1_zr(a64_rd(insn)) : a64_rd(insn);
 
     t1_extend(t, t1_zr(a64_rm(insn)), bits32(insn, 15, 13), bits32(insn, 12, 10));
-    t1_alu3(t, w, sub ? ALU_SUB : ALU_ADD, d, a64_rn(insn), -1);
+    if (flags || sub || !t1_add(t, w, d, a64_rn(insn), RCX))
+        t1_alu3(t, w, sub ? ALU_SUB : ALU_ADD, d, a64_rn(insn), -1);
     if (flags && sub)
         t1_save_flags(t);
     else if (flags)
@@ -351,6 +366,12 @@ static bool t1_logic_imm(struct t1 *t, uint32_t insn)
         imm = (uint32_t)imm;
     if (opc == 1 && n == T1_ZR)
         return t1_mov_const(t, d, imm);
+    if (opc == 0 && imm == UINT32_MAX) {
+        int hd = t1_dst(t, d, RAX);
+        t1_copy(t, false, n, hd);
+        t1_put(t, d, hd);
+        return t->keep_flags = true;
+    }
     if (w ? (int64_t)imm == (int32_t)imm : true) {
         int hd = d == T1_ZR ? RAX : t1_dst(t, d, RAX);
         if (opc == 3 && d == T1_ZR && t1_host(t, n) >= 0) {
@@ -564,7 +585,7 @@ static bool t1_accumulate(struct t1 *t, bool w, bool sub, unsigned d, unsigned a
         t1_copy(t, w, a, RCX);
         x64_alu_rr(t->e, w, ALU_SUB, RCX, RAX);
         t1_put(t, d, RCX);
-    } else {
+    } else if (!t1_add(t, w, d, a, RAX)) {
         if (a != T1_ZR)
             t1_alu(t, w, ALU_ADD, RAX, a);
         t1_put(t, d, RAX);
@@ -572,10 +593,21 @@ static bool t1_accumulate(struct t1 *t, bool w, bool sub, unsigned d, unsigned a
     return true;
 }
 
+static void t1_imul(struct t1 *t, bool w, int host, unsigned m)
+{
+    if (m == T1_ZR || t1_host(t, m) >= 0)
+        x64_rr(t->e, w, X64_IMUL, host, t1_get(t, m, RCX));
+    else
+        x64_rm(t->e, w, X64_IMUL, host, t1_slot(m));
+    t1_used(t, m);
+}
+
 static bool t1_madd(struct t1 *t, uint32_t insn)
 {
     bool w = t1_sf(insn), sub = insn >> 15 & 1;
-    unsigned d = t1_zr(a64_rd(insn)), a = t1_zr(a64_ra(insn)), m = t1_zr(a64_rm(insn));
+    unsigned d = t1_zr(a64_rd(insn)), a = t1_zr(a64_ra(insn));
+    unsigned n = t1_zr(a64_rn(insn)), m = t1_zr(a64_rm(insn));
+    int h = t1_host(t, d);
 
     if (t->host_flags && !sub && w && a == T1_ZR && t1_have.bmi2) {
         t->keep_flags = true;
@@ -587,11 +619,19 @@ static bool t1_madd(struct t1 *t, uint32_t insn)
     }
     if (d == T1_ZR)
         return true;
-    t1_copy(t, w, t1_zr(a64_rn(insn)), RAX);
-    if (m == T1_ZR || t1_host(t, m) >= 0)
-        x64_rr(t->e, w, X64_IMUL, RAX, t1_get(t, m, RCX));
-    else
-        x64_rm(t->e, w, X64_IMUL, RAX, t1_slot(m));
+    if (d == m) {
+        m = n;
+        n = d;
+    }
+    if (a == T1_ZR && !sub && h >= 0) {
+        if (d != n)
+            t1_copy(t, w, n, h);
+        t1_imul(t, w, h, m);
+        t1_wrote(t, d);
+        return true;
+    }
+    t1_copy(t, w, n, RAX);
+    t1_imul(t, w, RAX, m);
     return t1_accumulate(t, w, sub, d, a);
 }
 
@@ -805,16 +845,22 @@ static bool t1_csel(struct t1 *t, uint32_t insn)
     } else if (!inv && !inc && d == n && hd != RAX) {
         x64_cmov(t->e, w, cc ^ 1, hd, t1_get(t, m, RCX));
     } else {
-        if (d == n)
-            hd = RAX;
-        if (hd == RAX || d != m)
-            t1_copy(t, w, m, hd);
+        int other = d == n ? RAX : hd;
         /* NOT and LEA leave flags alone. */
-        if (inv)
-            x64_rr(t->e, w, 0xf7, 2, hd);
-        if (inc)
-            x64_lea(t->e, w, hd, x64_m(hd, 1));
-        x64_cmov(t->e, w, cc, hd, t1_get(t, n, RCX));
+        if (inc && !inv) {
+            x64_lea(t->e, w, other, x64_m(t1_get(t, m, other), 1));
+        } else {
+            if (other == RAX || d != m)
+                t1_copy(t, w, m, other);
+            if (inv)
+                x64_rr(t->e, w, 0xf7, 2, other);
+            if (inc)
+                x64_lea(t->e, w, other, x64_m(other, 1));
+        }
+        if (other != hd)
+            x64_cmov(t->e, w, cc ^ 1, hd, other);
+        else
+            x64_cmov(t->e, w, cc, hd, t1_get(t, n, RCX));
     }
     t1_put(t, d, hd);
     t->keep_flags = true;
