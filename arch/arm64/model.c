@@ -3,7 +3,8 @@
  *
  * The named cores carry the values of their technical reference manuals, less what this machine has not: AArch32, EL2,
  * EL3, big-endian data, 16K and 64K granules, hardware management of the access flag, RAS, PMU, SPE, trace. All models
- * report CTR_EL0.IDC (data caches need no cleaning for instruction fetch) and not DIC: the JIT wants to see IC IVAU.
+ * report CTR_EL0.IDC (data caches need no cleaning for instruction fetch). DIC (no IC either) is the machine's to add:
+ * in user mode IC IVAU is how the JIT learns of new code.
  */
 #include "arch/arm64/arm64.h"
 

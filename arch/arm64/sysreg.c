@@ -154,10 +154,13 @@ static int r_ccsidr(struct arm64_cpu *c, uint32_t enc, uint64_t *val)
     return 0;
 }
 
+/* Machines notice each store to what they have translated. */
+#define CTR_DIC BIT64(29)
+
 static int r_ctr(struct arm64_cpu *c, uint32_t enc, uint64_t *val)
 {
     (void)enc;
-    *val = c->model->ctr;
+    *val = c->model->ctr | CTR_DIC;
     return 0;
 }
 

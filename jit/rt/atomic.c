@@ -154,13 +154,23 @@ static void jit_op_clear_excl(struct arm64_cpu *c)
 
 /* ---- the rest ---- */
 
+static void jit_dsb(struct jit_vcpu *v, unsigned work)
+{
+    if (work & JIT_DSB_TLBI)
+        v->attention |= JIT_ATTN_DSB;
+    if (work & JIT_DSB_RECHECK) {
+        jit_cache_recheck(v);
+        v->resync = true; /* the rest of the block would store where its probes before this led */
+    }
+}
+
 static void jit_op_barrier(struct arm64_cpu *c, enum a64_barrier b)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
 
     atomic_thread_fence(memory_order_seq_cst);
-    if (b == A64_DSB && v->tlbi_posted)
-        v->attention |= JIT_ATTN_DSB;
+    if (b == A64_DSB && atomic_load_explicit(&v->dsb_work, memory_order_relaxed))
+        jit_dsb(v, atomic_exchange(&v->dsb_work, 0));
     /* The rest of the block, and what it is linked to, may stand for instructions that are no longer there. */
     if (b == A64_ISB)
         v->resync = atomic_exchange(&v->remapped, false);

@@ -304,7 +304,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
         j->max_relocs - j->nrelocs < JIT_BLOCK_MAX_RELOCS || j->max_exits - j->nexits < JIT_BLOCK_MAX_EXITS ||
         j->size / JIT_MAP_RATIO - j->nmap < JIT_MAP_MAX)
         return NULL;
-    j->space->page_add(j, page);
+    j->space->page_add(v, page);
     jit_hash_grow(j);
     jit_code_ahead(j);
 
@@ -554,12 +554,34 @@ void jit_invalidate(struct jit *j, const uint8_t *host, uint64_t len)
     jit_unlock(&j->lock);
 }
 
+static void jit_page_check(struct jit *j, uint32_t i)
+{
+    if (j->page[i].blocks)
+        jit_page_invalidate(j, &j->page[i], NULL, NULL);
+}
+
 void jit_cache_check(struct jit *j)
 {
     jit_lock(&j->lock);
     for (uint32_t i = 1; i < j->npages; i++)
-        if (j->page[i].blocks)
-            jit_page_invalidate(j, &j->page[i], NULL, NULL);
+        jit_page_check(j, i);
+    jit_unlock(&j->lock);
+}
+
+void jit_cache_recheck(struct jit_vcpu *v)
+{
+    struct jit *j = v->jit;
+
+    jit_lock(&j->lock);
+    if (v->nrecheck > JIT_RECHECK) {
+        for (uint32_t i = 1; i < j->npages; i++)
+            jit_page_check(j, i);
+    } else {
+        for (unsigned i = 0; i < v->nrecheck; i++)
+            if (v->recheck[i] < j->npages) /* or the cache was emptied since */
+                jit_page_check(j, v->recheck[i]);
+    }
+    v->nrecheck = 0;
     jit_unlock(&j->lock);
 }
 

@@ -246,6 +246,10 @@ struct jit_thunks {
 enum jit_helper { JIT_HELPER_MEM, JIT_HELPER_INTERP, JIT_HELPER_SVC, JIT_HELPERS };
 
 #define JIT_TLBI_QUEUE 64
+#define JIT_RECHECK 16
+
+#define JIT_DSB_TLBI 0x1    /* wait for another vCPU to do what TLB maintenance asked of it */
+#define JIT_DSB_RECHECK 0x2 /* jit_cache_recheck */
 
 /* 16-byte constants that vector code and CRC32 read. */
 enum jit_const {
@@ -285,9 +289,9 @@ struct jit_vcpu {
     uint64_t excl_value[2]; /* what a translated load-exclusive read */
     const uint8_t *link_entry;
     uint8_t slow[32] __attribute__((aligned(16))); /* values to and from slow paths */
-    _Atomic bool remapped; /* machines: translations changed, or blocks died, since the last ISB */
-    bool tlbi_posted;      /* another vCPU has yet to do what TLB maintenance since the last DSB asked of it */
-    uint64_t share;        /* the addend of JIT_MEM_BELOW and above, or zero */
+    _Atomic bool remapped;           /* machines: translations changed, or blocks died, since the last ISB */
+    _Atomic uint8_t dsb_work;        /* machines: JIT_DSB_*, what the next DSB has to do but to order accesses */
+    uint64_t share;                  /* the addend of JIT_MEM_BELOW and above, or zero */
     uint64_t shares[JIT_SHARES - 1]; /* what of them is not in R14 */
     void *helper[JIT_HELPERS];
     const void *exec; /* a64_exec */
@@ -340,6 +344,10 @@ struct jit_vcpu {
 
     _Atomic uint32_t in_guest; /* may touch guest memory and the code cache */
     _Atomic uint32_t jc_stale; /* the cache was emptied: jit_jc_clear before going on inside */
+    /* With j->lock: pages, by number, that others have translated since the last DSB, and that some store of ours may
+     * yet go to, or have gone to, without being noticed. More than JIT_RECHECK: any page may be one. */
+    unsigned nrecheck;
+    uint32_t recheck[JIT_RECHECK];
     struct jit_lock tlbi_lock;
     unsigned tlbi_count; /* JIT_TLBI_QUEUE + 1: everything */
     struct jit_tlbi_request tlbi[JIT_TLBI_QUEUE];
@@ -504,8 +512,8 @@ struct jit_space {
     void (*jc_insert)(struct jit_vcpu *v, uint64_t pc, const uint8_t *code);
     /* Forgets all code addresses; on the vCPU's thread. */
     void (*jc_clear)(struct jit_vcpu *v);
-    /* A block is about to be made from the page; the last one of it died. With j->lock. */
-    void (*page_add)(struct jit *j, struct jit_page *p);
+    /* v is about to make a block from the page; the last one of it died. With j->lock. */
+    void (*page_add)(struct jit_vcpu *v, struct jit_page *p);
     void (*page_drop)(struct jit *j, struct jit_page *p);
 };
 
@@ -580,6 +588,8 @@ void jit_block_move(const struct jit *j, const struct jit_block *b, uint64_t fro
                     uint32_t at, uint8_t *code);
 /* Blocks whose guest code is not what they were made from die (machines). */
 void jit_cache_check(struct jit *j);
+/* The same for the pages of v->recheck. */
+void jit_cache_recheck(struct jit_vcpu *v);
 /* Empties the cache; the caller is in a region. */
 void jit_cache_flush(struct jit *j);
 /* The same with j->lock held. */

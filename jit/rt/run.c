@@ -161,10 +161,8 @@ static void jit_attend(struct jit_vcpu *v)
     uint32_t attn = v->attention;
 
     v->attention = 0;
-    if (attn & JIT_ATTN_DSB) {
-        v->tlbi_posted = false;
+    if (attn & JIT_ATTN_DSB)
         jit_tlbi_wait(v);
-    }
     if (attn & JIT_ATTN_FLUSH) {
         jit_region_begin(v);
         jit_cache_flush(v->jit);

@@ -302,15 +302,22 @@ static bool jit_tlbi_queue(struct jit_vcpu *o, const struct jit_tlbi_request *r)
     return true;
 }
 
+/* To all others. */
+static void jit_tlbi_post(struct jit_vcpu *v, const struct jit_tlbi_request *r)
+{
+    for (struct jit_vcpu *o = v->jit->vcpus; o; o = o->next)
+        if (o != v && jit_tlbi_queue(o, r))
+            atomic_fetch_or(&v->dsb_work, JIT_DSB_TLBI);
+}
+
 void jit_tlbi(struct arm64_cpu *c, const struct jit_tlbi_request *r, bool broadcast)
 {
     struct jit_vcpu *v = jit_vcpu_of(c);
 
     jit_flush_one(v, r);
     jit_salt_select(v);
-    for (struct jit_vcpu *o = broadcast ? v->jit->vcpus : NULL; o; o = o->next)
-        if (o != v)
-            v->tlbi_posted |= jit_tlbi_queue(o, r);
+    if (broadcast)
+        jit_tlbi_post(v, r);
 }
 
 static bool jit_tlbi_done(struct jit *j)
@@ -368,9 +375,7 @@ void jit_drop_rom(struct arm64_cpu *c)
         return;
     for (unsigned k = 0; k < JIT_VIEWS * JIT_TLB_SIZE; k++)
         (&v->tlb[0][0] + k)->r = JIT_TLB_NONE;
-    for (struct jit_vcpu *o = v->jit->vcpus; o; o = o->next)
-        if (o != v)
-            v->tlbi_posted |= jit_tlbi_queue(o, &all);
+    jit_tlbi_post(v, &all);
 }
 
 void jit_loaded(struct arm64_cpu *c)
@@ -581,7 +586,11 @@ __attribute__((no_sanitize_thread)) static void jit_copy(void *dst, const void *
 
 void jit_written(struct jit_vcpu *v, const uint8_t *host, unsigned size, const atomic_uchar *flags)
 {
-    if (unlikely(flags) && (atomic_load_explicit(flags, memory_order_relaxed) & MEM_PAGE_CODE))
+    if (likely(!flags))
+        return;
+    /* Who translates sets the flag, and reads the instructions afterwards: one of us sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(flags, memory_order_relaxed) & MEM_PAGE_CODE)
         jit_invalidate(v->jit, host, size);
 }
 
@@ -876,14 +885,36 @@ static uint64_t jit_plain(struct jit_vcpu *v, uint64_t va, bool write, unsigned 
     return (uint64_t)(uintptr_t)p.host;
 }
 
-static void jit_page_add(struct jit *j, struct jit_page *p)
+/*
+ * The guest is told that written code needs no IC (CTR_EL0.DIC), but a DSB. A store may go to a page that had no
+ * translations when its place was looked up, an instruction or a whole block before, and has some from another vCPU
+ * now. So the others' next DSB looks at the page again, and what they store after that goes by new look-ups.
+ */
+static void jit_recheck_post(struct jit_vcpu *v, uint32_t page)
 {
+    for (struct jit_vcpu *o = v->jit->vcpus; o; o = o->next) {
+        if (o == v)
+            continue;
+        if (o->nrecheck < JIT_RECHECK)
+            o->recheck[o->nrecheck++] = page;
+        else
+            o->nrecheck = JIT_RECHECK + 1;
+        atomic_fetch_or(&o->dsb_work, JIT_DSB_RECHECK); /* before we read the page */
+    }
+}
+
+static void jit_page_add(struct jit_vcpu *v, struct jit_page *p)
+{
+    struct jit *j = v->jit;
+
     if (!p->flags)
         p->flags = j->mem->page_flags(j->mem->opaque, p->host);
     /* The flag first, then the sweep, then the reading: a store that comes later takes the slow path. No sweep for what
      * only devices have written, as most of files: jit_tlb_fill sets the flag WRITABLE before the write tag. */
-    if ((atomic_fetch_or(p->flags, MEM_PAGE_CODE) & (MEM_PAGE_CODE | MEM_PAGE_WRITABLE)) == MEM_PAGE_WRITABLE)
+    if ((atomic_fetch_or(p->flags, MEM_PAGE_CODE) & (MEM_PAGE_CODE | MEM_PAGE_WRITABLE)) == MEM_PAGE_WRITABLE) {
         jit_tlb_protect(j, p->host);
+        jit_recheck_post(v, (uint32_t)(p - j->page));
+    }
 }
 
 static void jit_page_drop(struct jit *j, struct jit_page *p)

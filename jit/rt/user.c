@@ -379,7 +379,13 @@ static void jit_user_jc_insert(struct jit_vcpu *v, uint64_t pc, const uint8_t *c
                    true);
 }
 
-static void jit_user_page(struct jit *j, struct jit_page *p)
+static void jit_user_page_add(struct jit_vcpu *v, struct jit_page *p)
+{
+    (void)v;
+    (void)p;
+}
+
+static void jit_user_page_drop(struct jit *j, struct jit_page *p)
 {
     (void)j;
     (void)p;
@@ -393,8 +399,8 @@ static const struct jit_space jit_user_space = {
     .context_update = jit_user_context,
     .jc_insert = jit_user_jc_insert,
     .jc_clear = jit_user_jc_clear,
-    .page_add = jit_user_page,
-    .page_drop = jit_user_page,
+    .page_add = jit_user_page_add,
+    .page_drop = jit_user_page_drop,
 };
 
 void jit_user_invalidate(struct jit *j, uint64_t addr, uint64_t len)

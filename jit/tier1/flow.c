@@ -363,7 +363,7 @@ static bool t1_dsb(struct t1 *t, uint32_t insn)
     if (t1_user(t))
         return false;
     t1_full_barrier(t);
-    return t1_unless(t, JIT_OFF(tlbi_posted));
+    return t1_unless(t, JIT_OFF(dsb_work));
 }
 
 static bool t1_isb(struct t1 *t, uint32_t insn)

@@ -25,6 +25,8 @@ typedef unsigned long u64;
 #define isb() asm volatile("isb" ::: "memory")
 #define dsb() asm volatile("dsb ish" ::: "memory")
 #define dmb() asm volatile("dmb ish" ::: "memory")
+#define CTR_IDC BIT(28)
+#define CTR_DIC BIT(29)
 
 static inline u32 mmio_r32(u64 a)
 {

@@ -1,6 +1,7 @@
 /*
- * Self-modifying code: with the maintenance that the architecture asks for (DC CVAU, IC IVAU), new instructions run,
- * however hot the old ones were, wherever in a page they are, through whichever address they were written, at both ELs.
+ * Self-modifying code: with the maintenance that the architecture asks for (DC CVAU, IC IVAU, or what CTR_EL0 leaves of
+ * them), new instructions run, however hot the old ones were, wherever in a page they are, through whichever address
+ * they were written, at both ELs.
  */
 #include "tests/guest/guest.h"
 
@@ -22,13 +23,15 @@ static void poke(u64 va, u32 insn)
     *(volatile u32 *)va = insn;
 }
 
+static u64 spared; /* what of CTR_EL0's IDC and DIC is made use of */
+
 /* Cleans and invalidates [va, va + len) as the manual's sequence does; `exec` is where it will run. */
 static void sync(u64 write, u64 exec, u64 len)
 {
-    for (u64 i = 0; i < len; i += 64)
+    for (u64 i = 0; i < len && !(spared & CTR_IDC); i += 64)
         asm volatile("dc cvau, %0" ::"r"(write + i) : "memory");
     dsb();
-    for (u64 i = 0; i < len; i += 64)
+    for (u64 i = 0; i < len && !(spared & CTR_DIC); i += 64)
         asm volatile("ic ivau, %0" ::"r"(exec + i) : "memory");
     dsb();
     isb();
@@ -192,6 +195,14 @@ int main(void)
     patch_straddle();
     patch_links();
     data_beside_code();
+    spared = mrs("ctr_el0");
+    patch_immediate(0x7f8);
+    patch_immediate(PAGE - 8);
+    patch_straddle();
+    patch_links();
+    data_beside_code();
+    at_el0();
+    spared = 0;
     whole_cache(0);
     whole_cache(1);
     at_el0();

@@ -237,6 +237,8 @@ static void job_remap(u64 cpu)
     }
 }
 
+static u64 spared; /* what of CTR_EL0's IDC and DIC is made use of */
+
 /* CPU 0 changes a function that all have called; the others do an ISB before they call it again. */
 static void job_code(u64 cpu)
 {
@@ -251,7 +253,12 @@ static void job_code(u64 cpu)
         smp_meet(smp_n, &round);
         if (cpu == 0) {
             *(volatile u32 *)code = 0xd2800000u | (u32)(i + 1) << 5; /* MOVZ X0, #i+1 */
-            asm volatile("dc cvau, %0; dsb ish; ic ivau, %1; dsb ish; isb" ::"r"(code), "r"(CODE) : "memory");
+            if (!(spared & CTR_IDC))
+                asm volatile("dc cvau, %0" ::"r"(code) : "memory");
+            asm volatile("dsb ish" ::: "memory");
+            if (!(spared & CTR_DIC))
+                asm volatile("ic ivau, %0; dsb ish" ::"r"(CODE) : "memory");
+            isb();
         }
     }
 }
@@ -297,6 +304,10 @@ int main(void)
         asm volatile("ic ialluis; dsb ish; isb" ::: "memory");
         report("remap", job_remap);
         report("code", job_code);
+        spared = mrs("ctr_el0");
+        code[0] = 0xd2800000;
+        asm volatile("dsb ish; ic ialluis; dsb ish; isb" ::: "memory");
+        report("code, by CTR_EL0", job_code);
         off_and_on();
     }
     print("end\n");

@@ -499,6 +499,7 @@ static void test_event(void)
 }
 
 /* vCPU 0 rewrites a function and publishes which; the others call it and never see an older one than published. */
+static bool say_ic;
 static _Atomic uint32_t published;
 static atomic_uint stale;
 
@@ -506,7 +507,8 @@ static void svc_smc(struct arm64_cpu *c, uint32_t imm)
 {
     switch (imm) {
     case 1: /* writer: the store has been made */
-        jit_invalidate(jit, env.ram + 0x3000, 4);
+        if (say_ic)
+            jit_invalidate(jit, env.ram + 0x3000, 4);
         atomic_store(&published, (uint32_t)c->x[9]);
         break;
     case 2: c->x[10] = atomic_load(&published); break;
@@ -539,9 +541,10 @@ static bool run_a_while(void)
     return ok;
 }
 
-static void test_smc_by_others(void)
+static void smc_by_others(bool ic)
 {
     CHECK(begin(3, 0));
+    say_ic = ic;
     on_svc = svc_smc;
     atomic_store(&published, 0);
     atomic_store(&stale, 0);
@@ -559,6 +562,60 @@ static void test_smc_by_others(void)
     CHECK(run_a_while());
     CHECK_EQ(atomic_load(&stale), 0);
     end();
+}
+
+static void test_smc_by_others(void)
+{
+    smc_by_others(true);
+}
+
+/* CTR_EL0.DIC: a DSB is enough. */
+static void test_smc_without_ic(void)
+{
+    smc_by_others(false);
+}
+
+/* vCPU 1 runs, in the middle of what vCPU 0 executes. */
+static int op_other_runs(struct arm64_cpu *c, uint64_t va, uint64_t pa, unsigned size, uint64_t *val)
+{
+    (void)c;
+    (void)va;
+    (void)pa;
+    (void)size;
+    run_at(1, VA + 0x1000);
+    *val = cpu[1]->x[0];
+    return 0;
+}
+
+/* A block stores beside a function, which shows that the page may be written; then another vCPU translates and calls
+ * the function; then the block stores to that, before or behind a DSB. */
+static void smc_midway(bool behind)
+{
+    CHECK(begin(2, 0));
+    atomic_store(&map[9], PAGES); /* no RAM */
+    env.mem.mmio_read = op_other_runs;
+    PUT(0, 0, STR(9, 1) | 64 / 8 << 10, LDR(3, 6), behind ? DSB : STRW(2, 1), behind ? STRW(2, 1) : DSB, DSB, SVC(0));
+    PUT(1, 0, BLR(5), SVC(0));
+    PUT(3, 0, MOVZ(0, 5), RET);
+    cpu[0]->x[1] = VA + 0x3000;
+    cpu[0]->x[2] = MOVZ(0, 6);
+    cpu[0]->x[6] = VA + 0x9000;
+    cpu[1]->x[5] = VA + 0x3000;
+    run_at(0, VA);
+    CHECK_EQ(env.event[0].kind, JIT_ENV_CALL);
+    CHECK_EQ(cpu[0]->x[3], 5);
+    run_at(1, VA + 0x1000);
+    CHECK_EQ(cpu[1]->x[0], 6);
+    end();
+}
+
+static void test_smc_midway(void)
+{
+    int (*was)(struct arm64_cpu *, uint64_t, uint64_t, unsigned, uint64_t *) = env.mem.mmio_read;
+
+    smc_midway(false);
+    smc_midway(true);
+    env.mem.mmio_read = was;
 }
 
 /*
@@ -635,12 +692,12 @@ static int tlbi_disturbs(enum jit_flush kind, uint16_t asid, unsigned page)
 
     atomic_store(&cpu[1]->exit_request, 0);
     atomic_store(&o->in_guest, 1);
-    v->tlbi_posted = false;
+    atomic_store(&v->dsb_work, 0);
     jit_tlbi(cpu[0], &r, true);
     atomic_store(&o->in_guest, 0);
     pending = atomic_load(&o->tlbi_pending);
     leaves = atomic_load(&cpu[1]->exit_request) & ARM64_EXIT_SYNC;
-    return v->tlbi_posted == pending && pending == leaves ? pending : -1;
+    return (atomic_load(&v->dsb_work) == JIT_DSB_TLBI) == pending && pending == leaves ? pending : -1;
 }
 
 static void test_tlbi_elsewhere(void)
@@ -839,6 +896,8 @@ int main(void)
     RUN(test_wait_for_change);
     RUN(test_event);
     RUN(test_smc_by_others);
+    RUN(test_smc_without_ic);
+    RUN(test_smc_midway);
     RUN(test_tlbi_and_regions);
     RUN(test_tlbi_elsewhere);
     RUN(test_moves_elsewhere);

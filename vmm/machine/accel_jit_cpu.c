@@ -145,9 +145,8 @@ static void accel_jit_tlbi(struct arm64_cpu *c, const struct arm64_tlbi *op)
 }
 
 /*
- * Stores to translated code are noticed when they are made, but for one that raced with the translation on another
- * vCPU or that shares a TLB probe with an earlier one: the architecture has the guest say IC for those. The address was
- * found to be mapped by the caller.
+ * Stores to translated code are noticed when they are made, or by the next DSB (jit/rt/tlb.c), so the guest need not
+ * say IC: CTR_EL0.DIC. If it does, that counts. The address was found to be mapped by the caller.
  */
 static void accel_jit_icache(struct arm64_cpu *c, uint64_t va, uint64_t len)
 {
