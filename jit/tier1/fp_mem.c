@@ -135,6 +135,18 @@ static bool t1_vpair(struct t1 *t, uint32_t insn)
     return true;
 }
 
+/* The base register n of a structure access goes on, by m, which is another register, or 31: by all it accessed. */
+static void t1_vpost(struct t1 *t, unsigned n, unsigned m, int64_t total)
+{
+    if (m == 31) {
+        t1_writeback(t, n, total);
+        return;
+    }
+    t1_copy(t, true, m, RAX);
+    t1_alu(t, true, ALU_ADD, RAX, n);
+    t1_put(t, n, RAX);
+}
+
 /* LD1, ST1 of one to four whole registers: consecutive memory. */
 static bool t1_ld1(struct t1 *t, uint32_t insn)
 {
@@ -158,13 +170,8 @@ static bool t1_ld1(struct t1 *t, uint32_t insn)
         else
             t1_vstore_one(t, v, shift, t1_plus(at, (int32_t)(k << shift)));
     }
-    if (post && m == 31) {
-        t1_writeback(t, n, total);
-    } else if (post) {
-        t1_copy(t, true, m, RAX);
-        t1_alu(t, true, ALU_ADD, RAX, n);
-        t1_put(t, n, RAX);
-    }
+    if (post)
+        t1_vpost(t, n, m, total);
     s->back = t->e->p;
     if (sp)
         sp->back = t->e->p;
@@ -198,6 +205,49 @@ static bool t1_ld1r(struct t1 *t, uint32_t insn)
     t1_vput(t, d, x, 16);
     if (insn >> 23 & 1)
         t1_writeback(t, n, 1 << shift);
+    s->back = t->e->p;
+    if (sp)
+        sp->back = t->e->p;
+    return true;
+}
+
+/* LD1, ST1 of one lane; false where the encoding has none. */
+static bool t1_lane(uint32_t insn, unsigned *shift, unsigned *index)
+{
+    unsigned q = insn >> 30 & 1, s = insn >> 12 & 1, size = bits32(insn, 11, 10);
+
+    *shift = bits32(insn, 15, 14);
+    *index = (q << 3 | s << 2 | size) >> *shift;
+    if (*shift == 2 && size == 1 && !s) {
+        *shift = 3;
+        *index = q;
+        return true;
+    }
+    return *shift < 3 && !(size & ((1u << *shift) - 1));
+}
+
+static bool t1_ld1_lane(struct t1 *t, uint32_t insn)
+{
+    static const uint32_t insert[4] = {SSE_66_3A(0x20), SSE_66(0xc4), SSE_66_3A(0x22), SSE_66_3A(0x22)};     /* pinsr */
+    static const uint32_t extract[4] = {SSE_66_3A(0x14), SSE_66_3A(0x15), SSE_66_3A(0x16), SSE_66_3A(0x16)}; /* pextr */
+    unsigned shift, index, n = a64_rn(insn), m = a64_rm(insn), d = insn & 31;
+    bool load = insn >> 22 & 1, post = insn >> 23 & 1;
+    struct t1_stub *sp, *s;
+    struct x64_mem at;
+    int x;
+
+    if (!t1_lane(insn, &shift, &index) || (post && m != 31 && m == n))
+        return false;
+    sp = t1_sp_check(t, n);
+    t1_address(t, n, 0);
+    at = t1_access_rax(t, 1u << shift, !load, 0, T1_STUB_INTERP, &s);
+    x = t1_vin(t, d, 16, XMM0);
+    x64_rm(t->e, shift == 3, load ? insert[shift] : extract[shift], x, at);
+    x64_u8(t->e, (uint8_t)index);
+    if (load)
+        t1_vput(t, d, x, 16);
+    if (post)
+        t1_vpost(t, n, m, 1 << shift);
     s->back = t->e->p;
     if (sp)
         sp->back = t->e->p;
@@ -238,4 +288,6 @@ void t1_init_fp_memory(void)
     t1_table[A64_st1x1] = t1_table[A64_st1x2] = t1_table[A64_st1x3] = t1_table[A64_st1x4] = t1_ld1;
     t1_table[A64_st1x1_post] = t1_table[A64_st1x2_post] = t1_table[A64_st1x3_post] = t1_table[A64_st1x4_post] = t1_ld1;
     t1_table[A64_ld1r] = t1_table[A64_ld1r_post] = t1_ld1r;
+    t1_table[A64_ld1_lane] = t1_table[A64_ld1_lane_post] = t1_ld1_lane;
+    t1_table[A64_st1_lane] = t1_table[A64_st1_lane_post] = t1_ld1_lane;
 }
