@@ -230,8 +230,8 @@ A64_EXEC(sys)
         return dc_zva(c, insn);
     if (c->ops->sysreg_write(c, enc, a64_rd(insn), a64_x(c, a64_rd(insn))))
         return A64_JUMP;
-    /* What becomes of caches (CRn 7) shows after an ISB at the latest. */
-    return (enc >> 7 & 15) == 7 ? A64_NEXT : leave(c);
+    /* What becomes of caches (CRn 7) and translations (CRn 8) shows after an ISB at the latest. */
+    return (enc >> 7 & 15) == 7 || (enc >> 7 & 15) == 8 ? A64_NEXT : leave(c);
 }
 
 A64_EXEC(sysl)

@@ -17,6 +17,7 @@ void jit_jc_clear(struct jit_vcpu *v)
         v->jc[0][i] = v->jc[1][i] = none;
     memset(v->salts, 0, sizeof(v->salts));
     memset(v->exec_pages, 0, sizeof(v->exec_pages));
+    atomic_store_explicit(&v->remapped, true, memory_order_relaxed); /* exec_pages does not have what goes on */
     v->salt_next = 1;
 }
 

@@ -208,6 +208,9 @@ static void jit_flush_pages(struct jit_vcpu *v, const struct jit_tlbi_request *r
                 jit_jc_drop_page(v, true, va);
         }
     }
+    /* Code of the upper half that was looked up since the last ISB is in one of these. */
+    if (!high || drop || exec)
+        atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
     if (drop || exec > JIT_FLUSH_JC_PAGES) {
         /* EL1's salts serve the upper half only. */
         if (high)
@@ -219,9 +222,9 @@ static void jit_flush_pages(struct jit_vcpu *v, const struct jit_tlbi_request *r
 
 static void jit_flush_one(struct jit_vcpu *v, const struct jit_tlbi_request *r)
 {
-    atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
     switch (r->kind) {
     case JIT_FLUSH_ASID:
+        atomic_store_explicit(&v->remapped, true, memory_order_relaxed);
         if (r->asid == v->asid)
             jit_tlb_drop_ng(v);
         jit_salts_drop(v, false, false, r->asid);

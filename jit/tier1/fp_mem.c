@@ -254,14 +254,37 @@ static bool t1_ld1_lane(struct t1 *t, uint32_t insn)
     return true;
 }
 
-/* SYS: DC ZVA, the one that is hot. */
+#define T1_CACHE(crm) (1u << 14 | 3u << 11 | 7u << 7 | (crm) << 3 | 1u) /* as bits 20:5 of the instruction have it */
+
+/* DC CVAC, CVAU, CIVAC and IC IVAU at EL1: caches are coherent and writes to code are seen (CTR_EL0.IDC, DIC), and an
+ * address that may be read raises no fault. */
+static bool t1_cache_nop(struct t1 *t, uint32_t insn)
+{
+    struct t1_stub *s;
+
+    if (!(t->b->ctx & JIT_CTX_EL1))
+        return false;
+    t1_copy(t, true, t1_zr(insn & 31), RAX);
+    t1_access_rax(t, 1, false, 0, T1_STUB_INTERP, &s);
+    s->back = t->e->p;
+    return true;
+}
+
+/* SYS: cache maintenance by address, which is hot where memory is zeroed, and where a kernel patches itself. */
 static bool t1_sys(struct t1 *t, uint32_t insn)
 {
-    const uint32_t dc_zva = 1u << 14 | 3u << 11 | 7u << 7 | 4u << 3 | 1u;
     struct t1_stub *s;
     struct x64_mem m;
 
-    if (bits32(insn, 20, 5) != dc_zva || !(t->b->ctx & JIT_CTX_ZVA))
+    switch (bits32(insn, 20, 5)) {
+    case T1_CACHE(5):
+    case T1_CACHE(10):
+    case T1_CACHE(11):
+    case T1_CACHE(14): return t1_cache_nop(t, insn);
+    case T1_CACHE(4): break;
+    default: return false;
+    }
+    if (!(t->b->ctx & JIT_CTX_ZVA))
         return false;
     t1_copy(t, true, t1_zr(insn & 31), RAX);
     x64_alu_ri(t->e, true, ALU_AND, RAX, -JIT_ZVA_SIZE);

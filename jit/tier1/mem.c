@@ -9,7 +9,7 @@
  * the probe fails the slow path of the first access finds the addend, or gives zero where the range is more than one
  * page of RAM.
  * That a mapping goes away meanwhile is no matter: TLB maintenance by others waits until this vCPU polls, and by
- * ourselves it ends the block.
+ * ourselves it is the interpreter's, behind which nothing is shared.
  *
  * In user mode the guest's address is the host's, and all this is not there: an access is the access.
  */

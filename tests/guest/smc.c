@@ -8,6 +8,7 @@
 #define CODE 0x0000200000000000ul  /* two pages, for both ELs, read-only */
 #define ALIAS 0x0000300000000000ul /* the same two pages, writable */
 #define COPY 0x0000400000000000ul  /* and again, executable */
+#define HIGH 0xffff000000200000ul
 
 #define INSN_RET 0xd65f03c0u
 #define INSN_NOP 0xd503201fu
@@ -178,16 +179,48 @@ static void remap(u64 *root)
     print("remap: %x\n", sum);
 }
 
+static void tlbi_page(u64 va)
+{
+    dsb();
+    asm volatile("tlbi vaae1, %0" ::"r"(va >> 12 & (BIT(44) - 1)) : "memory");
+    dsb();
+    isb();
+}
+
+/* The same in the upper half, page by page, as kernels do it; every other time a page that is not executed goes, too.
+ */
+static void remap_high(u64 *root1)
+{
+    u64 sum = 0, *data = pt_page(root1, HIGH + PAGE, (u64)mem, PTE_NORMAL | PTE_PXN | PTE_UXN);
+    u64 *code = pt_page(root1, HIGH, (u64)mem, PTE_NORMAL | PTE_AP(2) | PTE_UXN);
+
+    for (u64 n = 0; n < 50; n++) {
+        *code = 0;
+        tlbi_page(HIGH);
+        *code = ((u64)mem + n % 2 * PAGE) | PTE_NORMAL | PTE_AP(2) | PTE_UXN | PTE_PAGE;
+        if (n & 1) {
+            *data = 0;
+            tlbi_page(HIGH + PAGE);
+            *data = ((u64)mem + n % 3 / 2 * PAGE) | PTE_NORMAL | PTE_PXN | PTE_UXN | PTE_PAGE;
+        }
+        dsb();
+        isb();
+        for (int i = 0; i < 50; i++)
+            sum = sum * 3 + call(HIGH, 0) + *(volatile u32 *)(HIGH + PAGE);
+    }
+    print("remap, upper half: %x\n", sum);
+}
+
 int main(void)
 {
-    u64 *root = pt_flat();
+    u64 *root = pt_flat(), *root1 = pt_new();
 
     for (u64 i = 0; i < 2 * PAGE; i += PAGE) {
         pt_page(root, CODE + i, (u64)mem + i, PTE_NORMAL | PTE_AP(3));
         pt_page(root, COPY + i, (u64)mem + i, PTE_NORMAL | PTE_AP(3));
         pt_page(root, ALIAS + i, (u64)mem + i, PTE_NORMAL | PTE_PXN | PTE_UXN);
     }
-    mmu_on(root, pt_new());
+    mmu_on(root, root1);
     patch_immediate(0);
     patch_immediate(0x7f8);
     patch_immediate(PAGE - 4);
@@ -207,6 +240,7 @@ int main(void)
     whole_cache(1);
     at_el0();
     remap(root);
+    remap_high(root1);
     print("end\n");
     return 0;
 }
