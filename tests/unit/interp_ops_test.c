@@ -353,7 +353,7 @@ static void system_registers(void)
     fresh(1);
     CHECK_EQ(step(0xd51b4223), A64_LEAVE); /* msr daif, x3 */
     fresh(1);
-    CHECK_EQ(step(0xd508871f), A64_LEAVE); /* tlbi vmalle1 */
+    CHECK_EQ(step(0xd508871f), A64_NEXT); /* tlbi vmalle1 */
     CHECK(called("sysreg_write"));
     CHECK_EQ(last.a, ENC(1, 0, 8, 7, 0));
     CHECK_EQ(last.value, 0); /* XZR, not SP */
