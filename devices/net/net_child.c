@@ -17,6 +17,7 @@
 
 #define CHILD_NO_PROGRAM 127
 #define CHILD_STEP_MS 5
+#define CHILD_BUFFER (4 << 20) /* bytes from the child that we have yet to read */
 
 static int64_t now_ms(void)
 {
@@ -119,6 +120,10 @@ int net_child_run(char *const argv[], int *sock, char *said, size_t size, int ms
         r = err_set(e, errno, "no pipe for %s: %s", argv[0], strerror(errno));
         goto close_sockets;
     }
+    /* Frames for which there is no room are lost, and TCP learns of that seconds later. Without privilege it is as much
+     * as net.core.wmem_max. */
+    if (setsockopt(sv[1], SOL_SOCKET, SO_SNDBUFFORCE, &(int){CHILD_BUFFER}, sizeof(int)))
+        setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &(int){CHILD_BUFFER}, sizeof(int));
     /* Our handlers must not run in the child. */
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &mask);
