@@ -21,12 +21,14 @@
 static struct jit_env env;
 static uint8_t ram_image[RAM_SIZE];
 
+static uint64_t exec_from = CODE_OFF; /* where memory holds code */
+
 /* Code is not writable and data not executable: what self-modifying blocks do before IC IVAU is not defined, and may be
  * a loop; and stores to pages with translations go another way, on which store-exclusives may fail. */
 static bool map(const struct jit_env *e, uint64_t va, struct jit_xlat *x)
 {
     x->pa = va - (va - ALIAS_BASE < RAM_SIZE ? ALIAS_BASE : RAM_BASE);
-    x->perm &= (uint8_t)(x->pa >= CODE_OFF ? ~(ARM64_PERM_W0 | ARM64_PERM_W1) : ~(ARM64_PERM_X0 | ARM64_PERM_X1));
+    x->perm &= (uint8_t)(x->pa >= exec_from ? ~(ARM64_PERM_W0 | ARM64_PERM_W1) : ~(ARM64_PERM_X0 | ARM64_PERM_X1));
     return x->pa < e->ram_size;
 }
 
@@ -286,7 +288,9 @@ static void test_copies(void)
     struct arm64_cpu *c = make_cpu(JIT_TIER1, &j);
     struct jit_vcpu *v = (struct jit_vcpu *)(void *)c;
     const struct jit_block *a, *b, *d;
+    unsigned whole = 0;
 
+    exec_from = CODE_OFF - 4096;
     jit_context_update(v);
     for (unsigned k = 0; k < 300; k++) {
         for (unsigned i = 0; i < 2048; i++)
@@ -317,7 +321,10 @@ static void test_copies(void)
         made = j->made;
         CHECK(!translated(v, ALIAS_BASE + off) || j->made == made + 1);
         v->attention = 0;
+        whole++;
     }
+    CHECK(whole > 100);
+    exec_from = CODE_OFF;
     CHECK(j->copied > 100);
     jit_vcpu_destroy(c);
     jit_destroy(j);
