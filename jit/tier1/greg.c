@@ -64,33 +64,28 @@ bool t1_gplan(struct t1 *t)
     return r->count > 0;
 }
 
-/* Loads what is in its place within the loop, or elsewhere. */
-static void t1_gload(struct t1 *t, bool loop)
+/* Stores or loads what is in its place within the loop, or elsewhere. */
+static void t1_gmove(struct t1 *t, bool store, bool loop)
 {
     const struct t1_gregs *r = &t->greg;
 
     for (unsigned k = 0; k < r->count; k++) {
         int g = loop ? r->guest[k] : r->away[k];
         if (g >= 0)
-            x64_load(t->e, true, r->host[k], t1_slot((unsigned)g));
+            x64_rm(t->e, true, store ? 0x89 : 0x8b, r->host[k], t1_slot((unsigned)g));
     }
 }
 
-static void t1_gstore(struct t1 *t, bool loop)
+/* Changes over to the loop's registers, or back. */
+static void t1_gchange(struct t1 *t, bool loop)
 {
-    const struct t1_gregs *r = &t->greg;
-
-    for (unsigned k = 0; k < r->count; k++) {
-        int g = loop ? r->guest[k] : r->away[k];
-        if (g >= 0)
-            x64_store(t->e, true, r->host[k], t1_slot((unsigned)g));
-    }
+    t1_gmove(t, true, !loop);
+    t1_gmove(t, false, loop);
 }
 
 void t1_ghead(struct t1 *t)
 {
-    t1_gstore(t, false);
-    t1_gload(t, true);
+    t1_gchange(t, true);
     t->pin = t->greg.pin;
 }
 
@@ -98,12 +93,10 @@ void t1_gleave(struct t1 *t)
 {
     if (t->pin == jit_pin)
         return;
-    if (t->greg.leave) {
+    if (t->greg.leave)
         x64_call_to(t->e, t->greg.leave);
-    } else {
-        t1_gstore(t, true);
-        t1_gload(t, false);
-    }
+    else
+        t1_gchange(t, false);
     t->pin = jit_pin;
 }
 
@@ -114,7 +107,7 @@ void t1_genter(struct t1 *t)
     if (t->greg.enter)
         x64_call_to(t->e, t->greg.enter);
     else
-        t1_gload(t, true);
+        t1_gmove(t, false, true);
     t->pin = t->greg.pin;
 }
 
@@ -124,11 +117,10 @@ void t1_groutines(struct t1 *t)
 
     if (!t->greg.count)
         return;
-    t1_gstore(t, true);
-    t1_gload(t, false);
+    t1_gchange(t, false);
     x64_u8(t->e, 0xc3);
     enter = t->e->p;
-    t1_gload(t, true);
+    t1_gmove(t, false, true);
     x64_u8(t->e, 0xc3);
     t->greg.leave = leave;
     t->greg.enter = enter;
