@@ -136,7 +136,6 @@ void jit_fpcr_changed(struct arm64_cpu *c);
 /* So far; when no vCPU runs. */
 struct jit_counts {
     uint64_t blocks, insns, bytes; /* translated: blocks, the guest's instructions, host code */
-    uint64_t copies;               /* blocks made from others of the same code */
     uint64_t taken;                /* blocks from saved translations */
     uint64_t flushes;              /* the code cache was full, and emptied */
     uint64_t compared, once;       /* JIT_LOCKSTEP: blocks that were executed twice and compared, or not */

@@ -1,11 +1,12 @@
 /*
- * The code cache: blocks by guest address, their links, and what happens when guest code changes.
+ * The code cache: blocks, their links, and what happens when guest code changes.
  *
- * A block is known by guest pc, the host address of its guest code (which stands for the physical address) and its
- * context. It never leaves its 4 KiB page, so direct links within the page hold as long as the block itself was
- * rightly entered; jumps to other pages go through the jump cache, which TLB maintenance clears. A block whose guest
- * code changed dies: a jump is written over the five-byte no-op at its entry, first to the dispatcher and, when its
- * successor is made, to that. Memory is given back only when the whole cache is emptied, with all vCPUs outside.
+ * A block is known by the host address of its guest code (which stands for the physical address), its context and, in
+ * user mode, its guest address; a machine's serves wherever the guest has that code. It never leaves its 4 KiB page, so
+ * direct links within the page hold as long as the block itself was rightly entered; jumps to other pages go through
+ * the jump cache, which TLB maintenance clears. A block whose guest code changed dies: a jump is written over the
+ * five-byte no-op at its entry, first to the dispatcher and, when its successor is made, to that. Memory is given back
+ * only when the whole cache is emptied, with all vCPUs outside.
  *
  * j->lock covers everything here, but that a machine's vCPUs look blocks up without it: a chain of the hash table leads
  * to ever smaller numbers, whoever changes it meanwhile, and who finds nothing looks again with the lock.
@@ -42,9 +43,7 @@ int jit_cache_init(struct jit *j, size_t size, bool user, struct err *e)
     j->page = jit_host_map(sizeof(*j->page) * JIT_PAGES);
     j->page_hash = jit_host_map(sizeof(*j->page_hash) << JIT_PAGE_HASH_BITS);
     j->map = jit_host_map(j->size / JIT_MAP_RATIO);
-    j->twin = user ? NULL : jit_host_map(sizeof(*j->twin) << j->max_hash_bits);
-    if (!j->block || !j->reloc || !j->exits || !j->hash || !j->page || !j->page_hash || !j->map ||
-        (!user && !j->twin)) {
+    if (!j->block || !j->reloc || !j->exits || !j->hash || !j->page || !j->page_hash || !j->map) {
         jit_cache_free(j);
         return err_set(e, ENOMEM, "no room for the tables of a code cache of %zu MiB", j->size >> 20);
     }
@@ -63,7 +62,6 @@ void jit_cache_free(struct jit *j)
     jit_host_unmap(j->page, sizeof(*j->page) * JIT_PAGES);
     jit_host_unmap(j->page_hash, sizeof(*j->page_hash) << JIT_PAGE_HASH_BITS);
     jit_host_unmap(j->map, j->size / JIT_MAP_RATIO);
-    jit_host_unmap(j->twin, sizeof(*j->twin) << j->max_hash_bits);
 }
 
 /* ---- look-up ---- */
@@ -84,12 +82,6 @@ static void jit_chain(struct jit *j, uint32_t n)
     atomic_store_explicit(bucket, n, memory_order_release);
 }
 
-static uint32_t *jit_twin(struct jit *j, const struct jit_block *b)
-{
-    uint64_t h = (uint64_t)(uintptr_t)b->host * UINT64_C(0x9e3779b97f4a7c15);
-    return &j->twin[(h >> 32 ^ b->ctx * 0x85ebca6bu) & ((1u << j->hash_bits) - 1)];
-}
-
 /* Makes the tables larger where blocks have become many. The size that a long-lived guest needs from the start would
  * cost a short one a page of memory for each block that it makes. */
 static void jit_hash_grow(struct jit *j)
@@ -98,14 +90,15 @@ static void jit_hash_grow(struct jit *j)
         return;
     for (uint32_t i = 0; i < 1u << j->hash_bits; i++)
         atomic_store_explicit(&j->hash[i], 0, memory_order_relaxed);
-    if (j->twin)
-        memset(j->twin, 0, sizeof(*j->twin) << j->hash_bits);
     j->hash_bits += 2;
-    for (uint32_t i = 1; i < j->nblocks; i++) {
+    for (uint32_t i = 1; i < j->nblocks; i++)
         jit_chain(j, i);
-        if (j->twin)
-            *jit_twin(j, &j->block[i]) = i;
-    }
+}
+
+/* What a block is known by of its guest address. */
+static uint64_t jit_key(const struct jit *j, uint64_t pc)
+{
+    return j->space->user ? pc : pc & 0xfff;
 }
 
 static struct jit_block *jit_lookup(struct jit *j, uint64_t pc, const uint8_t *host, uint32_t ctx)
@@ -210,35 +203,11 @@ static bool jit_saved_look(struct jit *j, struct jit_block *b)
     return true;
 }
 
-/* Makes b of a block of the same guest code at another address: a program or library that was executed again. */
-static bool jit_copy_twin(struct jit *j, struct jit_block *b)
-{
-    const struct jit_block *t = &j->block[*jit_twin(j, b)];
-
-    if (t == j->block || t->dead || t->host != b->host || t->ctx != b->ctx)
-        return false;
-    b->exit = t->exit;
-    b->ninsns = t->ninsns;
-    b->nexits = t->nexits;
-    b->nrelocs = t->nrelocs;
-    b->reloc = t->reloc;
-    b->map = t->map;
-    b->code_size = t->code_size;
-    b->dead_tail = t->dead_tail;
-    b->loop = t->loop;
-    b->saved = b->copy = true;
-    jit_block_relocate(j, t, b->pc, b->code, jit_entry_rw(j, b));
-    j->copied++;
-    return true;
-}
-
-/* Makes b's code at j->rw + b->code, from another block or a saved translation where there is one. */
+/* Makes b's code at j->rw + b->code, from a saved translation where there is one. */
 static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b)
 {
     struct x64_emit e = {.base = j->rw + b->code, .p = j->rw + b->code, .end = j->rw + b->code + JIT_BLOCK_ROOM / 2};
 
-    if (j->twin && jit_copy_twin(j, b))
-        return true;
     j->saved = (struct jit_saved_place){0};
     if (jit_saved_look(j, b) && jit_saved_restore(j, b)) {
         j->taken++;
@@ -263,10 +232,10 @@ static bool jit_make_code(struct jit *j, struct jit_vcpu *v, struct jit_block *b
     return true;
 }
 
-static void jit_tell(struct jit *j, const struct jit_block *b)
+static void jit_tell(struct jit *j, const struct jit_block *b, uint64_t pc)
 {
     if (j->tell)
-        j->tell(j->tell_opaque, b->pc, b->ninsns, jit_entry_rx(j, b), b->code_size);
+        j->tell(j->tell_opaque, pc, b->ninsns, jit_entry_rx(j, b), b->code_size);
 }
 
 void jit_user_tell(struct jit *j)
@@ -274,7 +243,7 @@ void jit_user_tell(struct jit *j)
     jit_lock(&j->lock);
     for (uint32_t i = 1; i < j->nblocks; i++) {
         if (!j->block[i].dead)
-            jit_tell(j, &j->block[i]);
+            jit_tell(j, &j->block[i], j->block[i].pc);
     }
     jit_unlock(&j->lock);
 }
@@ -308,10 +277,14 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     jit_hash_grow(j);
     jit_code_ahead(j);
 
-    *b = (struct jit_block){
-        .pc = pc, .host = host, .ctx = v->ctx, .reloc = j->nrelocs, .map = j->nmap, .exit = j->exits + j->nexits};
+    *b = (struct jit_block){.pc = jit_key(j, pc),
+                            .host = host,
+                            .ctx = v->ctx,
+                            .reloc = j->nrelocs,
+                            .map = j->nmap,
+                            .exit = j->exits + j->nexits};
     b->code = (uint32_t)align_up(j->code_next + sizeof(struct jit_block_header), JIT_ENTRY_ALIGN);
-    struct jit_block_header h = {.pc = pc, .block = n, .magic = 0x70697069};
+    struct jit_block_header h = {.pc = b->pc, .block = n, .magic = 0x70697069};
     memcpy(j->rw + b->code - sizeof(h), &h, sizeof(h));
     if (!jit_make_code(j, v, b))
         return NULL;
@@ -319,10 +292,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
     __atomic_store_n(&j->nblocks, n + 1, __ATOMIC_RELEASE); /* looked at without the lock when an access faults */
     j->nrelocs = MAX(j->nrelocs, b->reloc + b->nrelocs);
     j->nexits = MAX(j->nexits, (uint32_t)(b->exit - j->exits) + b->nexits);
-    if (j->twin)
-        *jit_twin(j, b) = n;
-
-    jit_tell(j, b);
+    jit_tell(j, b, pc);
     jit_forward_dead(j, b);
     jit_chain(j, n);
     b->page_next = page->blocks;
@@ -333,7 +303,7 @@ static struct jit_block *jit_make(struct jit *j, struct jit_vcpu *v, uint64_t pc
 /* The block that there is; NULL where there is none. */
 static struct jit_block *jit_known(struct jit *j, struct jit_vcpu *v, uint64_t pc, const uint8_t *host)
 {
-    struct jit_block *b = jit_lookup(j, pc, host, v->ctx);
+    struct jit_block *b = jit_lookup(j, jit_key(j, pc), host, v->ctx);
 
     if (unlikely(v->stats) && b)
         v->stats->found++;
@@ -431,14 +401,16 @@ const uint8_t *jit_link(struct jit_vcpu *v)
     struct jit_block_header h;
     struct jit_block *from, *to;
     const uint8_t *host, *code = NULL;
+    uint64_t target;
 
     jit_lock(&j->lock);
     memcpy(&h, v->link_entry - sizeof(h), sizeof(h));
     from = &j->block[h.block];
     const struct jit_exit *x = &from->exit[v->link_exit];
-    v->cpu.pc = from->pc + (uint64_t)((int64_t)x->target * 4);
+    target = from->pc + (uint64_t)((int64_t)x->target * 4);
+    v->cpu.pc = v->page + target;
     host = from->host + (int64_t)x->target * 4;
-    if ((v->cpu.pc ^ from->pc) >> 12 || j->nbreaks) {
+    if ((target ^ from->pc) >> 12 || j->nbreaks) {
         jit_unlock(&j->lock);
         host = jit_fetch_locked(v);
         if (!host)
@@ -458,31 +430,17 @@ const uint8_t *jit_link(struct jit_vcpu *v)
 
 /* ---- blocks elsewhere ---- */
 
-static int32_t jit_get32(const uint8_t *p)
-{
-    return (int32_t)le32_get(p);
-}
-
 void jit_block_move(const struct jit *j, const struct jit_block *b, uint64_t from, uint64_t pc, uint32_t from_at,
                     uint32_t at, uint8_t *code)
 {
-    int32_t jc = JIT_OFF(jc) + (int32_t)(jit_jc_of(b->ctx) * sizeof(((struct jit_vcpu *)0)->jc[0]));
-
     for (unsigned i = 0; i < b->nrelocs; i++) {
         const struct jit_reloc *r = &j->reloc[b->reloc + i];
         uint8_t *field = code + r->offset;
-        uint32_t entry, index, next;
 
-        switch (r->kind) {
-        case JIT_RELOC_GUEST_PC: le64_put(field, le64_get(field) + pc - from); break;
-        case JIT_RELOC_JC:
-            entry = (uint32_t)(jit_get32(field) - jc);
-            index = entry / sizeof(struct jit_jc_entry);
-            next = (index + (uint32_t)((pc - from) >> 2)) & jit_jc_mask(b->ctx & JIT_CTX_USER);
-            le32_put(field, le32_get(field) + (next - index) * (uint32_t)sizeof(struct jit_jc_entry));
-            break;
-        default: le32_put(field, le32_get(field) - (at - from_at)); break;
-        }
+        if (r->kind == JIT_RELOC_GUEST_PC)
+            le64_put(field, le64_get(field) + pc - from);
+        else
+            le32_put(field, le32_get(field) - (at - from_at));
     }
 }
 
@@ -591,8 +549,6 @@ void jit_cache_empty(struct jit *j)
         j->space->page_drop(j, &j->page[i]);
     memset(j->page_hash, 0, sizeof(*j->page_hash) << j->page_hash_bits);
     memset((void *)j->hash, 0, sizeof(*j->hash) << j->hash_bits);
-    if (j->twin)
-        memset(j->twin, 0, sizeof(*j->twin) << j->hash_bits);
     j->nblocks = j->npages = 1;
     j->nrelocs = 0;
     j->nexits = 0;

@@ -52,7 +52,6 @@ void jit_counts(const struct jit *j, struct jit_counts *out)
     *out = (struct jit_counts){.blocks = j->made,
                                .insns = j->made_insns,
                                .bytes = j->made_bytes,
-                               .copies = j->copied,
                                .taken = j->taken,
                                .flushes = j->flushes,
                                .compared = j->compared,

@@ -464,7 +464,7 @@ static bool oracle(struct jit_lockstep *l, struct jit_vcpu *v, const struct jit_
 {
     bool good;
 
-    *once = l->loop == b->pc;
+    *once = l->loop == v->cpu.pc;
     if (*once && l->turns++ == LOCKSTEP_TURNS) {
         l->loop = 0;
         return false;
@@ -473,7 +473,7 @@ static bool oracle(struct jit_lockstep *l, struct jit_vcpu *v, const struct jit_
     restore(l, v);
     if (good || *once || l->left)
         return good;
-    l->loop = b->pc;
+    l->loop = v->cpu.pc;
     l->turns = 0;
     *once = true;
     good = interpret(l, v, b, true);
@@ -523,10 +523,12 @@ static void undo(struct jit_lockstep *l)
 /* Executes b as translated; why it was left, with cpu.pc set also where that was by an exit that is not linked. */
 static int execute(struct jit_vcpu *v, const struct jit_block *b, jit_enter_fn *enter)
 {
-    int why = enter(v, v->jit->rx + b->code);
+    int why;
 
+    jit_enter_page(v);
+    why = enter(v, v->jit->rx + b->code);
     if (why == JIT_EXIT_LINK)
-        v->cpu.pc = b->pc + (uint64_t)((int64_t)b->exit[v->link_exit].target * 4);
+        v->cpu.pc = v->page + b->pc + (uint64_t)((int64_t)b->exit[v->link_exit].target * 4);
     return why;
 }
 
@@ -639,14 +641,14 @@ static void report(struct jit_lockstep *l, struct jit_vcpu *v, const struct jit_
                    const struct lockstep_regs *got)
 {
     struct jit *j = v->jit;
-    struct jit_mismatch m = {.pc = b->pc, .ninsns = b->ninsns};
+    struct jit_mismatch m = {.pc = v->cpu.pc, .ninsns = b->ninsns};
     uint32_t insn[JIT_BLOCK_MAX_INSNS] = {0};
 
     describe(l, got, &m);
     j->space->read(b->host, insn, b->ninsns);
     m.insn = first_wrong(l, v, b, enter);
     m.word = insn[m.insn];
-    a64_disasm(m.name, sizeof(m.name), m.word, b->pc + m.insn * UINT64_C(4));
+    a64_disasm(m.name, sizeof(m.name), m.word, m.pc + m.insn * UINT64_C(4));
     if (j->mismatch)
         j->mismatch(j->mismatch_opaque, &v->cpu, &m);
     a64_interp_step(&v->cpu, insn[0]);

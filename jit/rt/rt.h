@@ -127,11 +127,11 @@ static inline unsigned jit_jc_of(uint32_t ctx)
 /*
  * Relocations: all that in a block's code depends on where guest and host put things. With them a block can serve at
  * another guest address (of the same offset within its page) and another place in the cache; everything else goes
- * through RBP.
+ * through RBP. A machine's blocks serve at all guest addresses at once: what depends on theirs is relative to the
+ * page's, which is in struct jit_vcpu. So processes share the code of programs and libraries, wherever each has them.
  */
 enum jit_reloc_kind {
-    JIT_RELOC_GUEST_PC, /* 8-byte constant: a guest address that moves with the block's pc */
-    JIT_RELOC_JC,       /* 4-byte displacement of a jump cache entry (or its code), by guest address */
+    JIT_RELOC_GUEST_PC, /* user mode: 8-byte constant, a guest address that moves with the block's pc */
     JIT_RELOC_THUNK,    /* 4-byte displacement to a thunk at the start of the cache */
 };
 
@@ -148,14 +148,13 @@ struct jit_exit {
 
 struct jit_block {
     /* What a look-up asks for: within one line of the host's cache. */
-    uint64_t pc;
+    uint64_t pc;         /* in machines the offset in its page */
     const uint8_t *host; /* guest code in RAM */
     uint32_t ctx;
     _Atomic uint32_t hash_next; /* block number, less than this one's; 0: none */
     atomic_bool dead;
 
-    bool saved : 1; /* an image has it, or was offered it; or it is a copy */
-    bool copy : 1;  /* of another block */
+    bool saved; /* an image has it, or was offered it */
     uint8_t nexits;
     uint8_t ninsns;
     uint32_t code;      /* entry, offset in the cache */
@@ -163,11 +162,11 @@ struct jit_block {
     uint16_t dead_tail; /* offset from the entry of the code that leaves for the dispatcher */
     uint16_t loop;      /* of a second no-op as the one at the entry, where the block's own branches go; 0: none */
     uint16_t nrelocs;
-    uint32_t reloc;        /* first of its records in struct jit's; copies share them */
+    uint32_t reloc;        /* first of its records in struct jit's */
     uint32_t map;          /* of its bytes in struct jit's map */
     uint32_t words;        /* user mode: jit_saved_words of what it was made from; machines: its place in images */
     uint32_t page_next;    /* block number, 0: none */
-    struct jit_exit *exit; /* in struct jit's; copies share them */
+    struct jit_exit *exit; /* in struct jit's */
 };
 _Static_assert(sizeof(struct jit_block) == 64, "what a look-up asks for lies within one line");
 
@@ -179,7 +178,7 @@ struct jit_landing {
 
 /* In front of each entry: */
 struct jit_block_header {
-    uint64_t pc;
+    uint64_t pc; /* as the block's */
     uint32_t block;
     uint32_t magic;
 };
@@ -288,6 +287,7 @@ struct jit_vcpu {
     bool excl_valid;        /* local monitor, of the interpreter's exclusives */
     uint64_t excl_value[2]; /* what a translated load-exclusive read */
     const uint8_t *link_entry;
+    uint64_t page; /* machines: where the page of code that is executed is for the guest; user mode: zero */
     uint8_t slow[32] __attribute__((aligned(16))); /* values to and from slow paths */
     _Atomic bool remapped;           /* machines: translations changed, or blocks died, since the last ISB */
     _Atomic uint8_t dsb_work;        /* machines: JIT_DSB_*, what the next DSB has to do but to order accesses */
@@ -416,9 +416,8 @@ struct jit {
     struct jit_exit *exits;
     uint32_t nexits, max_exits;
     _Atomic uint32_t *hash; /* the first block of each bucket; machines look there without the lock */
-    uint32_t *twin; /* machines: the last block for guest code and context, wherever it was mapped, by hash of both */
-    _Atomic unsigned hash_bits; /* of both */
-    unsigned max_hash_bits;     /* for max_blocks */
+    _Atomic unsigned hash_bits;
+    unsigned max_hash_bits; /* for max_blocks */
     unsigned page_hash_bits;
     struct jit_page *page;
     uint32_t npages;
@@ -429,7 +428,6 @@ struct jit {
     _Atomic uint32_t region;               /* somebody has it, or waits for the others to leave */
     uint64_t flushes, regions;             /* so far */
     uint64_t made, made_insns, made_bytes; /* translated: blocks, their instructions, host code */
-    uint64_t copied;                       /* blocks made from others of the same guest code */
     bool stats;
     jit_made_fn *tell;
     void *tell_opaque;
@@ -516,6 +514,13 @@ struct jit_space {
     void (*page_add)(struct jit_vcpu *v, struct jit_page *p);
     void (*page_drop)(struct jit *j, struct jit_page *p);
 };
+
+/* Generated code is entered at cpu.pc. */
+static inline void jit_enter_page(struct jit_vcpu *v)
+{
+    if (!v->jit->space->user)
+        v->page = v->cpu.pc & ~UINT64_C(0xfff);
+}
 
 /* Puts an entry in its first place, and what is there in that one's second. */
 static inline void jit_jc_put(struct jit_jc_entry *jc, struct jit_jc_entry e, unsigned first, bool user)

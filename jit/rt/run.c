@@ -125,6 +125,7 @@ static void jit_run_inside(struct jit_vcpu *v)
             continue;
         }
         jit_enter(v);
+        jit_enter_page(v);
         jit_phase(v, JIT_PHASE_CODE);
         why = enter(v, code);
         jit_phase(v, JIT_PHASE_RUNTIME);

@@ -441,8 +441,6 @@ void jit_saved_add_run(struct jit_saved_writer *w, struct jit *j)
     for (uint32_t i = 1; i < j->nblocks && !w->full; i++) {
         const struct jit_block *b = &j->block[i];
 
-        if (b->copy)
-            continue;
         if (w->room - w->used < SAVED_RECORD_MAX) {
             w->full = true;
             break;

@@ -80,10 +80,11 @@ static void jit_emit_exit(struct x64_emit *e, enum jit_exit_reason why, const ui
     x64_jmp_to(e, leave);
 }
 
-/* pc = header.pc + rax, with rcx the block's entry. */
+/* pc = page + header.pc + rax, with rcx the block's entry. */
 static void jit_emit_pc(struct x64_emit *e)
 {
     x64_alu_rm(e, true, ALU_ADD, RAX, x64_m(RCX, -(int32_t)sizeof(struct jit_block_header)));
+    x64_alu_rm(e, true, ALU_ADD, RAX, x64_m(RBP, JIT_OFF(page)));
     x64_store(e, true, RAX, x64_m(RBP, JIT_OFF(cpu.pc)));
 }
 

@@ -94,6 +94,12 @@ static void t1_align_patch(struct t1 *t, unsigned ahead)
         x64_u8(t->e, nop[pad][i]);
 }
 
+/* Is the target no further than the current instruction? */
+static bool t1_back_to(const struct t1 *t, uint64_t target)
+{
+    return (int64_t)(target - t1_pc(t)) <= 0;
+}
+
 /* Makes the exit record for the displacement that ends at `after`, and its stub. */
 static void t1_link(struct t1 *t, uint64_t target, uint8_t *after)
 {
@@ -121,29 +127,49 @@ static int32_t t1_jc(const struct t1 *t)
     return JIT_OFF(jc) + (int32_t)(jit_jc_of(t->b->ctx) * sizeof(t->v->jc[0]));
 }
 
+static void t1_poll_pc(struct t1 *t)
+{
+    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
+    t1_jcc_thunk(t, CC_NE, t->j->thunk.pollpc);
+}
+
+/* To RAX, in machines in the page that struct jit_vcpu has. */
+static void t1_jump_cached(struct t1 *t)
+{
+    bool user = t1_user(t), el1 = t->b->ctx & JIT_CTX_EL1;
+    int tag = user ? RAX : RDX;
+    int32_t jc = t1_jc(t);
+
+    _Static_assert(sizeof(struct jit_jc_entry) == 4 << 2, "the address scales the index");
+    x64_mov_rr(t->e, false, RCX, RAX);
+    x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)(jit_jc_mask(user) << 2));
+    if (!user) {
+        x64_mov_rr(t->e, true, RDX, RAX);
+        x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
+    }
+    x64_alu_rm(t->e, true, ALU_CMP, tag, x64_mx(RBP, RCX, 2, jc));
+    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup[jit_jc_of(t->b->ctx)]);
+    x64_jmp_mem(t->e, x64_mx(RBP, RCX, 2, jc + 8));
+}
+
 /* To another page: the jump cache says whether the address still means the same code. */
 static void t1_exit_cross(struct t1 *t, uint64_t target)
 {
-    bool el1 = t->b->ctx & JIT_CTX_EL1;
-    int32_t jc = t1_jc(t) + (int32_t)(jit_jc_index(target, t1_user(t)) * sizeof(struct jit_jc_entry));
+    uint64_t page = target & ~UINT64_C(0xfff);
 
     t1_leave(t);
-    t1_mov_guest(t, RAX, target);
     if (t1_user(t)) {
+        t1_mov_guest(t, RAX, target);
         t1_exit_indirect(t);
         return;
     }
-    if (target <= t1_pc(t)) {
-        x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
-        t1_jcc_thunk(t, CC_NE, t->j->thunk.pollpc);
-    }
-    x64_mov_rr(t->e, true, RDX, RAX);
-    x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
-    x64_alu_rm(t->e, true, ALU_CMP, RDX, x64_m(RBP, jc));
-    t1_reloc(t, JIT_RELOC_JC, t->e->p - 4);
-    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup[jit_jc_of(t->b->ctx)]);
-    x64_jmp_mem(t->e, x64_m(RBP, jc + 8));
-    t1_reloc(t, JIT_RELOC_JC, t->e->p - 4);
+    t1_mov_guest(t, RAX, page);
+    x64_store(t->e, true, RAX, x64_m(RBP, JIT_OFF(page)));
+    if (target > page)
+        x64_alu_ri(t->e, true, ALU_ADD, RAX, (int32_t)(target - page));
+    if (t1_back_to(t, target))
+        t1_poll_pc(t);
+    t1_jump_cached(t);
 }
 
 void t1_exit(struct t1 *t, uint64_t target)
@@ -156,7 +182,7 @@ void t1_exit(struct t1 *t, uint64_t target)
         t1_exit_cross(t, target);
         return;
     }
-    if (target <= t1_pc(t))
+    if (t1_back_to(t, target))
         t1_poll(t, target);
     if (target == t->b->pc) {
         t->loops = true;
@@ -170,37 +196,16 @@ void t1_exit(struct t1 *t, uint64_t target)
     t1_link(t, target, x64_jmp_fwd(t->e));
 }
 
-/* User mode: a tag is the pc. The index is scaled by the address. */
-static void t1_exit_indirect_user(struct t1 *t)
-{
-    x64_mov_rr(t->e, false, RCX, RAX);
-    x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)(jit_jc_mask(true) << 2));
-    x64_alu_rm(t->e, true, ALU_CMP, RAX, x64_mx(RBP, RCX, 2, t1_jc(t)));
-    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup[jit_jc_of(t->b->ctx)]);
-    x64_jmp_mem(t->e, x64_mx(RBP, RCX, 2, t1_jc(t) + 8));
-}
-
 void t1_exit_indirect(struct t1 *t)
 {
-    bool el1 = t->b->ctx & JIT_CTX_EL1;
-    int32_t jc = t1_jc(t);
-
-    _Static_assert(sizeof(struct jit_jc_entry) == 16, "the index is scaled by a shift");
     t1_leave(t);
-    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
-    t1_jcc_thunk(t, CC_NE, t->j->thunk.pollpc);
-    if (t1_user(t)) {
-        t1_exit_indirect_user(t);
-        return;
+    t1_poll_pc(t);
+    if (!t1_user(t)) {
+        x64_mov_rr(t->e, true, RDX, RAX);
+        x64_alu_ri(t->e, true, ALU_AND, RDX, -4096);
+        x64_store(t->e, true, RDX, x64_m(RBP, JIT_OFF(page)));
     }
-    x64_mov_rr(t->e, false, RCX, RAX);
-    x64_shift_ri(t->e, false, SH_SHL, RCX, 2);
-    x64_alu_ri(t->e, false, ALU_AND, RCX, (int32_t)(jit_jc_mask(false) << 4));
-    x64_mov_rr(t->e, true, RDX, RAX);
-    x64_alu_rm(t->e, true, ALU_XOR, RDX, x64_m(RBP, JIT_OFF(salt) + el1 * 8));
-    x64_alu_rm(t->e, true, ALU_CMP, RDX, x64_mx(RBP, RCX, 0, jc));
-    t1_jcc_thunk(t, CC_NE, t->j->thunk.lookup[jit_jc_of(t->b->ctx)]);
-    x64_jmp_mem(t->e, x64_mx(RBP, RCX, 0, jc + 8));
+    t1_jump_cached(t);
 }
 
 /* ---- branches ---- */
@@ -215,7 +220,7 @@ static void t1_branch_cc(struct t1 *t, enum x64_cc cc, uint64_t target)
 {
     if (t1_is_label(t, target)) {
         t1_jump(t, target, x64_jcc_fwd(t->e, cc));
-    } else if (t1_near(t, target) && target > t1_pc(t)) {
+    } else if (t1_near(t, target) && !t1_back_to(t, target)) {
         if (t->vreg.now.dirty || t->greg.count) {
             t1_stub(t, T1_STUB_LEAVE, x64_jcc_fwd(t->e, cc))->target = (int64_t)target;
             return;

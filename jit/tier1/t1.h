@@ -141,6 +141,7 @@ struct t1 {
 /* Translates instruction t->i; false: not handled, use the interpreter. */
 typedef bool (*t1_fn)(struct t1 *t, uint32_t insn);
 
+/* In machines relative to the page, as all guest addresses here. */
 static inline uint64_t t1_pc(const struct t1 *t)
 {
     return t->b->pc + t->i * 4;
@@ -307,10 +308,20 @@ static inline void t1_reloc(struct t1 *t, enum jit_reloc_kind kind, const uint8_
         (struct jit_reloc){.offset = (uint16_t)(field - t->e->base), .kind = (uint16_t)kind};
 }
 
-/* A guest address that is a fixed distance from the block. */
+/* A guest address that is a fixed distance from the block. Flags stay; RCX is lost where that is far away. */
 static inline void t1_mov_guest(struct t1 *t, int host, uint64_t va)
 {
-    t1_reloc(t, JIT_RELOC_GUEST_PC, x64_mov_imm64(t->e, host, va));
+    if (t1_user(t)) {
+        t1_reloc(t, JIT_RELOC_GUEST_PC, x64_mov_imm64(t->e, host, va));
+        return;
+    }
+    x64_load(t->e, true, host, x64_m(RBP, JIT_OFF(page)));
+    if ((int64_t)va == (int32_t)va) {
+        x64_lea(t->e, true, host, x64_m(host, (int32_t)va));
+    } else {
+        x64_mov_imm(t->e, RCX, va);
+        x64_lea(t->e, true, host, x64_mx(host, RCX, 0, 0));
+    }
 }
 
 static inline void t1_call_thunk(struct t1 *t, const uint8_t *thunk)

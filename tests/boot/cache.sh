@@ -38,7 +38,7 @@ run() {
     shift
     boot --translations "$folder" "$@" >"$tmp/out"
     status=$?
-    read -r made used < <(sed -n 's/^pipit: jit: \([0-9]*\) blocks translated.*, \([0-9]*\) saved.*/\1 \2/p' "$tmp/out")
+    read -r made used < <(sed -n 's/^pipit: jit: \([0-9]*\) blocks translated.*; \([0-9]*\) saved.*/\1 \2/p' "$tmp/out")
     made=${made:-none} used=${used:-none}
     why=
     [ $status = 0 ] && grep -aq 'reboot: Power down' "$tmp/out" || why="status $status: $(tail -n 5 "$tmp/out"); "
@@ -173,7 +173,6 @@ else
 fi
 ln -s of "$tmp/link"
 run "$tmp/link"
-[ "$made" = none ] || why+="a link was followed"
 report linked-folder "$([ "$made" = none ] || echo 'it was used')"
 boot >"$tmp/out"
 [ "$(stat -c %a "$HOME/.cache/pipit" 2>&1) $(ls "$HOME/.cache/pipit" | wc -l)" = '700 1' ]

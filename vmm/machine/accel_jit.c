@@ -435,9 +435,8 @@ static void accel_jit_report(struct accel *accel)
              sum[ACCEL_JIT_INTERRUPT], sum[ACCEL_JIT_KICK], n.stops);
     log_info("jit",
              "%" PRIu64 " blocks translated, of %" PRIu64 " instructions, into %" PRIu64
-             " KiB of code, which was full %" PRIu64 " times; %" PRIu64 " copied for another address, %" PRIu64
-             " saved ones used",
-             n.blocks, n.insns, n.bytes >> 10, n.flushes, n.copies, n.taken);
+             " KiB of code, which was full %" PRIu64 " times; %" PRIu64 " saved ones used",
+             n.blocks, n.insns, n.bytes >> 10, n.flushes, n.taken);
     if (a->cfg.tier == VM_TIER_LOCKSTEP)
         log_info("jit", "lockstep: %" PRIu64 " blocks compared, %" PRIu64 " executed once", n.compared, n.once);
     if (a->cfg.stats)
