@@ -52,7 +52,7 @@ static inline unsigned jit_tlb_index(uint64_t va)
  * before it leaves generated code. Pages that meet in their first places have second ones of their own.
  */
 
-#define JIT_JC_BITS 16      /* a compiler's code is tens of megabytes */
+#define JIT_JC_BITS 15      /* a compiler's code is tens of megabytes */
 #define JIT_JC_USER_BITS 14 /* user mode: processes are short, and pay for each page that they touch */
 #define JIT_JC_SIZE (1u << JIT_JC_BITS)
 
