@@ -115,6 +115,8 @@ enum t1_need t1_flags_need(const struct t1 *t)
             return T1_NEED_ALL; /* host flags are not the guest's for all who come there */
         if (effect == T1_SETS)
             return read ? T1_NEED_HOST : T1_NEED_NONE;
+        if (k == t->turn && t->carry && host)
+            return T1_NEED_TURN;
         if (effect == T1_SEES)
             return T1_NEED_ALL;
         if (effect >= T1_READS && !host)
@@ -125,6 +127,48 @@ enum t1_need t1_flags_need(const struct t1 *t)
         host &= effect == T1_KEEPS || effect == T1_READS;
     }
     return T1_NEED_ALL;
+}
+
+/* Loads and stores, but atomic ones. */
+static bool t1_is_access(uint32_t insn)
+{
+    return (insn & 0x3a000000u) == 0x28000000u ||
+           ((insn & 0x3a000000u) == 0x38000000u && (insn & 0x01200c00u) != 0x00200000u);
+}
+
+/* Can host flags be had again behind the instruction: a comparison, or a step of a counter? */
+static bool t1_sets_again(const struct t1 *t, unsigned k)
+{
+    uint32_t insn = t->insn[k];
+
+    switch (t->row[k]) {
+    case A64_subs_imm:
+    case A64_adds_imm: return a64_rd(insn) == 31 || a64_rd(insn) == a64_rn(insn);
+    case A64_subs_sreg:
+    case A64_adds_sreg:
+    case A64_subs_ereg:
+    case A64_adds_ereg:
+    case A64_ands_imm:
+    case A64_ands_sreg: return a64_rd(insn) == 31;
+    default: return false;
+    }
+}
+
+bool t1_flags_plan(struct t1 *t)
+{
+    if (!t->turn || t->turn >= t->n || t->row[t->turn] != A64_b_cond || !t1_sets_again(t, t->turn - 1))
+        return false;
+    for (unsigned k = 0; k < t->turn; k++)
+        if (t1_turns(t, k))
+            return false; /* that one is taken more often */
+    for (unsigned k = 0; !t->carry; k++) {
+        enum t1_effect effect = t1_effect(t, t->row[k], t->insn[k]);
+
+        t->carry = effect == T1_SETS || effect == T1_CHANGES;
+        if (!t->carry && effect != T1_KEEPS && effect != T1_READS && !(t1_user(t) && t1_is_access(t->insn[k])))
+            break;
+    }
+    return t->carry;
 }
 
 bool t1_flags_again(const struct t1 *t)

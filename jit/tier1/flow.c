@@ -4,18 +4,35 @@
 
 /* ---- flags ---- */
 
+static void t1_store_flags(struct t1 *t)
+{
+    x64_u8(t->e, 0x9f); /* lahf */
+    x64_setcc(t->e, CC_O, RAX);
+    x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+}
+
+void t1_flags_out(struct t1 *t)
+{
+    if (!t->flags_only)
+        return;
+    t1_carry(t, false);
+    t1_store_flags(t);
+    t->flags_only = false;
+}
+
 void t1_save_flags(struct t1 *t)
 {
-    if (t1_flags_need(t) == T1_NEED_ALL) {
-        x64_u8(t->e, 0x9f); /* lahf */
-        x64_setcc(t->e, CC_O, RAX);
-        x64_rm(t->e, false, X64_OP(0x66, 0, 0x89), RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
+    enum t1_need need = t1_flags_need(t);
+
+    if (need == T1_NEED_ALL) {
+        t1_store_flags(t);
         t->flags_r14 = t1_flags_cross(t);
         if (t->flags_r14)
             x64_mov_rr(t->e, false, R14, RAX);
     } else {
         t->flags_r14 = false;
     }
+    t->flags_only = need == T1_NEED_TURN;
     t->host_flags = t->keep_flags = true;
     t->host_add = false;
 }
@@ -34,10 +51,11 @@ void t1_host_flags(struct t1 *t)
     x64_u8(t->e, 0x9e); /* sahf */
 }
 
-static void t1_load_flags(struct t1 *t)
+void t1_load_flags(struct t1 *t)
 {
     x64_rm(t->e, false, X64_MOVZX16, RAX, x64_m(RBP, JIT_OFF(cpu.flags)));
     t1_host_flags(t);
+    t->host_add = false;
 }
 
 /* A condition of one flag, EQ to VC, from memory: that flag goes to CF, no others anywhere. */
@@ -64,7 +82,6 @@ enum x64_cc t1_cond(struct t1 *t, unsigned cond)
     if (!t->host_flags) {
         t1_load_flags(t);
         t->host_flags = true;
-        t->host_add = false;
     }
     if (cond >> 1 == 1 || cond >> 1 == 4) /* HS, LO, HI, LS */
         t1_carry(t, false);
@@ -120,6 +137,47 @@ static void t1_poll(struct t1 *t, uint64_t target)
     x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
     s = t1_stub(t, T1_STUB_POLL, x64_jcc_fwd(t->e, CC_NE));
     s->target = (int64_t)target;
+}
+
+/* Host flags as the instruction before the turn has set them. RCX is lost. */
+static void t1_set_again(struct t1 *t)
+{
+    unsigned last = t->turn - 1, i = t->i, fused = t->fused, d = t1_zr(a64_rd(t->insn[last]));
+    uint32_t insn = t->insn[last];
+    bool add = t->row[last] == A64_adds_imm, w = insn >> 31;
+    int32_t imm;
+
+    if (d == T1_ZR) {
+        t->i = last;
+        t->fused = 0;
+        t1_table[t->row[last]](t, insn);
+        t->i = i;
+        t->fused = fused;
+        return;
+    }
+    /* A counter: from what it was before. */
+    imm = (int32_t)bits32(insn, 21, 10) << (insn >> 22 & 1) * 12;
+    x64_lea(t->e, w, RCX, x64_m(t1_get(t, d, RCX), add ? -imm : imm));
+    x64_alu_ri(t->e, w, add ? ALU_ADD : ALU_CMP, RCX, imm);
+    t->host_add = add;
+    t->host_flags = true;
+}
+
+/* The same on the way to the loop's next turn, with host flags for it. */
+static void t1_poll_turn(struct t1 *t)
+{
+    struct t1_stub *s;
+
+    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
+    s = t1_stub(t, T1_STUB_POLL, x64_jcc_fwd(t->e, CC_NE));
+    s->target = (int64_t)t->b->pc;
+    if (t->flags_only) {
+        s->again = true;
+        t1_set_again(t);
+    } else {
+        t1_load_flags(t);
+    }
+    t1_carry(t, false);
 }
 
 static int32_t t1_jc(const struct t1 *t)
@@ -182,7 +240,9 @@ void t1_exit(struct t1 *t, uint64_t target)
         t1_exit_cross(t, target);
         return;
     }
-    if (t1_back_to(t, target))
+    if (target == t->b->pc && t->carry)
+        t1_poll_turn(t);
+    else if (t1_back_to(t, target))
         t1_poll(t, target);
     if (target == t->b->pc) {
         t->loops = true;
@@ -218,10 +278,11 @@ static uint64_t t1_target(const struct t1 *t, uint32_t insn, unsigned hi, unsign
 /* Leaves for `target` when cc holds in host flags. */
 static void t1_branch_cc(struct t1 *t, enum x64_cc cc, uint64_t target)
 {
+    t->lost |= t->flags_only && !t->host_flags;
     if (t1_is_label(t, target)) {
         t1_jump(t, target, x64_jcc_fwd(t->e, cc));
     } else if (t1_near(t, target) && !t1_back_to(t, target)) {
-        if (t->vreg.now.dirty || t->greg.count) {
+        if (t->vreg.now.dirty || t->greg.count || t->flags_only) {
             t1_stub(t, T1_STUB_LEAVE, x64_jcc_fwd(t->e, cc))->target = (int64_t)target;
             return;
         }
@@ -231,11 +292,15 @@ static void t1_branch_cc(struct t1 *t, enum x64_cc cc, uint64_t target)
         uint8_t *over = x64_jcc_fwd(t->e, cc ^ 1);
         struct t1_vstate v = t->vreg.now;
         const int8_t *pin = t->pin;
+        bool only = t->flags_only, add = t->host_add;
 
         t1_exit(t, target);
         t->vreg.now = v; /* of those who do not take this way */
         t->pin = pin;
+        t->flags_only = only;
+        t->host_add = add;
         x64_bind(t->e, over);
+        t1_flags_out(t);
     } else {
         struct t1_stub *s = t1_stub(t, T1_STUB_CROSS, x64_jcc_fwd(t->e, cc));
         s->target = (int64_t)target;
@@ -291,6 +356,7 @@ static bool t1_cbz(struct t1 *t, uint32_t insn)
         x64_alu_rr(t->e, false, ALU_XOR, RAX, RAX);
     else
         x64_alu_mi(t->e, w, ALU_CMP, t1_slot(g), 0);
+    t->host_flags = false;
     t1_branch_cc(t, insn >> 24 & 1 ? CC_NE : CC_E, t1_target(t, insn, 23, 5));
     return true;
 }
@@ -301,6 +367,7 @@ static bool t1_tbz(struct t1 *t, uint32_t insn)
     bool nz = insn >> 24 & 1;
     int h = t1_get(t, g, RAX);
 
+    t->host_flags = false;
     if (bit < 31) {
         x64_test_ri(t->e, false, h, (int32_t)BIT32(bit));
         t1_branch_cc(t, nz ? CC_NE : CC_E, t1_target(t, insn, 18, 5));
@@ -643,6 +710,11 @@ static void t1_emit_stub(struct t1 *t, struct t1_stub *s)
         x64_bind(t->e, s->from);
     if (s->from2)
         x64_bind(t->e, s->from2);
+    t->flags_only = s->flags_only;
+    t->host_add = false;
+    if (s->again)
+        t1_set_again(t);
+    t1_flags_out(t);
     if (s->kind != T1_STUB_EDGE)
         t1_leave(t);
     switch (s->kind) {
@@ -685,6 +757,9 @@ void t1_emit_stubs(struct t1 *t)
     if (t->b->loop) {
         t->vreg.now = t->vreg.head;
         t1_within(t);
+        t->flags_only = t->carry;
+        t->host_add = false;
+        t1_flags_out(t);
         t1_leave(t);
         t1_lea_entry(t);
         t1_jmp_thunk(t, t->j->thunk.dead);

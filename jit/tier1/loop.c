@@ -15,10 +15,9 @@
 
 bool t1_plan(struct t1 *t)
 {
-    bool v = t1_vplan(t), g = t1_gplan(t);
+    bool v = t1_vplan(t), g = t1_gplan(t), f = t1_flags_plan(t);
 
-    t->planned = v || g;
-    return t->planned;
+    return v || g || f;
 }
 
 /* Dead blocks' no-op is at the head, too. */
@@ -26,6 +25,10 @@ void t1_head(struct t1 *t)
 {
     t1_vhead(t);
     t1_ghead(t);
+    if (t->carry) {
+        t1_load_flags(t);
+        t->host_flags = t->flags_only = true;
+    }
     while ((uintptr_t)(t->e->p - t->e->base) % JIT_ENTRY_ALIGN)
         x64_u8(t->e, 0x90);
     t->b->loop = (uint16_t)(t->e->p - t->e->base);
@@ -52,7 +55,7 @@ static inline int t1_distance(uint32_t insn)
     return 0;
 }
 
-static bool t1_turns(const struct t1 *t, unsigned i)
+bool t1_turns(const struct t1 *t, unsigned i)
 {
     int d = t1_distance(t->insn[i]);
 
@@ -66,6 +69,7 @@ void t1_loop(struct t1 *t, unsigned max)
     bool simd = false;
 
     t->labels = 0;
+    t->carry = false;
     t->turn = UINT_MAX;
     for (i = max; i-- > 0;) {
         if (t1_turns(t, i)) {
@@ -108,6 +112,7 @@ bool t1_is_label(const struct t1 *t, uint64_t target)
 
 void t1_jump(struct t1 *t, uint64_t target, uint8_t *from)
 {
+    t->lost |= t->flags_only;
     t->jump[t->njumps++] =
         (struct t1_jump){.from = from, .label = (unsigned)((target - t->b->pc) / 4), .v = t->vreg.now};
 }
@@ -139,6 +144,7 @@ void t1_label(struct t1 *t)
     struct t1_vstate at = t->vreg.now;
     bool some = !t->ended;
 
+    t->lost |= some && t->flags_only;
     for (unsigned k = 0; k < t->njumps; k++) {
         if (t->jump[k].label != t->i)
             continue;

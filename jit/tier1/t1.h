@@ -48,14 +48,16 @@ struct t1_stub {
     enum t1_stub_kind kind;
     uint8_t *from; /* behind the jump's displacement; NULL: none */
     uint8_t *from2;
-    uint8_t *back;  /* where the fast path goes on; filled for those that return */
-    uint32_t info;  /* JIT_MEM_* or exit number */
-    int16_t r1, r2; /* host registers (loads), guest registers (stores), V registers */
-    bool flags;     /* host flags are the guest's where it goes back to */
-    bool flags_r14; /* R14 has them there */
-    bool address;   /* the address is not in RAX yet: it is base + offset */
-    bool together;  /* loads: both are loaded to XMM0 */
-    bool alone;     /* what shares an addend with others: may go by a probe of its own where that was not to be had */
+    uint8_t *back;   /* where the fast path goes on; filled for those that return */
+    uint32_t info;   /* JIT_MEM_* or exit number */
+    int16_t r1, r2;  /* host registers (loads), guest registers (stores), V registers */
+    bool flags;      /* host flags are the guest's where it goes back to */
+    bool flags_r14;  /* R14 has them there */
+    bool flags_only; /* memory does not have the flags: host flags are they, as a subtraction leaves them */
+    bool again;      /* ... or were, until the loop's poll */
+    bool address;    /* the address is not in RAX yet: it is base + offset */
+    bool together;   /* loads: both are loaded to XMM0 */
+    bool alone;      /* what shares an addend with others: may go by a probe of its own where that was not to be had */
     uint8_t base, share; /* share: whose addend it is */
     int32_t offset;
     int64_t target; /* exits: guest address */
@@ -103,6 +105,7 @@ struct t1 {
     unsigned i;      /* the current one */
     bool host_flags; /* host flags are the guest's */
     bool host_add;   /* ... but CF is C, as an x86 addition leaves it */
+    bool flags_only; /* ... and memory does not have them */
     bool flags_r14;  /* R14 has the flags as memory has them: nobody waits for a store then */
     bool keep_flags; /* the current translator left them so */
     bool sp_aligned; /* SP is known to be aligned */
@@ -123,6 +126,7 @@ struct t1 {
     struct t1_gregs greg;
     const int8_t *pin; /* host registers of guest registers at this place: jit_pin, or the loop's */
     bool loops;        /* a branch to the block's own start was translated */
+    bool lost;         /* host flags were not the guest's where only they were to be */
     bool accessed;     /* user mode: the current instruction accesses memory */
     unsigned njumps, nlandings;
     const uint8_t *place; /* of the stub that is being emitted */
@@ -130,6 +134,7 @@ struct t1 {
     unsigned n;      /* instructions */
     uint64_t labels; /* those that the block's own branches ahead lead to */
     unsigned turn;   /* the last one that branches to the block's start; none: beyond n */
+    bool carry;      /* a plan: where the loop's turns begin host flags are the guest's, and memory may not have them */
     /* Not cleared for each block: what is behind the counts is not looked at. */
     uint32_t insn[JIT_BLOCK_MAX_INSNS];
     uint16_t row[JIT_BLOCK_MAX_INSNS];
@@ -290,6 +295,7 @@ static inline struct t1_stub *t1_stub(struct t1 *t, enum t1_stub_kind kind, uint
                           .from = from,
                           .index = (uint16_t)t->i,
                           .flags_r14 = t->flags_r14,
+                          .flags_only = t->flags_only,
                           .v = t->vreg.now,
                           .pin = t->pin};
     return s;
@@ -346,6 +352,7 @@ static inline void t1_jcc_thunk(struct t1 *t, enum x64_cc cc, const uint8_t *thu
 enum t1_need {
     T1_NEED_NONE,
     T1_NEED_HOST, /* by those that take them from host flags */
+    T1_NEED_TURN, /* by them and, for the loop's next turn, from there */
     T1_NEED_ALL,  /* in memory, too */
 };
 /* Who looks at the flags that the current instruction sets? */
@@ -356,6 +363,8 @@ bool t1_flags_cross(const struct t1 *t);
 bool t1_flags_stay(const struct t1 *t);
 /* Does one of the next instructions read the flags that the current one reads? */
 bool t1_flags_again(const struct t1 *t);
+/* Can the turns of the loop leave flags to each other in host flags? Makes that plan. */
+bool t1_flags_plan(struct t1 *t);
 bool t1_is_mov(uint32_t insn);  /* ORR that is a move between registers */
 bool t1_is_lea(uint32_t insn);  /* ADD of registers, the second times 1, 2, 4 or 8 */
 bool t1_is_shlx(uint32_t insn); /* ADD of registers, the second shifted, on a host that does so without flags */
@@ -372,6 +381,8 @@ void t1_carry(struct t1 *t, bool add); /* host flags are the guest's: makes CF C
 enum x64_cc t1_cond(struct t1 *t, unsigned cond);
 /* Host flags are the guest's (sub sense): stores them, where that is needed. RAX is lost. */
 void t1_save_flags(struct t1 *t);
+void t1_load_flags(struct t1 *t); /* host flags from memory; RAX is lost */
+void t1_flags_out(struct t1 *t);  /* stores flags that only host flags are; they stay, RAX is lost */
 /* Leaves for a guest address, unconditionally. */
 void t1_exit(struct t1 *t, uint64_t target);
 void t1_exit_indirect(struct t1 *t); /* to RAX */
@@ -497,6 +508,7 @@ void t1_groutines(struct t1 *t);
  */
 static inline void t1_leave(struct t1 *t)
 {
+    t->lost |= t->flags_only;
     t1_vspill(t);
     t1_gleave(t);
 }
@@ -504,6 +516,7 @@ static inline void t1_leave(struct t1 *t)
 /* Finds out whether the block, of which the words up to max are there, is a loop, and how far it goes: t->n, labels,
  * turn; rows from t->n on are filled. */
 void t1_loop(struct t1 *t, unsigned max);
+bool t1_turns(const struct t1 *t, unsigned i); /* does instruction i branch to the block's start? */
 bool t1_plan(struct t1 *t); /* makes the plan of the second translation from what the first saw; false: not worth it */
 void t1_head(struct t1 *t);
 void t1_back(struct t1 *t);

@@ -143,7 +143,8 @@ static void t1_instruction(struct t1 *t)
         t1_fallback(t, row, insn, simd);
     if (!t->keep_flags)
         t->host_flags = false;
-    if (t->accessed && (before.dirty || t->greg.count))
+    t->lost |= t->flags_only && !t->host_flags;
+    if (t->accessed && (before.dirty || t->greg.count || t->flags_only))
         t1_stub(t, T1_STUB_FAULT, NULL)->v = before;
 }
 
@@ -210,10 +211,20 @@ bool jit_tier1_translate(struct jit *j, struct jit_vcpu *v, struct jit_block *b,
         return false;
     t1_instructions(&t);
     if (t.loops && !j->unlinked && t1_plan(&t)) {
+        struct t1_vregs v = t.vreg;
+        struct t1_gregs g = t.greg;
+
         t1_translate(&t, true);
+        if (t.lost) {
+            t.carry = false;
+            t.vreg = v;
+            t.greg = g;
+            t1_translate(&t, true);
+        }
         if (e->overflow) {
             /* What is done without a plan is shorter. */
             e->overflow = false;
+            t.carry = false;
             b->loop = 0;
             t1_translate(&t, false);
         }

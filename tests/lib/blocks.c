@@ -208,6 +208,32 @@ static uint32_t ahead(unsigned most)
     }
 }
 
+/* The end of a loop's turn: counts register c down, and branches back where it is not zero. */
+static void blocks_turn(uint32_t code[3], uint32_t c, uint32_t back)
+{
+    static const struct {
+        uint32_t count, test, branch;
+    } end[] = {
+        {0xd1000400u, 0xd503201fu, 0xb5000000u}, /* sub c, c, #1; nop; cbnz c */
+        {0xd503201fu, 0xf1000400u, 0x54000001u}, /* nop; subs c, c, #1; b.ne */
+        {0xd503201fu, 0x71000400u, 0x54000001u}, /* the same of 32 bits */
+        {0xd1000400u, 0xf100001fu, 0x54000008u}, /* sub c, c, #1; cmp c, #0; b.hi */
+        {0xd1000400u, 0x6b1f001fu, 0x5400000cu}, /* sub c, c, #1; cmp c, wzr; b.gt */
+        {0xd1000400u, 0xf240181fu, 0x54000001u}, /* sub c, c, #1; tst c, #127; b.ne */
+        {0xd1000400u, 0xb100001fu, 0x54000001u}, /* sub c, c, #1; cmn c, #0; b.ne */
+        {0xd1000800u, 0xb1000400u, 0x54000001u}, /* sub c, c, #2; adds c, c, #1; b.ne */
+    };
+    unsigned k = (unsigned)(blocks_rnd() % ARRAY_SIZE(end));
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t insn = i ? end[k].test : end[k].count;
+        if (insn != 0xd503201fu)
+            insn |= c << 5 | ((insn & 31) == 31 ? 0 : c);
+        code[i] = insn;
+    }
+    code[2] = end[k].branch | back << 5 | (k ? 0 : c);
+}
+
 unsigned blocks_loop(uint32_t *code, unsigned n)
 {
     static const uint8_t fields[] = {0, 5, 10, 16};
@@ -225,7 +251,7 @@ unsigned blocks_loop(uint32_t *code, unsigned n)
         c = (c + 1) % 30;
     if (touched >> c & 1)
         return 31;
-    for (unsigned k = 0; k < BLOCKS_LOOP - 4; k++) {
+    for (unsigned k = 0; k < BLOCKS_LOOP - 5; k++) {
         unsigned at = (unsigned)(blocks_rnd() % (n + 1));
         memmove(&code[at + 1], &code[at], (n - at) * sizeof(*code));
         n++;
@@ -233,13 +259,7 @@ unsigned blocks_loop(uint32_t *code, unsigned n)
     }
     code[n++] = 0xd503201fu; /* nop */
     code[n++] = 0xd503201fu;
-    if (blocks_rnd() & 1) {
-        code[n++] = 0xf1000400u | c << 5 | c; /* subs c, c, #1 */
-        code[n] = 0x54000001u | back << 5;    /* b.ne */
-    } else {
-        code[n++] = 0xd1000400u | c << 5 | c;  /* sub c, c, #1 */
-        code[n] = 0xb5000000u | back << 5 | c; /* cbnz */
-    }
+    blocks_turn(&code[n], c, back);
     return c;
 }
 

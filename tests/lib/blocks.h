@@ -25,7 +25,7 @@ bool blocks_excluded(unsigned row);
 unsigned blocks_make(uint32_t *code, unsigned row);
 /* Makes a loop of a block that blocks_make returned: what is added counts a register down that the block does not
  * touch, and branches to its start, and branches ahead. The register, 31 where there is none. */
-#define BLOCKS_LOOP 6 /* instructions more; the block's branches reach the last but three at the most */
+#define BLOCKS_LOOP 7 /* instructions more; the block's branches reach the last but four at the most */
 unsigned blocks_loop(uint32_t *code, unsigned n);
 void blocks_print(const uint32_t *code, unsigned n, uint64_t pc);
 

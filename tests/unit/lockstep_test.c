@@ -119,7 +119,9 @@ static bool wrong_subs(struct t1 *t, uint32_t insn)
 {
     unsigned d = insn & 31;
 
-    x64_alu_ri(t->e, true, ALU_SUB, t1_host(t, d), 1); /* flags stay what they were */
+    x64_alu_ri(t->e, true, ALU_SUB, t1_host(t, d), 1);
+    x64_u8(t->e, 0xf5); /* cmc: C is wrong; the loop ends as it should */
+    t1_save_flags(t);
     t1_wrote(t, d);
     return true;
 }
