@@ -324,8 +324,9 @@ static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc,
 }
 
 /* Exceptions and returns mostly find their code as generated branches do. It may be a dead block, which comes back
- * with JIT_EXIT_LOOKUP: that must use jit_find. In user mode the entry of address 0 leads to the thunk for look-ups,
- * which takes the address from a register that only generated branches set. */
+ * with JIT_EXIT_LOOKUP: that must use jit_find. Empty entries, which look like an odd address in machines and like 0 in
+ * user mode, lead to the thunk for look-ups, which takes the address from a register that only generated branches set.
+ */
 const uint8_t *jit_find_again(struct jit_vcpu *v)
 {
     unsigned which = jit_jc_of(v->ctx);
@@ -336,7 +337,7 @@ const uint8_t *jit_find_again(struct jit_vcpu *v)
 
     if (jc->tag != tag)
         jc = &v->jc[which][jit_jc_second(first, tag, user)];
-    if (v->cpu.pc && jc->tag == tag && !(v->cpu.pstate_misc & PSTATE_IL))
+    if (v->cpu.pc && !(v->cpu.pc & 3) && jc->tag == tag && !(v->cpu.pstate_misc & PSTATE_IL))
         return jc->code;
     return jit_find(v);
 }
