@@ -324,9 +324,8 @@ static struct jit_block *jit_get(struct jit *j, struct jit_vcpu *v, uint64_t pc,
 }
 
 /* Exceptions and returns mostly find their code as generated branches do. It may be a dead block, which comes back
- * with JIT_EXIT_LOOKUP: that must use jit_find. Empty entries, which look like an odd address in machines and like 0 in
- * user mode, lead to the thunk for look-ups, which takes the address from a register that only generated branches set.
- */
+ * with JIT_EXIT_LOOKUP: that must use jit_find. So must who finds an empty entry, which looks like an odd address in
+ * machines and like 0 in user mode: its code takes the address from a register that only generated branches set. */
 const uint8_t *jit_find_again(struct jit_vcpu *v)
 {
     unsigned which = jit_jc_of(v->ctx);
@@ -337,7 +336,7 @@ const uint8_t *jit_find_again(struct jit_vcpu *v)
 
     if (jc->tag != tag)
         jc = &v->jc[which][jit_jc_second(first, tag, user)];
-    if (v->cpu.pc && !(v->cpu.pc & 3) && jc->tag == tag && !(v->cpu.pstate_misc & PSTATE_IL))
+    if (jc->tag == tag && jc->code != jit_jc_miss(v->jit) && !(v->cpu.pstate_misc & PSTATE_IL))
         return jc->code;
     return jit_find(v);
 }

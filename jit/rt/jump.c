@@ -6,7 +6,7 @@
 
 static struct jit_jc_entry jit_jc_none(const struct jit *j)
 {
-    return (struct jit_jc_entry){.tag = JIT_JC_NONE, .code = j->rx + (j->thunk.miss - j->rw)};
+    return (struct jit_jc_entry){.tag = JIT_JC_NONE, .code = jit_jc_miss(j)};
 }
 
 void jit_jc_clear(struct jit_vcpu *v)

@@ -522,6 +522,12 @@ static inline void jit_enter_page(struct jit_vcpu *v)
         v->page = v->cpu.pc & ~UINT64_C(0xfff);
 }
 
+/* The code of empty entries of the jump cache: it leaves for jit_find. */
+static inline const uint8_t *jit_jc_miss(const struct jit *j)
+{
+    return j->rx + (j->thunk.miss - j->rw);
+}
+
 /* Puts an entry in its first place, and what is there in that one's second. */
 static inline void jit_jc_put(struct jit_jc_entry *jc, struct jit_jc_entry e, unsigned first, bool user)
 {

@@ -362,7 +362,7 @@ static void jit_user_jc_empty(struct jit_vcpu *v)
     const struct jit *j = v->jit;
 
     for (unsigned i = 0; i < 2; i++)
-        v->jc[i][0].code = v->jc[i][jit_jc_second(0, 0, true)].code = j->rx + (j->thunk.miss - j->rw);
+        v->jc[i][0].code = v->jc[i][jit_jc_second(0, 0, true)].code = jit_jc_miss(j);
 }
 
 static void jit_user_jc_clear(struct jit_vcpu *v)

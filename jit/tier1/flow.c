@@ -130,13 +130,14 @@ static void t1_link(struct t1 *t, uint64_t target, uint8_t *after)
                                              .target = (int32_t)((int64_t)(target - b->pc) / 4)};
 }
 
-static void t1_poll(struct t1 *t, uint64_t target)
+static struct t1_stub *t1_poll(struct t1 *t, uint64_t target)
 {
     struct t1_stub *s;
 
     x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
     s = t1_stub(t, T1_STUB_POLL, x64_jcc_fwd(t->e, CC_NE));
     s->target = (int64_t)target;
+    return s;
 }
 
 /* Host flags as the instruction before the turn has set them. RCX is lost. */
@@ -163,20 +164,14 @@ static void t1_set_again(struct t1 *t)
     t->host_flags = true;
 }
 
-/* The same on the way to the loop's next turn, with host flags for it. */
+/* A poll on the way to the loop's next turn, with host flags for it behind. */
 static void t1_poll_turn(struct t1 *t)
 {
-    struct t1_stub *s;
-
-    x64_alu_mi(t->e, false, ALU_CMP, x64_m(RBP, JIT_OFF(cpu.exit_request)), 0);
-    s = t1_stub(t, T1_STUB_POLL, x64_jcc_fwd(t->e, CC_NE));
-    s->target = (int64_t)t->b->pc;
-    if (t->flags_only) {
-        s->again = true;
+    t1_poll(t, t->b->pc)->again = t->flags_only;
+    if (t->flags_only)
         t1_set_again(t);
-    } else {
+    else
         t1_load_flags(t);
-    }
     t1_carry(t, false);
 }
 
